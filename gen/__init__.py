@@ -1,0 +1,1 @@
+"""Descriptions, emission and the command line."""

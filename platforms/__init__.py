@@ -1,0 +1,1 @@
+"""Targets: primitives, memories, constraints and packaging."""

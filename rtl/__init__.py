@@ -1,0 +1,1 @@
+"""Synthesizable components and their checked parameters."""

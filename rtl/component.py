@@ -1,0 +1,94 @@
+"""The base of every component: keyword parameters, captured once, that alone decide its hardware."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from amaranth.lib import wiring
+
+__all__ = ["Component"]
+
+
+class Component(wiring.Component):
+    """A hardware component that a generator may share between all its uses.
+
+    Two components of one class with equal parameters are the same hardware. An emitter relies on that: it
+    elaborates one of them and instantiates the module everywhere. So elaboration may depend on nothing but
+    ``parameters`` and the platform object that it is handed.
+
+    A platform that shares modules has a method ``instantiate(component, elaborate)``; without one (the Amaranth
+    simulator, or a platform of the user's own) the component elaborates in place.
+
+    Members
+    -------
+    parameters : mapping
+        Every keyword parameter of the constructor, defaults included; read-only and hashable values.
+    module_name : str
+        The name of the module in emitted Verilog, made from class and parameters.
+
+    Raises
+    ------
+    TypeError
+        When a parameter is positional, unknown, missing, or not hashable.
+    """
+
+    keep_boundary: ClassVar[bool] = False
+    """Whether compiled simulators keep this component as a unit of its own, instead of flattening it."""
+
+    _parameters: Mapping[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "Component":
+        """Capture the parameters before the constructor of the class runs."""
+        if args:
+            raise TypeError(f"{cls.__name__} takes keyword parameters only, not {args[0]!r}")
+        self = super().__new__(cls, src_loc_at=1)
+        bound = _signature(cls).bind(**kwargs)
+        bound.apply_defaults()
+        for name, value in bound.arguments.items():
+            try:
+                hash(value)
+            except TypeError:
+                raise TypeError(f"Parameter {name!r} must be immutable, not {value!r}") from None
+        self._parameters = MappingProxyType(dict(bound.arguments))
+        return self
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let a sharing platform replace elaboration by an instance."""
+        super().__init_subclass__(**kwargs)
+        if "elaborate" in cls.__dict__:
+            cls.elaborate = _shareable(cls.__dict__["elaborate"])  # type: ignore[method-assign]
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Keyword parameters of the constructor, by name."""
+        return self._parameters
+
+    @property
+    def module_name(self) -> str:
+        """Name of the emitted module."""
+        words = "".join("_" + c.lower() if c.isupper() else c for c in type(self).__name__)
+        return "_".join([words.lstrip("_"), *map(_spell, self._parameters.items())])
+
+
+@functools.cache
+def _signature(cls: type) -> inspect.Signature:
+    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    return inspect.Signature(parameters)
+
+
+def _spell(parameter: tuple[str, Any]) -> str:
+    """Spell one parameter as part of a Verilog identifier."""
+    name, value = parameter
+    text = f"{name}{int(value) if isinstance(value, bool) else value}"
+    return "".join(c if c.isalnum() else "_" for c in text).strip("_").lower()
+
+
+def _shareable(elaborate: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    @functools.wraps(elaborate)
+    def wrapped(self: Component, platform: Any) -> Any:
+        instantiate = getattr(platform, "instantiate", None)
+        return elaborate(self, platform) if instantiate is None else instantiate(self, elaborate)
+
+    return wrapped

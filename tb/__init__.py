@@ -1,0 +1,1 @@
+"""References, exact models, engines and data."""
