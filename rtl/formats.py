@@ -8,7 +8,18 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Mux, Shape, ShapeCastable, Value, ValueLike, signed, unsigned
+from amaranth.hdl import (
+    Cat,
+    Const,
+    Format,
+    Mux,
+    Shape,
+    ShapeCastable,
+    Value,
+    ValueLike,
+    signed,
+    unsigned,
+)
 
 __all__ = [
     "BF16",
@@ -20,8 +31,8 @@ __all__ = [
     "U8",
     "Fixed",
     "Float",
-    "Format",
     "Integer",
+    "NumberFormat",
     "ceil_log2",
     "round_shift",
     "saturate",
@@ -36,7 +47,7 @@ def ceil_log2(n: int) -> int:
     return (n - 1).bit_length()
 
 
-class Format(ShapeCastable):  # type: ignore[misc]
+class NumberFormat(ShapeCastable):  # type: ignore[misc]
     """A number format: use it as the shape of a signal, of a layout field, of a stream payload.
 
     Members
@@ -73,7 +84,7 @@ class Format(ShapeCastable):  # type: ignore[misc]
 
     def format(self, obj: Any, spec: str) -> Any:
         """Print the raw bits as a number."""
-        return Value.cast(self(obj)).__format__(spec)
+        return Format(f"{{:{spec}}}", Value.cast(self(obj)))
 
     @property
     def min_raw(self) -> int:
@@ -90,7 +101,7 @@ class Format(ShapeCastable):  # type: ignore[misc]
 
 
 @dataclass(frozen=True, repr=False)
-class Fixed(Format):
+class Fixed(NumberFormat):
     """Two's complement fixed point: ``i`` integer bits (the sign bit counts) and ``f`` fraction bits."""
 
     i: int
@@ -129,7 +140,7 @@ def Integer(width: int, *, is_signed: bool = True) -> Fixed:  # noqa: N802 - rea
 
 
 @dataclass(frozen=True, repr=False)
-class Float(Format):
+class Float(NumberFormat):
     """IEEE 754 style binary floating point, seen by hardware as its bits."""
 
     name: str
@@ -167,13 +178,13 @@ U8 = Integer(8, is_signed=False)
 F16, BF16, F32 = Float("F16", 5, 10), Float("BF16", 8, 7), Float("F32", 8, 23)
 
 
-def wrap(value: Value, target: Format) -> Value:
+def wrap(value: Value, target: NumberFormat) -> Value:
     """Keep the low bits of ``value``: exact whenever the number fits ``target``."""
     low = value[: target.width] if len(value) >= target.width else value
     return low.as_signed() if target.is_signed else low.as_unsigned()
 
 
-def saturate(value: Value, target: Format) -> Value:
+def saturate(value: Value, target: NumberFormat) -> Value:
     """Return ``value``, or the nearest number that ``target`` holds.
 
     ``value`` is used several times: pass a signal, not an expression.
