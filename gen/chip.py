@@ -1,0 +1,340 @@
+"""The description of a chip: checked once, as a whole, with every mistake reported at once."""
+
+import inspect
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticUndefined
+
+from ..rtl.lane.numerics import Numerics
+from .errors import InputError
+from .mistakes import BrokenRulesError, Mistake, suggestion, translate
+
+__all__ = ["PRESETS", "ChipDescription", "LaneGroup", "Softmax", "preset_names", "read_chip"]
+
+PRESETS = Path(__file__).parent / "presets"
+"""Folder of the named descriptions."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class LaneGroup(_Table):
+    """Lanes of one kind."""
+
+    matrix: Literal["plain"] = Field(
+        description="What the multipliers are made of; `plain` leaves it to synthesis.",
+        examples=["plain"],
+    )
+    n: int = Field(ge=1, le=256, description="Number of lanes of this kind.", examples=[2])
+
+
+class Softmax(_Table):
+    """The number formats between the two products."""
+
+    p_width: int = Field(
+        default=15,
+        ge=7,
+        le=16,
+        description="Bits of a probability; above 8 the second product takes two passes.",
+    )
+    segments: Literal[4, 8, 16, 32, 64] = Field(
+        default=16, description="Straight pieces that 2^-x is made of."
+    )
+    fraction: int = Field(default=10, ge=6, le=12, description="Fraction bits of a base-2 score.")
+
+
+class ChipDescription(_Table):
+    """A chip: its lanes, their array, and the largest problem that they take.
+
+    Members
+    -------
+    numerics : Numerics
+        Number formats of a lane, with every derived width.
+    n_lanes : int
+        Lanes of all groups.
+    peak_tops : float
+        Peak of int8 operations, 10^12 a second: two per multiplier and cycle.
+    """
+
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9-]*$",
+        max_length=64,
+        description="Name of the chip; files and the top module are called after it.",
+        examples=["mine"],
+    )
+    description: str = Field(default="", description="One line on what the chip is for.")
+    clock_mhz: float = Field(
+        gt=0,
+        le=10_000,
+        allow_inf_nan=False,
+        description="Clock that figures are given at.",
+        examples=[175.0],
+    )
+    cores: int = Field(
+        default=1, ge=1, le=1, description="Cores; one core holds any number of lanes."
+    )
+    lanes: Annotated[tuple[LaneGroup, ...], Field(strict=False)] = Field(
+        min_length=1, description="Groups of equal lanes.", examples=[[{"matrix": "plain", "n": 2}]]
+    )
+    size: Literal[4, 8, 16, 32, 64] = Field(
+        description="Rows and columns of a lane's array. It is square: the tile of keys that "
+        "leaves the first product is the tile that enters the second.",
+        examples=[8],
+    )
+    block: int = Field(
+        ge=4,
+        le=1024,
+        description="Tokens of a block, and the most query rows of a job; a multiple of `size`.",
+        examples=[16],
+    )
+    head_dim: int = Field(
+        ge=4,
+        le=256,
+        description="Largest head dimension; a multiple of `size`. Smaller ones run too.",
+        examples=[64],
+    )
+    tokens: int = Field(ge=1, le=1 << 20, description="Longest sequence of keys.", examples=[1024])
+    row_width: int | None = Field(
+        default=None,
+        ge=1,
+        description="Scores that the row unit takes in a cycle; divides `size`. Derived if absent.",
+        examples=[2],
+    )
+    acc_width: int | None = Field(
+        default=None,
+        ge=1,
+        description="Bits that the output accumulator may have. The hardware has what the longest "
+        "sequence needs; a description that needs more than this is refused.",
+        examples=[40],
+    )
+    softmax: Softmax = Softmax()
+
+    @model_validator(mode="after")
+    def _check_rules(self) -> Self:
+        mistakes = _broken_rules(_flatten(self.__dict__))
+        if mistakes:
+            raise BrokenRulesError(mistakes)
+        return self
+
+    @property
+    def numerics(self) -> Numerics:
+        """Number formats of a lane."""
+        return Numerics(
+            size=self.size, head_dim=self.head_dim, tokens=self.tokens, **self.softmax.model_dump()
+        )
+
+    @property
+    def matrices(self) -> tuple[str, ...]:
+        """Kind of every lane, in order."""
+        return tuple(kind for group in self.lanes for kind in [group.matrix] * group.n)
+
+    @property
+    def n_lanes(self) -> int:
+        """Lanes of all groups."""
+        return len(self.matrices)
+
+    @property
+    def peak_tops(self) -> float:
+        """Peak of int8 operations, 10^12 a second: two per multiplier and cycle."""
+        return 2 * self.size**2 * self.n_lanes * self.cores * self.clock_mhz * 1e6 / 1e12
+
+    @property
+    def lane_parameters(self) -> dict[str, Any]:
+        """Keyword parameters that every lane has, derived ones resolved."""
+        return {
+            "size": self.size,
+            "block_rows": self.block,
+            "head_dim": self.head_dim,
+            "tokens": self.tokens,
+            **self.softmax.model_dump(),
+            "row_width": self.row_width or default_row_width(self.size),
+        }
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the description as plain tables, derived values filled in."""
+        tables = self.model_dump(exclude_none=True)
+        softmax = tables.pop("softmax")
+        lanes = [dict(group) for group in tables.pop("lanes")]
+        row_width = self.lane_parameters["row_width"]
+        return {**tables, "row_width": row_width, "lanes": lanes, "softmax": softmax}
+
+    def replace(self, **changes: Any) -> "ChipDescription":
+        """Return a variant with some keys changed, checked like any description."""
+        return _check({**self.model_dump(exclude_none=True), **changes}, "The variant")
+
+
+def default_row_width(size: int) -> int:
+    """Return the scores a cycle that never make an array of ``size`` wait.
+
+    A row of a score tile is ``size`` scores, and takes the array ``head_dim / size`` cycles. Heads of
+    32 are the smallest to keep up with, and of 64 for arrays above 16, which are for larger models.
+    """
+    smallest_head_dim = 32 if size <= 16 else 64
+    return -(-size * size // smallest_head_dim)
+
+
+def preset_names() -> list[str]:
+    """Return the names of the presets, in alphabetical order."""
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def read_chip(source: str | Path | Mapping[str, Any]) -> ChipDescription:
+    """Read and check a description.
+
+    Parameters
+    ----------
+    source : str, path or mapping
+        Name of a preset, path of a TOML file, or the tables themselves.
+
+    Raises
+    ------
+    InputError
+        With one line for every mistake.
+    """
+    if isinstance(source, Mapping):
+        return _check(dict(source), "The description")
+    path = PRESETS / f"{source}.toml"
+    if str(source) not in preset_names():
+        path = Path(source)
+        if path.suffix != ".toml" and not path.is_file():
+            raise InputError(
+                f"{str(source)!r} is neither a preset nor a .toml file; presets are "
+                f"{', '.join(preset_names())}{suggestion(str(source), preset_names())}"
+            )
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"{path} must be a readable file: {error.strerror}; "
+            f"presets are {', '.join(preset_names())}"
+        ) from None
+    except ValueError as error:
+        raise InputError(f"{path} must be TOML in UTF-8: {error}") from None
+    return _check(tables, str(path))
+
+
+_TABLES: dict[str, type[BaseModel]] = {"": ChipDescription, "lanes": LaneGroup, "softmax": Softmax}
+
+_Rule = Callable[..., Mistake | None]
+_RULES: list[_Rule] = []
+
+
+def _rule(check: _Rule) -> _Rule:
+    """Add a check of several values; its parameters name the values that it needs."""
+    _RULES.append(check)
+    return check
+
+
+def _flatten(values: Mapping[str, Any]) -> dict[str, Any]:
+    softmax = values.get("softmax")
+    return {**values, **(softmax.__dict__ if isinstance(softmax, Softmax) else softmax or {})}
+
+
+def _broken_rules(values: Mapping[str, Any]) -> list[Mistake]:
+    """Check the rules whose values are all there."""
+    found = []
+    for check in _RULES:
+        names = list(inspect.signature(check).parameters)
+        if all(name in values for name in names):
+            found.append(check(**{name: values[name] for name in names}))
+    return [mistake for mistake in found if mistake is not None]
+
+
+@_rule
+def _block_holds_tiles(block: int, size: int) -> Mistake | None:
+    if block % size == 0:
+        return None
+    return Mistake(
+        "block",
+        str(block),
+        f"must be a multiple of size, {size}, since keys are taken {size} at a time",
+        f"use {_multiple(block, size)}",
+    )
+
+
+@_rule
+def _head_dim_tiles(head_dim: int, size: int) -> Mistake | None:
+    if head_dim % size == 0:
+        return None
+    return Mistake(
+        "head_dim",
+        str(head_dim),
+        f"must be a multiple of size, {size}, since the lane tiles it by its {size} x {size} array",
+        f"use {_multiple(head_dim, size)} (smaller heads are padded with zeros)",
+    )
+
+
+@_rule
+def _row_width_divides(row_width: int | None, size: int) -> Mistake | None:
+    if row_width is None or size % row_width == 0:
+        return None
+    return Mistake(
+        "row_width",
+        str(row_width),
+        f"must divide size, {size}, since the row unit takes a tile's row in equal parts",
+        f"use {default_row_width(size)} or leave it out",
+    )
+
+
+@_rule
+def _accumulator_holds(acc_width: int | None, tokens: int, p_width: int) -> Mistake | None:
+    if acc_width is None or acc_width >= _acc_width(tokens, p_width):
+        return None
+    needed, spare = _acc_width(tokens, p_width), acc_width - _acc_width(1, p_width)
+    fewer = f" or at most {1 << spare} tokens" if spare >= 0 else ""
+    return Mistake(
+        "acc_width",
+        str(acc_width),
+        f"must be at least {needed}, to sum {tokens} values times {p_width}-bit probabilities",
+        f"use {needed}{fewer}, or leave it out",
+    )
+
+
+def _acc_width(tokens: int, p_width: int) -> int:
+    """Return the accumulator's width, which no other parameter changes."""
+    smallest = Numerics(size=1, head_dim=1, tokens=tokens, p_width=p_width, segments=4, fraction=6)
+    return smallest.acc_width
+
+
+def _check(tables: dict[str, Any], origin: str) -> ChipDescription:
+    try:
+        return ChipDescription.model_validate(tables)
+    except ValidationError as error:
+        mistakes = _mistakes(error, tables)
+    count = "a mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+    lines = "".join(f"\n  {mistake}" for mistake in mistakes)
+    raise InputError(f"{origin} has {count}:{lines}")
+
+
+def _mistakes(error: ValidationError, tables: Mapping[str, Any]) -> list[Mistake]:
+    """Translate a validation error, and check the rules of the values that it leaves."""
+    # A list of which every entry is wrong counts as empty too: the entries say enough.
+    details = [
+        detail
+        for detail in error.errors(include_url=False)
+        if detail["type"] != "too_short" or not detail["input"]
+    ]
+    for detail in details:
+        broken = detail.get("ctx", {}).get("error")
+        if isinstance(broken, BrokenRulesError):
+            return broken.mistakes
+    wrong = {str(name) for detail in details for name in detail["loc"]}
+    softmax = tables.get("softmax", {})
+    given = {**tables, **(softmax if isinstance(softmax, Mapping) else {})}
+    known = {
+        name: given.get(name, field.default)
+        for table in (ChipDescription, Softmax)
+        for name, field in table.model_fields.items()
+        if name not in wrong and (name in given or field.default is not PydanticUndefined)
+    }
+    return [translate(detail, _TABLES) for detail in details] + _broken_rules(known)
+
+
+def _multiple(value: int, size: int) -> str:
+    below, above = value // size * size, -(-value // size) * size
+    return f"{below} or {above}" if below else str(above)
