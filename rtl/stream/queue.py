@@ -1,0 +1,145 @@
+"""Queue: a first-word fall-through buffer between two streams."""
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..component import Component
+from .slice import RegisterSlice
+
+__all__ = ["Queue"]
+
+
+class Queue(Component):
+    """First in, first out, with room for ``depth`` items.
+
+    ``i.ready`` says that there is room, whatever happens at ``o``; ``o.valid`` says that there is
+    an item, whatever happens at ``i``. No combinational path crosses the queue at any depth.
+
+    ==============================  =======  =====  ==============================================
+    Depth                           Latency  Rate   Made of
+    ==============================  =======  =====  ==============================================
+    1                               1        1/2    one payload register
+    2                               1        1      two payload registers
+    3 and more                      1        1      memory with asynchronous read (LUT RAM)
+    3 and more, ``registered``      2        1      memory with synchronous read (block RAM)
+    ==============================  =======  =====  ==============================================
+
+    Latency is in cycles, from the transfer at ``i`` to ``o.valid`` of an empty queue; rate in
+    transfers per cycle. A memory adds two pointers and the level counter; a depth that is not a
+    power of two adds two comparisons. At depths 1 and 2 an unused ``level`` costs nothing.
+
+    Parameters
+    ----------
+    shape : shape-like
+        Shape of the payload.
+    depth : int
+        Number of items that fit, at least 1.
+    registered : bool
+        Whether ``o.payload`` comes straight from a register. At depths 1 and 2 it always does.
+
+    Members
+    -------
+    i : stream, in
+        Items in.
+    o : stream, out
+        The same items in the same order.
+    level : Out(range(depth + 1))
+        Number of items inside.
+
+    Raises
+    ------
+    TypeError
+        When ``depth`` is not an integer.
+    ValueError
+        When ``depth`` is less than 1.
+    """
+
+    def __init__(self, *, shape: Any, depth: int, registered: bool = False) -> None:
+        if not isinstance(depth, int) or isinstance(depth, bool):
+            raise TypeError(f"Depth must be an integer, not {depth!r}")
+        if depth < 1:
+            raise ValueError(f"Depth must be at least 1, not {depth!r}")
+        self._shape, self._depth, self._registered = shape, depth, bool(registered)
+        super().__init__(
+            {
+                "i": In(stream.Signature(shape)),
+                "o": Out(stream.Signature(shape)),
+                "level": Out(range(depth + 1)),
+            }
+        )
+
+    @property
+    def depth(self) -> int:
+        """Number of items that fit."""
+        return self._depth
+
+    def elaborate(self, platform: Any) -> Module:
+        """Count the items, and keep them in registers or in a memory."""
+        m = Module()
+        i, o = self.i, self.o
+        write, read = Signal(), Signal()
+        level = Signal.like(self.level)
+        m.d.comb += [
+            write.eq(i.valid & i.ready),
+            read.eq(o.valid & o.ready),
+            self.level.eq(level),
+        ]
+        with m.If(write & ~read):
+            m.d.sync += level.eq(level + 1)
+        with m.If(read & ~write):
+            m.d.sync += level.eq(level - 1)
+
+        if self._depth <= 2:
+            mode = "half" if self._depth == 1 else "full"
+            m.submodules.slice = inner = RegisterSlice(shape=self._shape, mode=mode)
+            wiring.connect(m, wiring.flipped(i), inner.i)
+            wiring.connect(m, inner.o, wiring.flipped(o))
+            return m
+
+        m.submodules.storage = storage = Memory(shape=self._shape, depth=self._depth, init=[])
+        w_port = storage.write_port()
+        r_port = storage.read_port(domain="sync" if self._registered else "comb")
+        tail, head = Signal(range(self._depth)), Signal(range(self._depth))
+        fetch = Signal()
+        m.d.comb += [
+            i.ready.eq(level != self._depth),
+            w_port.addr.eq(tail),
+            w_port.data.eq(i.payload),
+            w_port.en.eq(write),
+            r_port.addr.eq(head),
+            o.payload.eq(r_port.data),
+        ]
+        with m.If(write):
+            m.d.sync += tail.eq(self._next(tail))
+        with m.If(fetch):
+            m.d.sync += head.eq(self._next(head))
+
+        if self._registered:
+            # The register of the read port is the output. `level` counts its item too, so another
+            # one waits in the memory when `level` exceeds `fetched`: never the one written now.
+            fetched = Signal()
+            m.d.comb += [
+                fetch.eq((o.ready | ~fetched) & (level != fetched)),
+                r_port.en.eq(fetch),
+                o.valid.eq(fetched),
+            ]
+            with m.If(fetch):
+                m.d.sync += fetched.eq(1)
+            with m.Elif(o.ready):
+                m.d.sync += fetched.eq(0)
+        else:
+            m.d.comb += [o.valid.eq(level != 0), fetch.eq(read)]
+        return m
+
+    def _next(self, pointer: Signal) -> Value:
+        """Return the address after ``pointer``."""
+        last = self._depth - 1
+        return (
+            pointer + 1
+            if self._depth == 1 << len(pointer)
+            else Mux(pointer == last, 0, pointer + 1)
+        )
