@@ -1,0 +1,1 @@
+"""On-chip buffers between the streams of a lane and its matrix unit."""

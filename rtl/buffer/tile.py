@@ -1,0 +1,183 @@
+"""The tile buffer: token-major rows in, tiles out by rows or by columns."""
+
+from typing import ClassVar
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..component import Component
+from ..formats import I8, NumberFormat, ceil_log2
+from ..stream import Queue
+
+__all__ = ["TileBuffer"]
+
+
+class TileBuffer(Component):
+    """Double buffer in front of a matrix unit: keeps strips of tokens, gives out square tiles.
+
+    A *strip* is ``size`` tokens of up to ``tiles * size`` elements. Rows arrive in memory order, so that a
+    burst from memory needs no rearranging: all chunks of token 0, all of token 1, and so on. A tile is one
+    chunk of each token. It leaves by rows (one token a beat: values) or by columns (one element position of
+    all tokens a beat: keys, whose product with a query sums over elements).
+
+    Column reads need no transposing registers: element (i, j) of a tile lies in bank (i + j) mod ``size``,
+    so that a row and a column both touch every bank once.
+
+    ::
+
+        i --> rotate by token --> banks of 1 element --> rotate back --> queue --> o
+                                     ^ address per bank
+        read (tile, release) --------+
+
+    Parameters
+    ----------
+    size : int
+        Rows and columns of a tile; a power of two.
+    tiles : int
+        Most tiles side by side in a strip.
+    strips : int
+        Strips held: 2 lets one fill while the other is read.
+    columns : bool
+        Tiles leave by columns instead of by rows.
+    element : NumberFormat
+        What is stored.
+
+    Members
+    -------
+    i : In(stream)
+        ``row``: one chunk of a token, ``last``: it is the token's last chunk. Ready while a strip is free.
+    read : In(stream)
+        ``tile``: which chunk to read from the oldest strip, ``release``: the strip is not needed afterwards.
+        Taken once the strip is complete.
+    o : Out(stream)
+        ``size`` beats per read, one a cycle when taken; latency from ``read`` 2 cycles.
+
+    Raises
+    ------
+    ValueError
+        When ``size`` is not a power of two, or a count is not positive.
+    """
+
+    keep_boundary: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *,
+        size: int,
+        tiles: int,
+        strips: int = 2,
+        columns: bool = False,
+        element: NumberFormat = I8,
+    ) -> None:
+        if size < 2 or size & size - 1:
+            raise ValueError(f"Tile size must be a power of two of at least 2, not {size!r}")
+        for name, value in (("tiles", tiles), ("strips", strips)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"Number of {name} must be a positive integer, not {value!r}")
+        self._size, self._tiles, self._strips = size, tiles, strips
+        self._columns, self._element = columns, element
+        row = data.ArrayLayout(element, size)
+        super().__init__(
+            {
+                "i": In(stream.Signature(data.StructLayout({"row": row, "last": 1}))),
+                "read": In(
+                    stream.Signature(
+                        data.StructLayout({"tile": range(max(tiles, 2)), "release": 1})
+                    )
+                ),
+                "o": Out(stream.Signature(row)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Build writer, banks, reader and output queue."""
+        m = Module()
+        size, width = self._size, self._element.width
+        index_bits, tile_bits = ceil_log2(size), ceil_log2(self._tiles)
+        depth = self._strips << tile_bits + index_bits
+
+        # Strips: filled by the writer, freed by the reader, both in order.
+        n_filled = Signal(range(self._strips + 1))
+        filled, freed = Signal(), Signal()
+        m.d.sync += n_filled.eq(n_filled + filled - freed)
+
+        # Writer: rotate row i by i, so that element j lands in bank (i + j).
+        w_strip, r_strip = Signal(range(self._strips)), Signal(range(self._strips))
+        token, chunk = Signal(index_bits), Signal(tile_bits)
+        m.d.comb += self.i.ready.eq(n_filled != self._strips)
+        w_en = Signal()
+        m.d.comb += w_en.eq(self.i.valid & self.i.ready)
+        m.d.comb += filled.eq(w_en & self.i.payload.last & (token == size - 1))
+        with m.If(w_en):
+            m.d.sync += chunk.eq(chunk + 1)
+            with m.If(self.i.payload.last):
+                m.d.sync += [chunk.eq(0), token.eq(token + 1)]
+        with m.If(filled):
+            m.d.sync += w_strip.eq(Mux(w_strip == self._strips - 1, 0, w_strip + 1))
+        row = self.i.payload.row.as_value()
+        w_data = _rotate(m, row, token, width, left=True, name="w") if self._columns else row
+        w_address = Signal(range(depth))
+        m.d.comb += w_address.eq(Cat(token, chunk, w_strip))
+
+        # Reader: `size` beats per request, admitted while the output queue has room for what is in flight.
+        queue_depth = 4
+        m.submodules.queue = queue = Queue(shape=self.o.payload.shape(), depth=queue_depth)
+        wiring.connect(m, wiring.flipped(self.o), queue.o)
+        beat, beat_q = Signal(index_bits), Signal(index_bits)
+        room, r_en, r_valid = Signal(range(queue_depth + 1), init=queue_depth), Signal(), Signal()
+        m.d.comb += r_en.eq(self.read.valid & (n_filled != 0) & (room != 0))
+        m.d.sync += room.eq(room - r_en + (self.o.valid & self.o.ready))
+        m.d.sync += [r_valid.eq(r_en), beat_q.eq(beat)]
+        m.d.comb += self.read.ready.eq(r_en & (beat == size - 1))
+        m.d.comb += freed.eq(self.read.ready & self.read.payload.release)
+        with m.If(r_en):
+            m.d.sync += beat.eq(beat + 1)
+        with m.If(freed):
+            m.d.sync += r_strip.eq(Mux(r_strip == self._strips - 1, 0, r_strip + 1))
+
+        r_tile = self.read.payload.tile[:tile_bits]
+        r_data = Signal(size * width)
+        if self._columns:
+            for bank in range(size):
+                memory = Memory(shape=width, depth=depth, init=[])
+                m.submodules[f"bank_{bank}"] = memory
+                w, r = memory.write_port(), memory.read_port()
+                bank_token = Signal(index_bits, name=f"token_{bank}")
+                m.d.comb += [
+                    w.en.eq(w_en),
+                    w.addr.eq(w_address),
+                    w.data.eq(w_data.word_select(bank, width)),
+                    bank_token.eq(bank - beat),
+                    r.en.eq(r_en),
+                    r.addr.eq(Cat(bank_token, r_tile, r_strip)),
+                    r_data.word_select(bank, width).eq(r.data),
+                ]
+            r_data = _rotate(m, r_data, beat_q, width, left=False, name="r")
+        else:
+            m.submodules.rows = memory = Memory(shape=size * width, depth=depth, init=[])
+            w, r = memory.write_port(), memory.read_port()
+            m.d.comb += [
+                w.en.eq(w_en),
+                w.addr.eq(w_address),
+                w.data.eq(w_data),
+                r.en.eq(r_en),
+                r.addr.eq(Cat(beat, r_tile, r_strip)),
+                r_data.eq(r.data),
+            ]
+        m.d.comb += [queue.i.valid.eq(r_valid), queue.i.payload.eq(r_data)]
+        return m
+
+
+def _rotate(
+    m: Module, value: Value, amount: Signal, width: int, *, left: bool, name: str
+) -> Signal:
+    """Rotate elements of ``width`` bits by ``amount`` places; each barrel stage has a name."""
+    for bit in range(len(amount)):
+        places = width << bit
+        turned = value.rotate_left(places) if left else value.rotate_right(places)
+        stage = Signal(len(value), name=f"{name}_rotated_{bit}")
+        m.d.comb += stage.eq(Mux(amount[bit], turned, value))
+        value = stage
+    return value

@@ -1,0 +1,167 @@
+"""The feeder: streams the rows of each pass, queries or probabilities, into the matrix unit."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..buffer.banks import read_port
+from ..component import Component
+from ..formats import I8, ceil_log2
+from ..stream import Queue
+from .job import index, pass_layout
+from .tag import tag_layout
+
+__all__ = ["Feeder"]
+
+
+class Feeder(Component):
+    """Stream the rows of a pass into the matrix unit, tagged with where the results belong.
+
+    A pass over keys streams each query row once; it waits until the queries are there. A pass over values
+    streams each probability row once per digit, the high digit first; it waits until the row unit has
+    finished the step. Rows leave through a small queue whose free places are counted before a memory is
+    read: the memories need no stall, and once a pass has started its rows are one cycle apart unless the
+    matrix unit itself waits for a tile. The accumulators behind rely on that distance.
+
+    Parameters
+    ----------
+    size, block_rows, head_dim, slots : int
+        As of the lane.
+    digits : int
+        Digits of a probability: 1 or 2.
+
+    Members
+    -------
+    i : In(stream)
+        Passes.
+    loaded : In(stream)
+        A slot whose queries are complete.
+    done : In(stream)
+        A bank whose probabilities are complete.
+    queries, probabilities
+        Read ports of the two buffers, latency 1.
+    o : Out(stream)
+        Rows for the matrix unit.
+    """
+
+    def __init__(
+        self, *, size: int, block_rows: int, head_dim: int, slots: int, digits: int
+    ) -> None:
+        self._size, self._digits = size, digits
+        self._block_rows, self._slots = block_rows, slots
+        self._tile_bits = ceil_log2(head_dim // size)
+        shape = dict(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
+        self._shape = shape
+        row = data.ArrayLayout(I8, size)
+        super().__init__(
+            {
+                "i": In(stream.Signature(pass_layout(**shape))),
+                "loaded": In(
+                    stream.Signature(data.StructLayout({"slot": index(slots)}), always_ready=True)
+                ),
+                "done": In(stream.Signature(data.StructLayout({"bank": 1}), always_ready=True)),
+                "queries": Out(
+                    read_port(banks=slots, depth=block_rows << self._tile_bits, shape=row)
+                ),
+                "probabilities": Out(
+                    wiring.Signature(
+                        {
+                            "en": Out(1),
+                            "bank": Out(1),
+                            "row": Out(index(block_rows)),
+                            "digits": In(data.ArrayLayout(data.ArrayLayout(8, digits), size)),
+                            "rescale": In(6),
+                        }
+                    )
+                ),
+                "o": Out(
+                    stream.Signature(
+                        data.StructLayout({"row": row, "new_tile": 1, "tag": tag_layout(**shape)})
+                    )
+                ),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Count rows and digits; read; one cycle later put the row into the queue."""
+        m = Module()
+        work = self.i.payload
+
+        # Tokens: queries of a slot are there, probabilities of a bank are there.
+        loaded, done = Signal(self._slots), Signal(2)
+        has_input, starts = Signal(), Signal()
+        first_of_step = Signal()
+        m.d.comb += first_of_step.eq(work.tile == 0)
+        with m.If(work.value):
+            m.d.comb += has_input.eq(~first_of_step | done.bit_select(work.bank, 1))
+        with m.Else():
+            m.d.comb += has_input.eq(
+                ~(first_of_step & work.first) | loaded.bit_select(work.slot, 1)
+            )
+        with m.If(starts & work.value & first_of_step):
+            m.d.sync += done.bit_select(work.bank, 1).eq(0)
+        with m.If(starts & ~work.value & first_of_step & work.first):
+            m.d.sync += loaded.bit_select(work.slot, 1).eq(0)
+        with m.If(self.loaded.valid):
+            m.d.sync += loaded.bit_select(self.loaded.payload.slot, 1).eq(1)
+        with m.If(self.done.valid):
+            m.d.sync += done.bit_select(self.done.payload.bank, 1).eq(1)
+
+        # Row and digit counters.
+        depth = 6
+        m.submodules.queue = queue = Queue(shape=self.o.payload.shape(), depth=depth)
+        wiring.connect(m, wiring.flipped(self.o), queue.o)
+        room = Signal(range(depth + 1), init=depth)
+        row, digit = Signal(index(self._block_rows)), Signal()
+        running, reads, row_ends, ends = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            reads.eq(self.i.valid & (running | has_input) & (room != 0)),
+            starts.eq(reads & ~running),
+            row_ends.eq(reads & (~work.value | (digit == self._digits - 1))),
+            ends.eq(row_ends & (row == work.rows - 1)),
+            self.i.ready.eq(ends),
+        ]
+        m.d.sync += room.eq(room - reads + (self.o.valid & self.o.ready))
+        with m.If(reads):
+            m.d.sync += [running.eq(~ends), digit.eq(Mux(row_ends, 0, 1))]
+        with m.If(row_ends):
+            m.d.sync += row.eq(Mux(ends, 0, row + 1))
+        m.d.comb += [
+            self.queries.en.eq(reads & ~work.value),
+            self.queries.bank.eq(work.slot),
+            self.queries.address.eq(Cat(work.tile[: self._tile_bits], row)),
+            self.probabilities.en.eq(reads & work.value),
+            self.probabilities.bank.eq(work.bank),
+            self.probabilities.row.eq(row),
+        ]
+
+        # One cycle later: the row, with its tag.
+        arrives = Signal()
+        tag = Signal(tag_layout(**self._shape), reset_less=True)
+        digit_q, starts_q = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.sync += [
+            arrives.eq(reads),
+            digit_q.eq(digit),
+            starts_q.eq(starts),
+            tag.value.eq(work.value),
+            tag.first.eq(Mux(work.value, work.first, first_of_step)),
+            tag.complete.eq(ends & work.tile_last & (~work.value | work.last)),
+            tag.partial.eq(~row_ends),
+            tag.slot.eq(work.slot),
+            tag.bank.eq(work.bank),
+            tag.row.eq(row),
+            tag.tile.eq(work.tile),
+        ]
+        m.d.comb += [
+            queue.i.valid.eq(arrives),
+            queue.i.payload.new_tile.eq(starts_q),
+            queue.i.payload.tag.eq(tag),
+            queue.i.payload.tag.rescale.eq(self.probabilities.rescale),
+        ]
+        for element in range(self._size):
+            digits = self.probabilities.digits[element]
+            chosen = Mux(digit_q, digits[1], digits[0]) if self._digits == 2 else digits[0]
+            m.d.comb += queue.i.payload.row[element].eq(
+                Mux(tag.value, chosen.as_signed(), self.queries.data[element])
+            )
+        return m

@@ -1,0 +1,97 @@
+"""What a lane is told to do: jobs from outside, steps and passes within.
+
+A *job* is one KV block for one query block of one head. A *step* is one key tile of a job: the unit of
+the softmax. A *pass* is one tile held by the matrix unit while the rows of a query block stream by.
+"""
+
+from amaranth.hdl import signed
+from amaranth.lib import data
+
+from ..formats import ceil_log2
+
+__all__ = ["block_layout", "index", "job_layout", "pass_layout", "step_layout"]
+
+
+def index(n: int) -> range:
+    """Return the shape that tells ``n`` things apart; never of zero width, so that ports keep a name."""
+    return range(max(n, 2))
+
+
+def block_layout(
+    *, size: int, block_rows: int, head_dim: int, slots: int
+) -> data.StructLayout:
+    """Return the layout of a query block's extent: which slot, how many rows, how many tiles wide."""
+    return data.StructLayout(
+        {
+            "slot": index(slots),
+            "rows": range(block_rows + 1),
+            "d_tiles": range(head_dim // size + 1),
+        }
+    )
+
+
+def _common(*, block_rows: int, head_dim: int, size: int, tokens: int, slots: int) -> dict[str, object]:
+    """Return the fields that jobs and steps share."""
+    return {
+        "first": 1,  # first of its (head, query block): state starts afresh
+        "last": 1,  # last of its (head, query block): the output follows
+        "slot": index(slots),  # where queries, running maximum, sum and output are kept
+        "rows": range(block_rows + 1),  # query rows, 1 or more
+        "d_tiles": range(head_dim // size + 1),  # head_dim in units of the array's size, 1 or more
+        "causal": 1,  # key k is visible to row i only when k <= diagonal + i
+        "diagonal": signed(ceil_log2(tokens) + 2),
+        "mantissa": 17,  # score factor = mantissa / 2**shift
+        "shift": 6,
+    }
+
+
+def job_layout(
+    *, size: int, block_rows: int, head_dim: int, tokens: int, slots: int
+) -> data.StructLayout:
+    """Return a job's layout; ``keys`` are the keys of its KV block, ``diagonal`` counts from the first.
+
+    Parameters
+    ----------
+    size : int
+        Rows and columns of the array.
+    block_rows : int
+        Most query rows, and most keys, of a job.
+    head_dim, tokens : int
+        Largest head dimension and longest sequence.
+    slots : int
+        (head, query block) pairs in the lane at a time.
+    """
+    common = _common(
+        block_rows=block_rows, head_dim=head_dim, size=size, tokens=tokens, slots=slots
+    )
+    return data.StructLayout({**common, "keys": range(block_rows + 1)})
+
+
+def step_layout(
+    *, size: int, block_rows: int, head_dim: int, tokens: int, slots: int
+) -> data.StructLayout:
+    """Return a step's layout: a job's, with ``keys`` and ``diagonal`` of one key tile, and a ``bank``.
+
+    Steps alternate between the two banks of scores and of probabilities.
+    """
+    common = _common(
+        block_rows=block_rows, head_dim=head_dim, size=size, tokens=tokens, slots=slots
+    )
+    return data.StructLayout({**common, "keys": range(size + 1), "bank": 1})
+
+
+def pass_layout(*, size: int, block_rows: int, head_dim: int, slots: int) -> data.StructLayout:
+    """Return a pass's layout: ``value`` tells the second product from the first."""
+    return data.StructLayout(
+        {
+            "value": 1,
+            "first": 1,  # of the step's (head, query block)
+            "last": 1,
+            "slot": index(slots),
+            "bank": 1,
+            "rows": range(block_rows + 1),
+            "d_tiles": range(head_dim // size + 1),
+            "tile": index(head_dim // size),
+            "tile_last": 1,  # the step's last tile of this product
+        }
+    )

@@ -1,0 +1,102 @@
+"""The probability buffer: what the row unit writes in parts of a row and the array reads in rows."""
+
+from amaranth.hdl import Cat, Module
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..component import Component
+from ..formats import ceil_log2
+from .job import index
+
+__all__ = ["ProbabilityBuffer"]
+
+
+class ProbabilityBuffer(Component):
+    """Two banks of probability rows, each with the rescale that its row asks of the output so far.
+
+    Parameters
+    ----------
+    size : int
+        Probabilities in a row: keys of a tile.
+    block_rows : int
+        Rows in a bank.
+    row_width : int
+        Probabilities written at a time.
+    digits : int
+        Digits of a probability, 8 bits each, the high one first.
+
+    Members
+    -------
+    w : In(stream)
+        ``bank``, ``row``, ``chunk``, ``digits``, ``rescale``; always taken.
+    r : In
+        ``en``, ``bank``, ``row`` and, one cycle later, ``digits`` and ``rescale``.
+    """
+
+    def __init__(self, *, size: int, block_rows: int, row_width: int, digits: int) -> None:
+        self._size, self._block_rows = size, block_rows
+        self._row_width = row_width
+        digit = data.ArrayLayout(8, digits)
+        self._digit = digit
+        super().__init__(
+            {
+                "w": In(
+                    stream.Signature(
+                        data.StructLayout(
+                            {
+                                "bank": 1,
+                                "row": index(block_rows),
+                                "chunk": index(size // row_width),
+                                "digits": data.ArrayLayout(digit, row_width),
+                                "rescale": 6,
+                            }
+                        ),
+                        always_ready=True,
+                    )
+                ),
+                "r": In(
+                    wiring.Signature(
+                        {
+                            "en": Out(1),
+                            "bank": Out(1),
+                            "row": Out(index(block_rows)),
+                            "digits": In(data.ArrayLayout(digit, size)),
+                            "rescale": In(6),
+                        }
+                    )
+                ),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Build the memory of digits, with a write enable per part of a row, and that of rescales."""
+        m = Module()
+        depth = 2 << ceil_log2(self._block_rows)
+        m.submodules.digits = digits = Memory(
+            shape=data.ArrayLayout(self._digit, self._size), depth=depth, init=[]
+        )
+        m.submodules.rescales = rescales = Memory(shape=6, depth=depth, init=[])
+        w = digits.write_port(granularity=self._row_width)
+        r = digits.read_port()
+        w_rescale, r_rescale = rescales.write_port(), rescales.read_port()
+        put = self.w.payload
+        row_bits = ceil_log2(self._block_rows)
+        for chunk in range(self._size // self._row_width):
+            first = chunk * self._row_width
+            m.d.comb += w.en[chunk].eq(self.w.valid & (put.chunk == chunk))
+            for element in range(self._row_width):
+                m.d.comb += w.data[first + element].eq(put.digits[element])
+        m.d.comb += [
+            w.addr.eq(Cat(put.row[:row_bits], put.bank)),
+            w_rescale.en.eq(self.w.valid),
+            w_rescale.addr.eq(w.addr),
+            w_rescale.data.eq(put.rescale),
+            r.en.eq(self.r.en),
+            r.addr.eq(Cat(self.r.row[:row_bits], self.r.bank)),
+            self.r.digits.eq(r.data),
+            r_rescale.en.eq(self.r.en),
+            r_rescale.addr.eq(r.addr),
+            self.r.rescale.eq(r_rescale.data),
+        ]
+        return m

@@ -1,0 +1,142 @@
+"""The order of a lane's work: jobs become steps, steps become passes of the matrix unit."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..component import Component
+from .job import job_layout, pass_layout, step_layout
+
+__all__ = ["PassScheduler", "StepExpander"]
+
+
+class StepExpander(Component):
+    """Cut each job into steps of one key tile.
+
+    Members
+    -------
+    i : In(stream)
+        Jobs.
+    o : Out(stream)
+        Steps, ``ceil(keys / size)`` per job and at least one; one per cycle, combinational.
+
+    Parameters are those of :func:`~qkloom.rtl.lane.job.job_layout`.
+    """
+
+    def __init__(
+        self, *, size: int, block_rows: int, head_dim: int, tokens: int, slots: int
+    ) -> None:
+        self._size = size
+        shape = dict(
+            size=size, block_rows=block_rows, head_dim=head_dim, tokens=tokens, slots=slots
+        )
+        super().__init__(
+            {
+                "i": In(stream.Signature(job_layout(**shape))),
+                "o": Out(stream.Signature(step_layout(**shape))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Count key tiles; what is left of ``keys`` and ``diagonal`` shrinks by a tile a step."""
+        m = Module()
+        job, step, size = self.i.payload, self.o.payload, self._size
+        first_key = Signal.like(job.keys)
+        keys_left = Signal.like(job.keys)
+        tile_first, tile_last = Signal(), Signal()
+        m.d.comb += [
+            keys_left.eq(job.keys - first_key),
+            tile_first.eq(first_key == 0),
+            tile_last.eq(keys_left <= size),
+            self.o.valid.eq(self.i.valid),
+            self.i.ready.eq(self.o.ready & tile_last),
+            step.first.eq(job.first & tile_first),
+            step.last.eq(job.last & tile_last),
+            step.keys.eq(Mux(tile_last, keys_left, size)),
+            step.diagonal.eq(job.diagonal - first_key),
+        ]
+        for name in ("slot", "rows", "d_tiles", "causal", "mantissa", "shift"):
+            m.d.comb += step[name].eq(job[name])
+        bank = Signal()
+        m.d.comb += step.bank.eq(bank)
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += bank.eq(~bank)
+            m.d.sync += first_key.eq(Mux(tile_last, 0, first_key + size))
+        return m
+
+
+class PassScheduler(Component):
+    """Order the two products of all steps so that the softmax of one hides behind the array's work on others.
+
+    With steps k in their order, the array does Q.K of k+1, then P.V of k. A step's P.V is held back by one
+    step only while a further step is known; so the last one of a burst waits for nothing.
+
+    Members
+    -------
+    i : In(stream)
+        Steps.
+    passes : Out(stream)
+        ``d_tiles`` passes over key tiles, then ``d_tiles`` over value tiles of the step before.
+    steps : Out(stream)
+        Each step, once its Q.K passes are all issued: work for the row unit.
+
+    One pass per cycle at most; what follows takes a tile's loading time for each.
+    """
+
+    def __init__(
+        self, *, size: int, block_rows: int, head_dim: int, tokens: int, slots: int
+    ) -> None:
+        shape = dict(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
+        steps = stream.Signature(step_layout(**shape, tokens=tokens))
+        super().__init__(
+            {
+                "i": In(steps),
+                "steps": Out(steps),
+                "passes": Out(stream.Signature(pass_layout(**shape))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Walk between the products; ``older`` is the step whose P.V comes next, ``newer`` the one after."""
+        m = Module()
+        step, out = self.i.payload, self.passes.payload
+        older, newer = Signal(step.shape(), reset_less=True), Signal(step.shape(), reset_less=True)
+        older_valid, newer_valid = Signal(), Signal()
+        source = Signal(step.shape())
+        tile = Signal.like(out.tile)
+        ends = Signal()
+        for name in ("first", "last", "slot", "bank", "rows", "d_tiles"):
+            m.d.comb += out[name].eq(source[name])
+        m.d.comb += [
+            out.tile.eq(tile),
+            out.tile_last.eq(tile == source.d_tiles - 1),
+            ends.eq(self.passes.valid & self.passes.ready & out.tile_last),
+            self.steps.payload.eq(step),
+        ]
+        with m.If(self.passes.valid & self.passes.ready):
+            m.d.sync += tile.eq(Mux(out.tile_last, 0, tile + 1))
+
+        with m.FSM():
+            with m.State("choose"):
+                with m.If(self.i.valid):
+                    m.next = "keys"
+                with m.Elif(older_valid):
+                    m.next = "values"
+            with m.State("keys"):
+                m.d.comb += [source.eq(step), self.passes.valid.eq(1)]
+                with m.If(ends):
+                    m.next = "hand over"
+            with m.State("hand over"):
+                m.d.comb += [self.steps.valid.eq(1), self.i.ready.eq(self.steps.ready)]
+                with m.If(self.steps.ready & older_valid):
+                    m.d.sync += [newer.eq(step), newer_valid.eq(1)]
+                    m.next = "values"
+                with m.Elif(self.steps.ready):
+                    m.d.sync += [older.eq(step), older_valid.eq(1)]
+                    m.next = "choose"
+            with m.State("values"):
+                m.d.comb += [source.eq(older), out.value.eq(1), self.passes.valid.eq(1)]
+                with m.If(ends):
+                    m.d.sync += [older.eq(newer), older_valid.eq(newer_valid), newer_valid.eq(0)]
+                    m.next = "choose"
+        return m
