@@ -1,7 +1,23 @@
-"""Stream parts, each proven once: what they cut, delay and cost stands in their tables."""
+"""Stream parts, each proven once: what they cut, delay and cost stands in their descriptions."""
 
 from .connect import connect_stream, payload_shape
+from .credit import CreditGate
+from .fork import Fork, Multicast
+from .join import Join
+from .merge import Merge
 from .queue import Queue
+from .route import Route
 from .slice import RegisterSlice
 
-__all__ = ["Queue", "RegisterSlice", "connect_stream", "payload_shape"]
+__all__ = [
+    "CreditGate",
+    "Fork",
+    "Join",
+    "Merge",
+    "Multicast",
+    "Queue",
+    "RegisterSlice",
+    "Route",
+    "connect_stream",
+    "payload_shape",
+]

@@ -8,6 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..component import Component
+from ._check import check_count
 from .slice import RegisterSlice
 
 __all__ = ["Queue"]
@@ -52,18 +53,13 @@ class Queue(Component):
 
     Raises
     ------
-    TypeError
-        When ``depth`` is not an integer.
-    ValueError
-        When ``depth`` is less than 1.
+    TypeError, ValueError
+        When ``depth`` is not a positive integer.
     """
 
     def __init__(self, *, shape: Any, depth: int, registered: bool = False) -> None:
-        if not isinstance(depth, int) or isinstance(depth, bool):
-            raise TypeError(f"Depth must be an integer, not {depth!r}")
-        if depth < 1:
-            raise ValueError(f"Depth must be at least 1, not {depth!r}")
-        self._shape, self._depth, self._registered = shape, depth, bool(registered)
+        self._shape, self._registered = shape, bool(registered)
+        self._depth = check_count("Depth", depth)
         super().__init__(
             {
                 "i": In(stream.Signature(shape)),
