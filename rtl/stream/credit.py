@@ -16,8 +16,8 @@ class CreditGate(Component):
     """Admit an item only when a credit is held, and spend the credit on it.
 
     It stands in front of a pipeline of fixed latency without clock enable. With a queue of
-    ``credits`` items behind that, and ``returned`` pulsed by each item that leaves the queue, no item
-    finds the queue full::
+    ``credits`` items behind that, and ``returned`` pulsed by each item that leaves the queue, no
+    item finds the queue full::
 
         i --> CreditGate --> pipeline --> Queue(depth=credits) --> o
                   ^                                             |
