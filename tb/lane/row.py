@@ -12,13 +12,15 @@ from .exp2 import exp2
 __all__ = ["RowState", "RowStep", "base2_scores", "combine", "split", "visible_keys"]
 
 
-def base2_scores(scores: ArrayLike, mantissa: int, shift: int, numerics: Numerics) -> Ints:
+def base2_scores(
+    scores: ArrayLike, mantissa: ArrayLike, shift: ArrayLike, numerics: Numerics
+) -> Ints:
     """Return the scores times ``mantissa / 2**shift``, rounded and clamped.
 
     A score has at most 26 bits (head_dim 1024), so the product stays below 2**43.
     """
-    x = round_shift(np.asarray(scores, np.int64) * mantissa, shift)
-    return np.clip(x, -numerics.x_max, numerics.x_max)
+    product: Ints = np.asarray(scores, np.int64) * np.asarray(mantissa, np.int64)
+    return np.clip(round_shift(product, shift), -numerics.x_max, numerics.x_max)
 
 
 def visible_keys(

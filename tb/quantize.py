@@ -1,0 +1,125 @@
+"""From float tensors to what a lane is given: int8 with one scale per head, and score factors."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..rtl.lane.numerics import Numerics
+from .attention import Floats, Shape, as_tensor, check_shapes
+from .formats import Ints
+
+__all__ = ["Int8s", "Operands", "encode_factor", "quantize", "quantize_heads"]
+
+Int8s = NDArray[np.int8]
+
+_MANTISSA, _SHIFT_MAX = 1 << Numerics.mantissa_width, (1 << Numerics.shift_width) - 1
+
+
+def quantize_heads(x: Floats) -> tuple[Int8s, Floats]:
+    """Return int8 numbers of ``(..., heads, tokens, head_dim)``, and one scale per head.
+
+    Symmetric: the largest magnitude of a head becomes 127. Ties round to even. A head of zeros has
+    scale 0.
+    """
+    scale: Floats = np.abs(x).max(axis=(-2, -1)) / 127
+    divisor = np.where(scale > 0, scale, 1)[..., None, None]
+    return np.clip(np.rint(x / divisor), -127, 127).astype(np.int8), scale
+
+
+def encode_factor(factor: float, fraction: int) -> tuple[int, int]:
+    """Return mantissa and shift with ``mantissa / 2**shift`` nearest to ``factor * 2**fraction``.
+
+    The mantissa has 17 bits, all of them used unless the factor is below about ``2**-46``.
+
+    Raises
+    ------
+    ValueError
+        When the factor is negative, not finite or too large for a shift of at least 0.
+    """
+    largest = float(_MANTISSA - 1) / (1 << fraction)
+    if not 0 <= factor <= largest:
+        raise ValueError(f"A score factor must be 0 to {largest:g}, not {factor:g}")
+    exponent = math.frexp(factor)[1] + fraction
+    shift = min(Numerics.mantissa_width - exponent, _SHIFT_MAX)
+    mantissa = round(math.ldexp(factor, fraction + shift))
+    if mantissa == _MANTISSA:  # rounded up to the next power of two
+        return mantissa >> 1, shift - 1
+    return mantissa, shift
+
+
+@dataclass(frozen=True)
+class Operands:
+    """Quantized inputs of an attention call.
+
+    Members
+    -------
+    q, k, v : int8, shaped as the tensors they come from
+        Queries, keys, values.
+    q_scale, k_scale, v_scale : float64
+        Scale of each head: ``(heads,)`` or ``(batch, heads)``.
+    mantissa, shift : int64
+        The score factor of each query head: what makes its scores base-2 scores.
+    """
+
+    q: Int8s
+    k: Int8s
+    v: Int8s
+    q_scale: Floats
+    k_scale: Floats
+    v_scale: Floats
+    mantissa: Ints
+    shift: Ints
+
+    @property
+    def shape(self) -> Shape:
+        """Sizes of the attention call."""
+        return check_shapes(self.q, self.k, self.v)
+
+    def floats(self) -> tuple[Floats, Floats, Floats]:
+        """Return Q, K and V that the integers stand for: the inputs of a fair reference."""
+        return (
+            self.q * self.q_scale[..., None, None],
+            self.k * self.k_scale[..., None, None],
+            self.v * self.v_scale[..., None, None],
+        )
+
+    def dequantize(self, raw: ArrayLike) -> Floats:
+        """Return the numbers that raw outputs of the lane stand for."""
+        scale = np.repeat(self.v_scale, self.shape.group, axis=-1)[..., None, None]
+        return np.asarray(raw) / (1 << Numerics.out_fraction) * scale
+
+
+def quantize(q: Any, k: Any, v: Any, numerics: Numerics) -> Operands:
+    """Quantize float tensors for a lane.
+
+    Parameters
+    ----------
+    q, k, v : array_like
+        As :func:`qkloom.tb.attention.attention` takes them.
+    numerics : Numerics
+        The numbers of the lane.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When the tensors are no such tensors, or scores may be too large for the lane.
+    """
+    q, k, v = as_tensor(q, "Q"), as_tensor(k, "K"), as_tensor(v, "V")
+    shape = check_shapes(q, k, v)
+    (q8, q_scale), (k8, k_scale), (v8, v_scale) = map(quantize_heads, (q, k, v))
+    factors = q_scale * np.repeat(k_scale, shape.group, axis=-1)
+    factors = factors * (math.log2(math.e) / math.sqrt(shape.head_dim))
+    limit = 1 << Numerics.max_width - 1
+    for index, factor in np.ndenumerate(factors):
+        highest = shape.head_dim * 128 * 128 * float(factor)
+        if not highest < limit:
+            raise ValueError(
+                f"Scores in base 2 must stay below {limit}, not up to {highest:.4g} in head "
+                f"{index[-1]}; scale Q or K down"
+            )
+    encoded = [encode_factor(float(factor), numerics.fraction) for factor in factors.flat]
+    mantissa, shift = np.array(encoded, np.int64).T.reshape(2, *factors.shape)
+    return Operands(q8, k8, v8, q_scale, k_scale, v_scale, mantissa, shift)
