@@ -1,0 +1,277 @@
+"""Emission: a component becomes RTLIL and Verilog in which every distinct module exists once."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from amaranth.back import rtlil
+from amaranth.hdl import (
+    ClockDomain,
+    ClockSignal,
+    DomainRenamer,
+    Elaboratable,
+    Fragment,
+    Instance,
+    ResetSignal,
+    Signal,
+    Value,
+)
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..rtl.component import Component
+from ..tb.design import Design, Port
+from .verilog import to_verilog
+
+__all__ = ["emit"]
+
+MAX_NAME_LENGTH = 64
+"""Longer module names end in a hash instead."""
+
+
+def emit(component: Component, *, name: str | None = None, verilog: bool = False) -> Design:
+    """Convert a component and everything in it.
+
+    Each distinct component is elaborated and converted once, and instantiated wherever it is used;
+    two are the same when class and keyword parameters are. A module runs on the clock domains of
+    its own text (``sync`` is ``clk`` and ``rst``, ``fast`` is ``fast_clk`` and ``fast_rst``) and
+    its parent connects them, so that a ``DomainRenamer`` outside never makes a second module.
+
+    The same component gives the same bytes in every run.
+
+    Parameters
+    ----------
+    component : Component
+        Top of the design.
+    name : str, optional
+        Name of the top module; ``component.module_name`` by default.
+    verilog : bool
+        Whether to make the Verilog too.
+
+    Raises
+    ------
+    TypeError
+        When the top is not a :class:`~qkloom.rtl.component.Component`, or a parameter has no text
+        that is the same in every run.
+    ValueError
+        When ``name`` is not an identifier, or the design asks for what shared modules cannot do:
+        contain themselves, run on a falling edge or an asynchronous reset, be controlled by an
+        ``EnableInserter`` or ``ResetInserter``, define a clock domain for their parent, or have a
+        port that is named like a clock.
+    ToolError
+        When Verilog is asked for and Yosys is missing.
+    """
+    if not isinstance(component, Component):
+        raise TypeError(f"Only a qkloom component can be emitted, not {component!r}")
+    if name is not None and not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError(f"A module name must be an identifier, not {name!r}")
+    sharing = _Sharing(name)
+    top = Fragment.get(component, sharing).type
+    modules = list(sharing.modules.values())
+    text = "".join(
+        module.rtlil if module.name == top else module.rtlil.replace("attribute \\top 1\n", "")
+        for module in reversed(modules)
+    )
+    return Design(
+        name=top,
+        component=component,
+        rtlil=text,
+        verilog=to_verilog(text) if verilog else None,
+        ports=tuple(port for port, _ in _ports(component)),
+        boundaries=tuple(module.name for module in modules if module.keep_boundary),
+        digest=hashlib.sha256(text.encode()).hexdigest(),
+    )
+
+
+@dataclass(frozen=True)
+class _Module:
+    """An emitted module."""
+
+    name: str
+    rtlil: str
+    domains: tuple[str, ...]
+    """Clock domains that the parent connects."""
+    own_domains: frozenset[str]
+    """Clock domains that the module defines, and that plain Amaranth would hand to its parent."""
+    keep_boundary: bool
+
+    def instance(self, component: Component) -> Instance:
+        """Return this module as the body of ``component``."""
+        arguments: list[tuple[str, str, Any]] = []
+        for domain in self.domains:
+            clk, rst = _clock_ports(domain)
+            arguments.append(("i", clk, ClockSignal(domain)))
+            arguments.append(("i", rst, ResetSignal(domain, allow_reset_less=True)))
+        for port, value in _ports(component):
+            arguments.append(("i" if port.is_input else "o", port.name, value))
+        return Instance(self.name, *arguments)
+
+
+class _Sharing:
+    """The platform object of an emission: components elaborate to instances of shared modules.
+
+    Members
+    -------
+    modules : dict
+        Every module so far by its name, children before parents.
+    """
+
+    def __init__(self, top_name: str | None) -> None:
+        self.modules: dict[str, _Module] = {}
+        self._top_name = top_name
+        self._names: dict[Any, str] = {}
+        self._open: list[Component] = []
+
+    def instantiate(self, component: Component, elaborate: Callable[[Any, Any], Any]) -> Any:
+        """Return what ``component`` elaborates to: an instance of its module."""
+        if self._open and self._open[-1] is component:
+            return elaborate(component, self)  # super().elaborate() of a derived class
+        text = _spell(component)
+        # Equal values may print differently (1 and True), and then mean different hardware.
+        key = type(component), tuple(component.parameters.items()), text
+        if key not in self._names:
+            self._names[key] = name = self._choose_name(component, text)
+            self._open.append(component)
+            body = Fragment.get(elaborate(component, self), self)
+            self._open.pop()
+            self.modules[name] = self._convert(component, name, body)
+        elif self._names[key] not in self.modules:
+            raise ValueError(f"{text} contains itself")
+        return self.modules[self._names[key]].instance(component)
+
+    def _choose_name(self, component: Component, text: str) -> str:
+        """Return a name that no other module of the design has."""
+        if not self._names and self._top_name is not None:
+            return self._top_name
+        name = component.module_name
+        taken = self._names.values()
+        if name in taken or len(name) > MAX_NAME_LENGTH:
+            digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+            name = stem = f"{name[: MAX_NAME_LENGTH - 9]}_{digest}"
+            while name in taken:  # two classes of one name, as functions may define them
+                name = f"{stem}_{len(taken)}"
+        return name
+
+    def _convert(self, component: Component, name: str, body: Fragment) -> _Module:
+        """Convert one module whose children are converted."""
+        if type(body) is not Fragment:  # an Instance needs a module around it
+            inner, body = body, Fragment()
+            body.add_subfragment(inner, "inner")
+        own_domains, domains = self._resolve_domains(name, body)
+        ports = {port.name: (port, value) for port, value in _ports(component)}
+        for domain in domains:
+            clocks = ClockDomain(domain)
+            body.add_domains(clocks)
+            clk, rst = _clock_ports(domain)
+            for port_name, value in ((clk, clocks.clk), (rst, clocks.rst)):
+                if port_name in ports:
+                    raise ValueError(f"Port {port_name!r} of {name} is named like a clock domain's")
+                ports[port_name] = Port(port_name, 1, is_input=True, is_signed=False), value
+        with _named_by_submodule(self._shared(body)):
+            text = rtlil.convert(_Converted(body, ports), name=name, emit_src=False)
+        return _Module(name, text, domains, own_domains, type(component).keep_boundary)
+
+    def _resolve_domains(self, name: str, body: Fragment) -> tuple[frozenset[str], tuple[str, ...]]:
+        """Return the clock domains that ``body`` defines, and those that it needs."""
+        needed = []
+
+        def note(domain: str) -> ClockDomain:
+            needed.append(domain)
+            return ClockDomain(domain)
+
+        # Amaranth adds what is missing by itself, but in an order that changes from run to run.
+        # So only a copy is prepared: that is what a renamer makes that renames nothing.
+        copy = DomainRenamer({})(body)
+        copy.prepare(missing_domain=note)
+        for path, instance in self._shared(copy):
+            if upward := self.modules[instance.type].own_domains.intersection(needed):
+                raise ValueError(
+                    f"Clock domain {min(upward)!r} must be defined in {name} or above, "
+                    f"not inside its submodule {path}"
+                )
+            for value, _ in instance.ports.values():
+                if isinstance(value, ClockSignal):
+                    domain = instance.domains[value.domain]
+                    if domain.clk_edge != "pos" or domain.async_reset:
+                        raise ValueError(
+                            "A shared module needs a rising edge and a synchronous reset, "
+                            f"unlike clock domain {domain.name!r} of {name}.{path}"
+                        )
+        own = {domain.name for domain in copy.domains.values() if not domain.local}
+        return frozenset(own.difference(needed)), tuple(sorted(needed))
+
+    def _shared(
+        self, fragment: Fragment, path: str = "", control: object = None
+    ) -> Iterator[tuple[str, Instance]]:
+        """Find the instances of shared modules below ``fragment``, with their paths."""
+        for origin in fragment.origins or ():
+            for transform in getattr(origin, "_transforms_", ()):
+                if not isinstance(transform, DomainRenamer):
+                    control = transform
+        if isinstance(fragment, Instance) and fragment.type in self.modules:
+            if control is not None:
+                raise ValueError(
+                    f"{type(control).__name__} cannot reach into {path}, which is a shared module; "
+                    "give it an enable port, or a clock domain with a reset of its own"
+                )
+            yield path, fragment
+        for index, (inner, name, _) in enumerate(fragment.subfragments):
+            name = name or f"u{index}"
+            yield from self._shared(inner, f"{path}.{name}" if path else name, control)
+
+
+class _Converted(Elaboratable):
+    """A fragment with ports, as the converter wants it."""
+
+    def __init__(self, fragment: Fragment, ports: dict[str, tuple[Port, Value]]) -> None:
+        self._fragment = fragment
+        self.signature = wiring.Signature(
+            {name: (In if port.is_input else Out)(port.width) for name, (port, _) in ports.items()}
+        )
+        self.__dict__.update((name, value) for name, (_, value) in ports.items())
+
+    def elaborate(self, platform: object) -> Fragment:
+        return self._fragment
+
+
+@contextmanager
+def _named_by_submodule(instances: Iterator[tuple[str, Instance]]) -> Iterator[None]:
+    """Name the wires at the instances of a module ``pe_0__o``, not ``o``, ``o$1``, ``o$2``, ..."""
+    named = []
+    for path, instance in instances:
+        for value, _ in instance.ports.values():
+            if isinstance(value, Signal):
+                named.append((value, value.name))
+                value.name = f"{path.rpartition('.')[2]}__{value.name}"
+    try:
+        yield
+    finally:
+        for value, name in named:
+            value.name = name
+
+
+def _ports(component: Component) -> Iterator[tuple[Port, Value]]:
+    """Flatten the signature; ports without bits are left out, since Verilog has none."""
+    for path, member, value in component.signature.flatten(component):
+        value = Value.cast(value)
+        if len(value):
+            name = "__".join(map(str, path))
+            yield Port(name, len(value), member.flow == In, value.shape().signed), value
+
+
+def _clock_ports(domain: str) -> tuple[str, str]:
+    """Return the names of clock and reset of a domain, as Amaranth has them."""
+    return ("clk", "rst") if domain == "sync" else (f"{domain}_clk", f"{domain}_rst")
+
+
+def _spell(component: Component) -> str:
+    """Return class and parameters as text that is the same in every run."""
+    for name, value in component.parameters.items():
+        # An address, and an order of elements, change from run to run.
+        if " at 0x" in repr(value) or "frozenset(" in repr(value):
+            raise TypeError(f"Parameter {name!r} must print the same in every run, not {value!r}")
+    arguments = ", ".join(f"{name}={value!r}" for name, value in component.parameters.items())
+    return f"{type(component).__module__}.{type(component).__qualname__}({arguments})"
