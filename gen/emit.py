@@ -11,6 +11,7 @@ from amaranth.back import rtlil
 from amaranth.hdl import (
     ClockDomain,
     ClockSignal,
+    Const,
     DomainRenamer,
     Elaboratable,
     Fragment,
@@ -254,10 +255,10 @@ def _named_by_submodule(instances: Iterator[tuple[str, Instance]]) -> Iterator[N
 
 
 def _ports(component: Component) -> Iterator[tuple[Port, Value]]:
-    """Flatten the signature; ports without bits are left out, since Verilog has none."""
+    """Flatten the signature, without ports that have no bits or, always ready, never change."""
     for path, member, value in component.signature.flatten(component):
         value = Value.cast(value)
-        if len(value):
+        if len(value) and not isinstance(value, Const):
             name = "__".join(map(str, path))
             yield Port(name, len(value), member.flow == In, value.shape().signed), value
 
