@@ -344,8 +344,9 @@ def _find_streams(
     depth = {code: name.count(".") for name, code in sorted(codes.items(), key=depth_of)}
     own: dict[str, list[str]] = defaultdict(list)
     for name, code in codes.items():
-        plain = name.split("$")[0]
-        if depth[code] == name.count(".") if simulated else plain == name:
+        whole = re.sub(r"\[\d+:\d+\]$", "", name)  # Verilator's way to tell the width
+        plain = re.sub(r"\$\d+$", "", whole)
+        if depth[code] == name.count(".") if simulated else plain == whole:
             own[plain].append(name)
 
     streams: dict[str, tuple[str, str | None]] = {}

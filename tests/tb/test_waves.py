@@ -155,9 +155,11 @@ def write_vcd(path, names, cycles, first_line="$timescale 1 ns $end"):
 
 class TestOtherFiles:
     def test_which_signals_are_streams(self, tmp_path):
-        names = "a__valid a__ready b_valid b_ready c__valid c__payload lone_valid d__valid d_ready"
-        waves = Waves(write_vcd(tmp_path / "a.vcd", [*names.split(), "a__valid$3"], [[1] * 10]))
-        assert list(waves.streams) == ["top.a", "top.b", "top.c"]
+        streams = ["a__valid", "a__ready", "a__valid$3", "b_valid", "b_ready"]
+        streams += ["c__valid", "c__payload", "d__valid", "d__payload [7:0]"]
+        others = ["lone_valid", "e__valid", "e_ready", "f__ready", "_valid", "valid", "ready"]
+        waves = Waves(write_vcd(tmp_path / "a.vcd", streams + others, [[1] * 16]))
+        assert list(waves.streams) == ["top.a", "top.b", "top.c", "top.d"]
 
     def test_unknown_values_are_no_transfers(self, tmp_path):
         rows = [["x", 1], [1, "z"], [1, 1]]
