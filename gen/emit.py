@@ -1,5 +1,6 @@
 """Emission: a component becomes RTLIL and Verilog in which every distinct module exists once."""
 
+import gc
 import hashlib
 import re
 from collections.abc import Callable, Iterator
@@ -70,7 +71,8 @@ def emit(component: Component, *, name: str | None = None, verilog: bool = False
     if name is not None and not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
         raise ValueError(f"A module name must be an identifier, not {name!r}")
     sharing = _Sharing(name)
-    top = Fragment.get(component, sharing).type
+    with _without_collector():
+        top = Fragment.get(component, sharing).type
     modules = list(sharing.modules.values())
     text = "".join(
         module.rtlil if module.name == top else module.rtlil.replace("attribute \\top 1\n", "")
@@ -236,6 +238,18 @@ class _Converted(Elaboratable):
 
     def elaborate(self, platform: object) -> Fragment:
         return self._fragment
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Spare the garbage collector: Amaranth makes an object per bit, and hardly a cycle."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @contextmanager

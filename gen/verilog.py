@@ -11,7 +11,7 @@ SCRIPT = "; ".join(
     [
         "read_rtlil design.il",
         # Multiplexers instead of processes, which the clean-up below would have to skip.
-        "proc -norom",
+        "proc -noopt -norom",
         "memory_collect",
         # Amaranth writes an expression once per use, and a wire per alias and per array element.
         "opt_merge",
