@@ -1,7 +1,7 @@
 """Memory banks that two readers share without ever meeting in one bank."""
 
 from amaranth.hdl import Module, Signal
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
