@@ -1,8 +1,8 @@
 """Hatchling hook that gives the root folders their place under the name ``qkloom``.
 
-A wheel gets the files of the top package added. An editable install gets a folder of links that looks
-exactly like the wheel (``build/ns/qkloom/rtl -> rtl``), because type checkers and editors follow links but
-run no import hooks. Whole folders are linked, so a new file is seen at once.
+A wheel gets the files of the top package added. An editable install gets a folder of links that
+looks exactly like the wheel (``build/ns/qkloom/rtl -> rtl``), because type checkers and editors
+follow links but run no import hooks. Whole folders are linked, so a new file is seen at once.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The base of every component: keyword parameters, captured once, that alone decide its hardware."""
+"""The base of every component: keyword parameters that alone decide its hardware."""
 
 import functools
 import inspect
@@ -14,17 +14,18 @@ __all__ = ["Component"]
 class Component(wiring.Component):
     """A hardware component that a generator may share between all its uses.
 
-    Two components of one class with equal parameters are the same hardware. An emitter relies on that: it
-    elaborates one of them and instantiates the module everywhere. So elaboration may depend on nothing but
-    ``parameters`` and the platform object that it is handed.
+    Two components of one class with equal parameters are the same hardware. An emitter relies on
+    that: it elaborates one of them and instantiates the module everywhere. So elaboration may
+    depend on nothing but ``parameters`` and the platform object that it is handed.
 
-    A platform that shares modules has a method ``instantiate(component, elaborate)``; without one (the Amaranth
-    simulator, or a platform of the user's own) the component elaborates in place.
+    A platform that shares modules has a method ``instantiate(component, elaborate)``; without one
+    (the Amaranth simulator, or a platform of the user's own) the component elaborates in place.
 
     Members
     -------
     parameters : mapping
-        Every keyword parameter of the constructor, defaults included; read-only and hashable values.
+        Every keyword parameter of the constructor, defaults included; read-only and hashable
+        values.
     module_name : str
         The name of the module in emitted Verilog, made from class and parameters.
 
@@ -35,16 +36,17 @@ class Component(wiring.Component):
     """
 
     keep_boundary: ClassVar[bool] = False
-    """Whether compiled simulators keep this component as a unit of its own, instead of flattening it."""
+    """Whether compiled simulators keep this component as a unit instead of flattening it."""
 
+    _constructor: ClassVar[inspect.Signature]
     _parameters: Mapping[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Component":
         """Capture the parameters before the constructor of the class runs."""
         if args:
             raise TypeError(f"{cls.__name__} takes keyword parameters only, not {args[0]!r}")
-        self = super().__new__(cls, src_loc_at=1)
-        bound = _signature(cls).bind(**kwargs)
+        self: Component = super().__new__(cls, src_loc_at=1)
+        bound = cls._constructor.bind(**kwargs)
         bound.apply_defaults()
         for name, value in bound.arguments.items():
             try:
@@ -55,10 +57,12 @@ class Component(wiring.Component):
         return self
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Let a sharing platform replace elaboration by an instance."""
+        """Note the constructor; let a sharing platform replace elaboration by an instance."""
         super().__init_subclass__(**kwargs)
+        own = list(inspect.signature(cls.__init__).parameters.values())[1:]  # type: ignore[misc]
+        cls._constructor = inspect.Signature(own)
         if "elaborate" in cls.__dict__:
-            cls.elaborate = _shareable(cls.__dict__["elaborate"])  # type: ignore[method-assign]
+            cls.elaborate = _shareable(cls.__dict__["elaborate"])
 
     @property
     def parameters(self) -> Mapping[str, Any]:
@@ -70,12 +74,6 @@ class Component(wiring.Component):
         """Name of the emitted module."""
         words = "".join("_" + c.lower() if c.isupper() else c for c in type(self).__name__)
         return "_".join([words.lstrip("_"), *map(_spell, self._parameters.items())])
-
-
-@functools.cache
-def _signature(cls: type) -> inspect.Signature:
-    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
-    return inspect.Signature(parameters)
 
 
 def _spell(parameter: tuple[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Number formats, and the only ways to make a number narrower.
 
-A format knows its width, its Python value and its Amaranth shape. Anything that loses bits says how:
-:func:`wrap`, :func:`saturate` or :func:`round_shift`.
+A format knows its width, its Python value and its Amaranth shape. Anything that loses bits says
+how: :func:`wrap`, :func:`saturate` or :func:`round_shift`.
 """
 
 import struct
@@ -66,7 +66,7 @@ class NumberFormat(ShapeCastable):  # type: ignore[misc]
         return signed(self.width) if self.is_signed else unsigned(self.width)
 
     def __call__(self, target: ValueLike) -> Value:
-        """View ``target`` as a number of this format: a plain Amaranth value with the right sign."""
+        """View ``target`` as a number: a plain Amaranth value with the right sign."""
         value = Value.cast(target)
         return value.as_signed() if self.is_signed else value.as_unsigned()
 
@@ -102,7 +102,7 @@ class NumberFormat(ShapeCastable):  # type: ignore[misc]
 
 @dataclass(frozen=True, repr=False)
 class Fixed(NumberFormat):
-    """Two's complement fixed point: ``i`` integer bits (the sign bit counts) and ``f`` fraction bits."""
+    """Fixed point: ``i`` integer bits (the sign bit counts) and ``f`` fraction bits."""
 
     i: int
     f: int
@@ -196,7 +196,8 @@ def saturate(value: Value, target: NumberFormat) -> Value:
 def round_shift(value: Value, amount: ValueLike) -> Value:
     """Return ``value / 2**amount`` rounded to nearest, ties up; ``amount`` 0 is exact.
 
-    One spare bit keeps what the shift drops, so that rounding is a carry-in and never a second shifter.
+    One spare bit keeps what the shift drops, so that rounding is a carry-in and never a second
+    shifter.
     """
     kept = Cat(Const(0, 1), value)
     shifted = (kept.as_signed() if value.shape().signed else kept) >> amount

@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Import the generator on first use: someone who only wants ``qkloom.rtl`` does not pay for it."""
+    """Import the generator on first use: ``qkloom.rtl`` alone does not need it."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from .gen import api

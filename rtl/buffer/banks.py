@@ -40,9 +40,9 @@ def write_port(*, banks: int, depth: int, shape: object) -> wiring.Signature:
 class Banks(Component):
     """Several memories of one write and one read port each, behind one writer and two readers.
 
-    An accumulator updates one bank while another unit drains the bank before it. The users promise never
-    to read one bank through both ports in one cycle; so one read port per memory is enough, which is what
-    block RAM has.
+    An accumulator updates one bank while another unit drains the bank before it. The users promise
+    never to read one bank through both ports in one cycle; so one read port per memory is enough,
+    which is what block RAM has.
 
     Parameters
     ----------
@@ -66,12 +66,11 @@ class Banks(Component):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a positive integer, not {value!r}")
         self._shape, self._depth, self._banks = shape, depth, banks
-        size = {"banks": banks, "depth": depth, "shape": shape}
         super().__init__(
             {
-                "w": In(write_port(**size)),
-                "r_update": In(read_port(**size)),
-                "r_drain": In(read_port(**size)),
+                "w": In(write_port(banks=banks, depth=depth, shape=shape)),
+                "r_update": In(read_port(banks=banks, depth=depth, shape=shape)),
+                "r_drain": In(read_port(banks=banks, depth=depth, shape=shape)),
             }
         )
 

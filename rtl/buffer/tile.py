@@ -17,13 +17,14 @@ __all__ = ["TileBuffer"]
 class TileBuffer(Component):
     """Double buffer in front of a matrix unit: keeps strips of tokens, gives out square tiles.
 
-    A *strip* is ``size`` tokens of up to ``tiles * size`` elements. Rows arrive in memory order, so that a
-    burst from memory needs no rearranging: all chunks of token 0, all of token 1, and so on. A tile is one
-    chunk of each token. It leaves by rows (one token a beat: values) or by columns (one element position of
-    all tokens a beat: keys, whose product with a query sums over elements).
+    A *strip* is ``size`` tokens of up to ``tiles * size`` elements. Rows arrive in memory order, so
+    that a burst from memory needs no rearranging: all chunks of token 0, all of token 1, and so on.
+    A tile is one chunk of each token. It leaves by rows (one token a beat: values) or by columns
+    (one element position of all tokens a beat: keys, whose product with a query sums over
+    elements).
 
-    Column reads need no transposing registers: element (i, j) of a tile lies in bank (i + j) mod ``size``,
-    so that a row and a column both touch every bank once.
+    Column reads need no transposing registers: element (i, j) of a tile lies in bank (i + j) mod
+    ``size``, so that a row and a column both touch every bank once.
 
     ::
 
@@ -47,10 +48,11 @@ class TileBuffer(Component):
     Members
     -------
     i : In(stream)
-        ``row``: one chunk of a token, ``last``: it is the token's last chunk. Ready while a strip is free.
+        ``row``: one chunk of a token, ``last``: it is the token's last chunk. Ready while a strip
+        is free.
     read : In(stream)
-        ``tile``: which chunk to read from the oldest strip, ``release``: the strip is not needed afterwards.
-        Taken once the strip is complete.
+        ``tile``: which chunk to read from the oldest strip, ``release``: the strip is not needed
+        afterwards. Taken once the strip is complete.
     o : Out(stream)
         ``size`` beats per read, one a cycle when taken; latency from ``read`` 2 cycles.
 
@@ -121,7 +123,8 @@ class TileBuffer(Component):
         w_address = Signal(range(depth))
         m.d.comb += w_address.eq(Cat(token, chunk, w_strip))
 
-        # Reader: `size` beats per request, admitted while the output queue has room for what is in flight.
+        # Reader: `size` beats per request, admitted while the output queue has room for what is in
+        # flight.
         queue_depth = 4
         m.submodules.queue = queue = Queue(shape=self.o.payload.shape(), depth=queue_depth)
         wiring.connect(m, wiring.flipped(self.o), queue.o)

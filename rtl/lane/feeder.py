@@ -17,11 +17,12 @@ __all__ = ["Feeder"]
 class Feeder(Component):
     """Stream the rows of a pass into the matrix unit, tagged with where the results belong.
 
-    A pass over keys streams each query row once; it waits until the queries are there. A pass over values
-    streams each probability row once per digit, the high digit first; it waits until the row unit has
-    finished the step. Rows leave through a small queue whose free places are counted before a memory is
-    read: the memories need no stall, and once a pass has started its rows are one cycle apart unless the
-    matrix unit itself waits for a tile. The accumulators behind rely on that distance.
+    A pass over keys streams each query row once; it waits until the queries are there. A pass over
+    values streams each probability row once per digit, the high digit first; it waits until the row
+    unit has finished the step. Rows leave through a small queue whose free places are counted
+    before a memory is read: the memories need no stall, and once a pass has started its rows are
+    one cycle apart unless the matrix unit itself waits for a tile. The accumulators behind rely on
+    that distance.
 
     Parameters
     ----------

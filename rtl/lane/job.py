@@ -1,7 +1,8 @@
 """What a lane is told to do: jobs from outside, steps and passes within.
 
-A *job* is one KV block for one query block of one head. A *step* is one key tile of a job: the unit of
-the softmax. A *pass* is one tile held by the matrix unit while the rows of a query block stream by.
+A *job* is one KV block for one query block of one head. A *step* is one key tile of a job: the unit
+of the softmax. A *pass* is one tile held by the matrix unit while the rows of a query block stream
+by.
 """
 
 from amaranth.hdl import signed
@@ -13,14 +14,12 @@ __all__ = ["block_layout", "index", "job_layout", "pass_layout", "step_layout"]
 
 
 def index(n: int) -> range:
-    """Return the shape that tells ``n`` things apart; never of zero width, so that ports keep a name."""
+    """Return the shape that tells ``n`` things apart; 1 bit at least, so that ports exist."""
     return range(max(n, 2))
 
 
-def block_layout(
-    *, size: int, block_rows: int, head_dim: int, slots: int
-) -> data.StructLayout:
-    """Return the layout of a query block's extent: which slot, how many rows, how many tiles wide."""
+def block_layout(*, size: int, block_rows: int, head_dim: int, slots: int) -> data.StructLayout:
+    """Return the layout of a query block's extent: slot, rows, and tiles side by side."""
     return data.StructLayout(
         {
             "slot": index(slots),
@@ -30,7 +29,9 @@ def block_layout(
     )
 
 
-def _common(*, block_rows: int, head_dim: int, size: int, tokens: int, slots: int) -> dict[str, object]:
+def _common(
+    *, block_rows: int, head_dim: int, size: int, tokens: int, slots: int
+) -> dict[str, object]:
     """Return the fields that jobs and steps share."""
     return {
         "first": 1,  # first of its (head, query block): state starts afresh
@@ -48,7 +49,7 @@ def _common(*, block_rows: int, head_dim: int, size: int, tokens: int, slots: in
 def job_layout(
     *, size: int, block_rows: int, head_dim: int, tokens: int, slots: int
 ) -> data.StructLayout:
-    """Return a job's layout; ``keys`` are the keys of its KV block, ``diagonal`` counts from the first.
+    """Return a job's layout; ``keys``, ``diagonal`` count from its KV block's first key.
 
     Parameters
     ----------
@@ -70,7 +71,7 @@ def job_layout(
 def step_layout(
     *, size: int, block_rows: int, head_dim: int, tokens: int, slots: int
 ) -> data.StructLayout:
-    """Return a step's layout: a job's, with ``keys`` and ``diagonal`` of one key tile, and a ``bank``.
+    """Return a step's layout: ``keys`` and ``diagonal`` count from its key tile's first key.
 
     Steps alternate between the two banks of scores and of probabilities.
     """

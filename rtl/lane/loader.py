@@ -8,7 +8,7 @@ from ..buffer.tile import TileBuffer
 from ..component import Component
 from ..formats import I8
 from ..stream import Queue
-from .job import index, pass_layout
+from .job import pass_layout
 
 __all__ = ["TileLoader"]
 
@@ -16,8 +16,8 @@ __all__ = ["TileLoader"]
 class TileLoader(Component):
     """Load one tile per pass: keys by columns, values by rows.
 
-    The product with a query sums over elements, so a key tile stands transposed in the array; the product
-    with probabilities sums over tokens, so a value tile stands as it lies in memory.
+    The product with a query sums over elements, so a key tile stands transposed in the array; the
+    product with probabilities sums over tokens, so a value tile stands as it lies in memory.
 
     ::
 

@@ -13,16 +13,15 @@ from .tag import tag_layout
 __all__ = ["OutputAccumulator"]
 
 
-
 class OutputAccumulator(Component):
-    """Sum what leaves the matrix unit over key tiles: ``output = rescaled output + probabilities x values``.
+    """Sum over key tiles: ``output = rescaled output + probabilities x values``.
 
-    The running maximum is a whole power of two, so rescaling is a right shift, rounded to nearest with ties
-    up: the bit last shifted out is the carry-in of the sum. A probability of two digits comes as two rows,
-    one behind the other, and is put together before it is added.
+    The running maximum is a whole power of two, so rescaling is a right shift, rounded to nearest
+    with ties up: the bit last shifted out is the carry-in of the sum. A probability of two digits
+    comes as two rows, one behind the other, and is put together before it is added.
 
-    It always accepts. A row may come again for the next key tile no sooner than 5 cycles later; a pass over
-    keys lies between.
+    It always accepts. A row may come again for the next key tile no sooner than 5 cycles later; a
+    pass over keys lies between.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The probability buffer: what the row unit writes in parts of a row and the array reads in rows."""
+"""The probability buffer: written in parts of a row, read in rows."""
 
 from amaranth.hdl import Cat, Module
 from amaranth.lib import data, stream, wiring
@@ -70,7 +70,7 @@ class ProbabilityBuffer(Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Build the memory of digits, with a write enable per part of a row, and that of rescales."""
+        """Build two memories: digits, written in parts of a row, and rescales."""
         m = Module()
         depth = 2 << ceil_log2(self._block_rows)
         m.submodules.digits = digits = Memory(

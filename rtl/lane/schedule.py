@@ -1,7 +1,7 @@
 """The order of a lane's work: jobs become steps, steps become passes of the matrix unit."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
 from ..component import Component
@@ -66,10 +66,10 @@ class StepExpander(Component):
 
 
 class PassScheduler(Component):
-    """Order the two products of all steps so that the softmax of one hides behind the array's work on others.
+    """Order the two products of all steps so that softmax hides behind the array's work.
 
-    With steps k in their order, the array does Q.K of k+1, then P.V of k. A step's P.V is held back by one
-    step only while a further step is known; so the last one of a burst waits for nothing.
+    With steps k in their order, the array does Q.K of k+1, then P.V of k. A step's P.V is held back
+    by one step only while a further step is known; so the last one of a burst waits for nothing.
 
     Members
     -------
@@ -97,7 +97,7 @@ class PassScheduler(Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Walk between the products; ``older`` is the step whose P.V comes next, ``newer`` the one after."""
+        """Walk between the products; ``older`` is the step whose P.V comes next."""
         m = Module()
         step, out = self.i.payload, self.passes.payload
         older, newer = Signal(step.shape(), reset_less=True), Signal(step.shape(), reset_less=True)

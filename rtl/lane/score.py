@@ -1,13 +1,12 @@
 """The score accumulator: sums the products of head_dim tiles into scores."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..buffer.banks import Banks, read_port
 from ..component import Component
 from ..formats import Integer
-from .job import index
 from .tag import tag_layout
 
 __all__ = ["ScoreAccumulator"]
@@ -16,8 +15,8 @@ __all__ = ["ScoreAccumulator"]
 class ScoreAccumulator(Component):
     """Sum what leaves the matrix unit over the tiles of head_dim, into one of two banks of scores.
 
-    It always accepts. A row may come again for the next tile no sooner than 3 cycles later; the feeder's
-    passes are at least ``size`` cycles long, as long as a tile takes to load.
+    It always accepts. A row may come again for the next tile no sooner than 3 cycles later; the
+    feeder's passes are at least ``size`` cycles long, as long as a tile takes to load.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What travels with a row through the matrix unit, so that what comes out knows where it belongs."""
+"""What travels with a row through the matrix unit: where its results belong."""
 
 from amaranth.lib import data
 

@@ -5,7 +5,8 @@ Each module `bench_*.py` in this folder has a function `rows()`, which yields on
     name, value, unit, asked (a number, or None for a figure that is only shown), better ("less" or
     "more"), how (what was measured, in words)
 
-All of them go to `build/bench.json`. Names on the command line select modules: `python -m tests.bench arrays`.
+All of them go to `build/bench.json`. Names on the command line select modules: `python -m
+tests.bench arrays`.
 """
 
 import importlib
