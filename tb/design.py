@@ -44,7 +44,8 @@ class Design:
     verilog : str or None
         The same as Verilog; ``None`` unless asked for.
     ports : tuple of Port
-        The flattened signature of the top component, in declaration order.
+        The flattened signature of the top component, in declaration order, without ports that have
+        no bits and without the constant side of an always ready or always valid stream.
     boundaries : tuple of str
         Modules that compiled simulators keep as units (``Component.keep_boundary``).
     digest : str

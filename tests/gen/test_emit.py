@@ -200,6 +200,7 @@ class TestPorts:
                     "empty": In(0),
                     "unused": In(5),
                     "undriven": Out(6, init=9),
+                    "steady": Out(stream.Signature(2, always_ready=True)),
                     "o": Out(signed(8)),
                 }
             )
@@ -219,6 +220,8 @@ class TestPorts:
             Port("pair__1", 4, is_input=True, is_signed=True),
             Port("unused", 5, is_input=True, is_signed=False),
             Port("undriven", 6, is_input=False, is_signed=False),
+            Port("steady__payload", 2, is_input=False, is_signed=False),
+            Port("steady__valid", 1, is_input=False, is_signed=False),
             Port("o", 8, is_input=False, is_signed=True),
         )
         declared = re.findall(
@@ -249,6 +252,8 @@ class TestPorts:
             "pair__1": "4'1100",
             "unused": "5'00000",
             "undriven": "$2",
+            "steady__payload": "$3",
+            "steady__valid": "$4",
             "o": "\\o",
         }
 
