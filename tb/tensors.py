@@ -6,7 +6,7 @@ import math
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -169,21 +169,35 @@ def default_tensors() -> Tensors:
 
 
 def write_npz(path: str | Path, arrays: Mapping[str, npt.ArrayLike]) -> None:
-    """Write arrays as an ``.npz`` archive whose bytes depend on nothing but the arrays.
+    """Write arrays as an ``.npz`` archive, whole or not at all.
 
-    :func:`numpy.savez` stamps the time of day on each member.
+    The bytes depend on nothing but the arrays, which :func:`numpy.savez` does not promise.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be written.
     """
     path = Path(path)
     aside = path.with_name(path.name + ".part")
-    with zipfile.ZipFile(aside, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            member = io.BytesIO()
-            np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
-            entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            entry.create_system = 3  # Unix, also when written on Windows
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, member.getvalue())
-    aside.replace(path)
+    try:
+        with zipfile.ZipFile(aside, "w", zipfile.ZIP_STORED) as archive:
+            for name, array in arrays.items():
+                member = io.BytesIO()
+                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+                entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+                entry.create_system = 3  # Unix, also when written on Windows
+                entry.external_attr = 0o644 << 16
+                archive.writestr(entry, member.getvalue())
+        aside.replace(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(
+            f"{path} must be a file that can be written: {reason}; choose another path"
+        ) from error
+    finally:
+        with suppress(OSError):  # gone already, or never there
+            aside.unlink()
 
 
 class SafeTensors(Mapping[str, Array]):

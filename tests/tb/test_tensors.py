@@ -198,6 +198,17 @@ class TestLoad:
         assert (load_tensors(tmp_path / "a.npz").k == K).all()
         assert [p.name for p in tmp_path.iterdir()] == ["a.npz"]
 
+    def test_archive_is_whole_or_not_there(self, tmp_path):
+        message = r"none.a.npz must be a file that can be written: No such file .*; choose"
+        raised(message, write_npz, tmp_path / "none/a.npz", QKV)
+        (tmp_path / "a.npz").mkdir()
+        (tmp_path / "file").touch()
+        raised(r"must be a file that can be written", write_npz, tmp_path / "file/a.npz", QKV)
+        raised(r"must be a file that can be written", write_npz, tmp_path / "a.npz", QKV)
+        with pytest.raises(ValueError, match="Object arrays"):
+            write_npz(tmp_path / "b.npz", QKV | {"x": np.array([None])})
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["a.npz", "file"]
+
 
 class TestSafeTensors:
     def test_element_types(self, tmp_path):
