@@ -110,7 +110,8 @@ def quantize(q: Any, k: Any, v: Any, numerics: Numerics) -> Operands:
     q, k, v = as_tensor(q, "Q"), as_tensor(k, "K"), as_tensor(v, "V")
     shape = check_shapes(q, k, v)
     (q8, q_scale), (k8, k_scale), (v8, v_scale) = map(quantize_heads, (q, k, v))
-    factors = q_scale * np.repeat(k_scale, shape.group, axis=-1)
+    with np.errstate(over="ignore"):  # infinity is refused below
+        factors = q_scale * np.repeat(k_scale, shape.group, axis=-1)
     factors = factors * (math.log2(math.e) / math.sqrt(shape.head_dim))
     limit = 1 << Numerics.max_width - 1
     for index, factor in np.ndenumerate(factors):

@@ -44,8 +44,8 @@ class Numerics:
     head_dim: int
     tokens: int
     p_width: int = 15
-    segments: int = 16
-    fraction: int = 12
+    segments: int = 8
+    fraction: int = 10
 
     mantissa_width: ClassVar[int] = 17
     """Bits of the mantissa of the score factor, unsigned."""
