@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticUndefined
 
 from ..rtl.lane.numerics import Numerics
-from .errors import InputError
+from ..tb.tensors import InputError
 from .mistakes import BrokenRulesError, Mistake, suggestion, translate
 
 __all__ = ["PRESETS", "ChipDescription", "LaneGroup", "Softmax", "preset_names", "read_chip"]
@@ -55,6 +56,8 @@ class ChipDescription(_Table):
     -------
     numerics : Numerics
         Number formats of a lane, with every derived width.
+    identifier : str
+        Name of the top module.
     n_lanes : int
         Lanes of all groups.
     peak_tops : float
@@ -134,6 +137,11 @@ class ChipDescription(_Table):
         return tuple(kind for group in self.lanes for kind in [group.matrix] * group.n)
 
     @property
+    def identifier(self) -> str:
+        """Name of the top module."""
+        return self.name.replace("-", "_")
+
+    @property
     def n_lanes(self) -> int:
         """Lanes of all groups."""
         return len(self.matrices)
@@ -155,6 +163,24 @@ class ChipDescription(_Table):
             "row_width": self.row_width or default_row_width(self.size),
         }
 
+    @property
+    def derived(self) -> dict[str, int]:
+        """Numbers of the hardware that follow from the description."""
+        numerics = self.numerics
+        names = ("score_width", "x_width", "p_max", "digits", "sum_width", "acc_width", "out_width")
+        return {name: getattr(numerics, name) for name in names}
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """Key figures."""
+        return {"n_lanes": self.n_lanes, "peak_tops": self.peak_tops}
+
+    def to_toml(self) -> str:
+        """Return the resolved description as TOML, with what follows from it as comments."""
+        facts = {**self.derived, **self.figures}
+        notes = "".join(f"# {name} = {value}\n" for name, value in facts.items())
+        return f"{tomli_w.dumps(self.resolved())}\n# What follows from it:\n{notes}"
+
     def resolved(self) -> dict[str, Any]:
         """Return the description as plain tables, derived values filled in."""
         tables = self.model_dump(exclude_none=True)
@@ -171,8 +197,8 @@ class ChipDescription(_Table):
 def default_row_width(size: int) -> int:
     """Return the scores a cycle that never make an array of ``size`` wait.
 
-    A row of a score tile is ``size`` scores, and takes the array ``head_dim / size`` cycles. Heads of
-    32 are the smallest to keep up with, and of 64 for arrays above 16, which are for larger models.
+    A row of a score tile is ``size`` scores, and takes the array ``head_dim / size`` cycles. Heads
+    of 32 are the smallest to keep up with, and of 64 for arrays above 16, made for larger models.
     """
     smallest_head_dim = 32 if size <= 16 else 64
     return -(-size * size // smallest_head_dim)

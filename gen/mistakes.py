@@ -10,7 +10,7 @@ __all__ = ["BrokenRulesError", "Mistake", "suggestion", "translate"]
 
 # Rules by the error type of pydantic; the words in braces are from the error's context.
 _RULES = {
-    "greater_than": "must be more than {gt}",
+    "greater_than": "must be more than {gt:g}",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "finite_number": "must be a finite number",

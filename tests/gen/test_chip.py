@@ -1,0 +1,213 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from qkloom.gen.chip import ChipDescription, LaneGroup, preset_names, read_chip
+from qkloom.tb.tensors import InputError
+
+PLAIN = {
+    "name": "mine",
+    "clock_mhz": 100.0,
+    "lanes": [{"matrix": "plain", "n": 1}],
+    "size": 8,
+    "block": 16,
+    "head_dim": 32,
+    "tokens": 512,
+}
+
+
+def mistakes(tables: dict[str, Any]) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        read_chip(tables)
+    first, *lines = str(caught.value).splitlines()
+    count = "a mistake" if len(lines) == 1 else f"{len(lines)} mistakes"
+    assert first == f"The description has {count}:"
+    return [line.strip() for line in lines]
+
+
+class TestPresets:
+    def test_names(self) -> None:
+        assert preset_names() == ["u280", "u280-small", "u280-tiny"]
+
+    @pytest.mark.parametrize("name", preset_names())
+    def test_says_what_it_is(self, name: str) -> None:
+        chip = read_chip(name)
+        assert chip.name == name
+        assert chip.description.endswith(".")
+
+    @pytest.mark.parametrize(
+        ("name", "lanes", "size", "row_width", "tops"),
+        [
+            ("u280", 12, 32, 16, 4.3008),
+            ("u280-small", 4, 16, 8, 0.3584),
+            ("u280-tiny", 2, 8, 2, 0.0448),
+        ],
+    )
+    def test_figures(self, name: str, lanes: int, size: int, row_width: int, tops: float) -> None:
+        chip = read_chip(name)
+        assert chip.matrices == ("plain",) * lanes
+        assert chip.lane_parameters["size"] == size
+        assert chip.lane_parameters["row_width"] == row_width
+        assert chip.peak_tops == pytest.approx(tops)
+
+    @pytest.mark.parametrize("name", preset_names())
+    def test_resolved_toml_is_the_same_chip(self, name: str, tmp_path: Path) -> None:
+        file = tmp_path / "copy.toml"
+        file.write_text(read_chip(name).to_toml())
+        copy = read_chip(file)
+        assert copy.resolved() == read_chip(name).resolved()
+        assert copy.to_toml() == file.read_text()
+
+
+class TestDescription:
+    def test_defaults(self) -> None:
+        chip = read_chip(PLAIN)
+        assert (chip.cores, chip.row_width, chip.acc_width) == (1, None, None)
+        assert chip.softmax.model_dump() == {"p_width": 15, "segments": 16, "fraction": 10}
+
+    def test_lane_groups_are_listed_one_by_one(self) -> None:
+        groups = [{"matrix": "plain", "n": 2}, {"matrix": "plain", "n": 1}]
+        assert read_chip({**PLAIN, "lanes": groups}).matrices == ("plain",) * 3
+
+    def test_identifier(self) -> None:
+        assert read_chip({**PLAIN, "name": "a-b-2"}).identifier == "a_b_2"
+
+    def test_derived_widths(self) -> None:
+        derived = read_chip(PLAIN).derived
+        assert derived["score_width"] == 16 + 5
+        assert derived["acc_width"] == 15 + 8 + 9
+        assert derived["p_max"] == 32639
+
+    def test_is_frozen(self) -> None:
+        with pytest.raises(ValidationError, match="frozen"):
+            read_chip(PLAIN).size = 16
+
+    def test_replace_checks_the_variant(self) -> None:
+        chip = read_chip(PLAIN)
+        assert chip.replace(tokens=1024).tokens == 1024
+        with pytest.raises(InputError, match=r"^The variant has a mistake:\n  block = 12: "):
+            chip.replace(block=12)
+
+    def test_constructor_checks_too(self) -> None:
+        with pytest.raises(ValidationError, match="must be a multiple of size, 8"):
+            ChipDescription(**{**PLAIN, "block": 12, "lanes": (LaneGroup(matrix="plain", n=1),)})
+
+    def test_schema_describes_every_key(self) -> None:
+        schema = ChipDescription.model_json_schema()
+        for name, entry in schema["properties"].items():
+            assert entry.get("description") or name == "softmax"
+        assert schema["additionalProperties"] is False
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"sise": 8}, r"sise = 8: is not a key of .*did you mean size"),
+            ({"size": "8"}, r'size = "8": must be one of 4, 8, 16, 32, 64; .* size = 8'),
+            ({"size": 12}, r"size = 12: must be one of 4, 8, 16, 32, 64; "),
+            ({"tokens": 512.0}, r"tokens = 512.0: must be an integer; .* tokens = 1024"),
+            ({"tokens": True}, r"tokens = true: must be an integer; "),
+            ({"tokens": 0}, r"tokens = 0: must be at least 1; "),
+            ({"tokens": 1 << 21}, r"tokens = 2097152: must be at most 1048576; "),
+            ({"clock_mhz": 0}, r"clock_mhz = 0: must be more than 0; "),
+            ({"clock_mhz": float("nan")}, r"clock_mhz = nan: must be a finite number; "),
+            ({"clock_mhz": "fast"}, r'clock_mhz = "fast": must be a number; '),
+            ({"cores": 2}, r"cores = 2: must be at most 1; "),
+            ({"name": "My chip"}, r'name = "My chip": must be small letters, digits and hyphens'),
+            ({"name": 3}, r"name = 3: must be a string; "),
+            ({"name": "x" * 65}, r'name = "x+\.\.\.: must have at most 64 characters; '),
+            ({"lanes": []}, r"lanes = \[\]: must have at least one entry; "),
+            ({"lanes": 3}, r"lanes = 3: must be a list of tables; .*matrix = \"plain\""),
+            ({"lanes": [3]}, r"lanes\[0\] = 3: must be a table; "),
+            (
+                {"lanes": [{"matrix": "dsp", "n": 1}]},
+                r"lanes\[0\]\.matrix = \"dsp\": must be one of 'plain'; .* matrix = \"plain\"",
+            ),
+            ({"lanes": [{"matrix": "plain"}]}, r"lanes\[0\]\.n: must be given; .* n = 2"),
+            ({"softmax": 1}, r"softmax = 1: must be a table; "),
+            ({"softmax": {"p_width": 17}}, r"softmax\.p_width = 17: must be at most 16; "),
+            ({"softmax": {"segments": 5}}, r"softmax\.segments = 5: must be one of 4, 8, 16,"),
+            ({"softmax": {"fractions": 9}}, r"softmax\.fractions = 9: .*did you mean fraction"),
+            ({"block": 20}, r"block = 20: must be a multiple of size, 8, .*; use 16 or 24$"),
+            ({"block": 4}, r"block = 4: must be a multiple of size, 8, .*; use 8$"),
+            ({"head_dim": 36}, r"head_dim = 36: must be a multiple of size, 8, .* 32 or 40"),
+            ({"row_width": 3}, r"row_width = 3: must divide size, 8, .*; use 2 or leave it out$"),
+            (
+                {"acc_width": 31},
+                r"acc_width = 31: must be at least 32, to sum 512 values .* at most 256 tokens",
+            ),
+            ({"acc_width": 8}, r"acc_width = 8: must be at least 32, .*; use 32, or leave it out$"),
+        ],
+    )
+    def test_one(self, changes: dict[str, Any], message: str) -> None:
+        (line,) = mistakes({**PLAIN, **changes})
+        assert re.match(message, line), line
+
+    def test_wide_enough_accumulator_is_fine(self) -> None:
+        assert read_chip({**PLAIN, "acc_width": 32}).acc_width == 32
+
+    def test_all_at_once_and_rules_of_what_is_right_by_itself(self) -> None:
+        lines = mistakes(
+            {
+                **PLAIN,
+                "block": 12,
+                "tokens": "many",
+                "lanes": [{"matrix": "dsp", "n": 0}, {"n": 1}],
+                "softmax": {"p_width": 3},
+                "acc_width": 2,
+                "color": "red",
+            }
+        )
+        paths = [re.split(" = |:", line)[0] for line in lines]
+        # The accumulator's rule needs the tokens, which nobody knows here.
+        assert paths == [
+            "lanes[0].matrix",
+            "lanes[0].n",
+            "lanes[1].matrix",
+            "tokens",
+            "softmax.p_width",
+            "color",
+            "block",
+        ]
+
+    def test_nothing_given(self) -> None:
+        required = ["name", "clock_mhz", "lanes", "size", "block", "head_dim", "tokens"]
+        assert [line.partition(":")[0] for line in mistakes({})] == required
+
+    def test_no_addresses(self) -> None:
+        assert "http" not in "".join(mistakes({"size": "8"}))
+
+
+class TestFiles:
+    def test_unknown_preset(self) -> None:
+        with pytest.raises(
+            InputError,
+            match=r"^'u280-tini' is neither a preset nor a \.toml file; presets are u280, "
+            r"u280-small, u280-tiny \(did you mean u280-tiny\?\)$",
+        ):
+            read_chip("u280-tini")
+
+    def test_missing_file(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"none\.toml must be a readable file: No such file"):
+            read_chip(tmp_path / "none.toml")
+
+    def test_not_toml(self, tmp_path: Path) -> None:
+        file = tmp_path / "chip.toml"
+        file.write_text("size = = 8")
+        with pytest.raises(InputError, match=r"chip\.toml must be TOML in UTF-8: .*line 1"):
+            read_chip(file)
+
+    def test_not_text(self, tmp_path: Path) -> None:
+        file = tmp_path / "chip.toml"
+        file.write_bytes(b"\xff\xfe\x00")
+        with pytest.raises(InputError, match=r"chip\.toml must be TOML in UTF-8: "):
+            read_chip(file)
+
+    def test_mistakes_name_the_file(self, tmp_path: Path) -> None:
+        file = tmp_path / "chip.toml"
+        file.write_text('name = "x"')
+        with pytest.raises(InputError, match=r"chip\.toml has 6 mistakes:\n  clock_mhz: "):
+            read_chip(file)
