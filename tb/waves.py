@@ -150,6 +150,7 @@ class Waves:
 
     A stream ``x`` is a signal ``x__valid`` (or ``x_valid``) with its ``x__ready``, its
     ``x__payload``, or both beside it. Its name is the scope with ``x``: ``bench.top.i``.
+    What is always valid has no such signal and is not listed.
 
     Parameters
     ----------
