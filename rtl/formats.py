@@ -68,6 +68,8 @@ class NumberFormat(ShapeCastable):  # type: ignore[misc]
     def __call__(self, target: ValueLike) -> Value:
         """View ``target`` as a number: a plain Amaranth value with the right sign."""
         value = Value.cast(target)
+        if value.shape() == self.as_shape():
+            return value  # a signal stays one, and so can be a port
         return value.as_signed() if self.is_signed else value.as_unsigned()
 
     def const(self, init: Any) -> Const:
