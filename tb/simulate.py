@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from amaranth.hdl import Value
+from amaranth.hdl import ClockDomain, Module, Value
 from amaranth.sim import Simulator
 
 __all__ = ["Log", "simulate"]
@@ -105,7 +105,10 @@ def simulate(
                 else:
                     waiting[name] = item
 
-    simulator = Simulator(dut)
+    top = Module()  # a component without registers has no clock domain of its own
+    top.domains.sync = ClockDomain()
+    top.submodules.dut = dut
+    simulator = Simulator(top)
     simulator.add_clock(1e-6)
     simulator.add_testbench(drive)
     simulator.run()

@@ -70,7 +70,8 @@ class CreditGate(Component):
         m = Module()
         i, o = self.i, self.o
         held = Signal(range(self._credits + 1), init=self._credits)
-        is_open, spent = Signal(), Signal()
+        is_open = Signal()
+        spent = Signal()
         m.d.comb += [
             self.held.eq(held),
             is_open.eq(held != 0),

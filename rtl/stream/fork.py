@@ -101,7 +101,8 @@ class Multicast(Component):
 
 def _deliver(m: Module, i: Any, to: Value, item: Any, o: Sequence[Any]) -> None:
     """Offer ``item`` to the streams of ``o`` that ``to`` names, and remember who took it."""
-    taken, missing = Signal(len(o)), Signal(len(o))
+    taken = Signal(len(o))
+    missing = Signal(len(o))
     m.d.comb += missing.eq(to & ~taken & ~Cat(out.ready for out in o))
     for k, out in enumerate(o):
         m.d.comb += [out.payload.eq(item), out.valid.eq(i.valid & to[k] & ~taken[k])]

@@ -55,8 +55,12 @@ class Merge(Component):
         """Choose the next valid input above the last one, cyclically."""
         m = Module()
         n, o = self._n, self.o
-        valid, later, candidates = Signal(n), Signal(n), Signal(n)
-        chosen, last, held = Signal(n), Signal(n), Signal()  # `chosen`, `last`: at most one bit set
+        valid = Signal(n)
+        later = Signal(n)
+        candidates = Signal(n)
+        chosen = Signal(n)  # at most one bit set
+        last = Signal(n)  # at most one bit set: the choice before
+        held = Signal()
 
         above = ~(last | (last - 1)[:n])
         m.d.comb += [

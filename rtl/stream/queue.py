@@ -77,7 +77,8 @@ class Queue(Component):
         """Count the items, and keep them in registers or in a memory."""
         m = Module()
         i, o = self.i, self.o
-        write, read = Signal(), Signal()
+        write = Signal()
+        read = Signal()
         level = Signal.like(self.level)
         m.d.comb += [
             write.eq(i.valid & i.ready),
@@ -99,7 +100,8 @@ class Queue(Component):
         m.submodules.storage = storage = Memory(shape=self._shape, depth=self._depth, init=[])
         w_port = storage.write_port()
         r_port = storage.read_port(domain="sync" if self._registered else "comb")
-        tail, head = Signal(range(self._depth)), Signal(range(self._depth))
+        tail = Signal(range(self._depth))
+        head = Signal(range(self._depth))
         fetch = Signal()
         m.d.comb += [
             i.ready.eq(level != self._depth),

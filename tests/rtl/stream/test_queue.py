@@ -29,7 +29,7 @@ class QueueClaims(Component):
         if self.has_memory:
             inner = {"head": In(range(depth)), "tail": In(range(depth)), "fetched": In(1)}
             inner |= {"word": In(2).array(depth)}
-            self.peek = {"head": "dut.head", "tail": "dut.w_port__addr"}
+            self.peek = {"head": "dut.head", "tail": "dut.tail"}
             self.peek |= {f"word__{k}": f"dut.storage[{k}]" for k in range(depth)}
             if registered:
                 self.peek |= {"fetched": "dut.fetched"}
@@ -70,7 +70,8 @@ class QueueClaims(Component):
 
     def claim_memory(self, m, f, o):
         fetched = self.fetched if self.registered else 0
-        stored, place = Signal(range(self.depth + 1)), Signal(range(self.depth + 1))
+        stored = Signal(range(self.depth + 1))
+        place = Signal(range(self.depth + 1))
         m.d.comb += [
             stored.eq(f.inside - fetched),
             place.eq(f.ahead - fetched),
