@@ -1,0 +1,123 @@
+"""The core: lanes side by side, fed by shared streams."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from amaranth.hdl import Module
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .component import Component
+from .lane.lane import Lane, lane_payloads
+from .stream import Merge, Multicast, Queue, Route, connect_stream
+
+__all__ = ["Core"]
+
+_JOBS = 4
+"""Jobs that wait at a lane, so that a busy lane does not keep others from theirs."""
+
+
+class Core(Component):
+    """Lanes that share their streams: keys and values are sent once, to every lane that needs them.
+
+    ::
+
+        i_job, i_query --> to one lane   --+--> lane 0 --+
+        i_key, i_value --> to many lanes --+--> lane 1 --+--> o, tagged with the lane
+                                           +--> ...    --+
+
+    Parameters
+    ----------
+    lanes : tuple of str
+        What multiplies in each lane. The other parameters are those of
+        :class:`~qkloom.rtl.lane.lane.Lane`, the same for all lanes.
+
+    Members
+    -------
+    i_job, i_query : In(stream)
+        ``to``: the number of a lane, ``item``: a job, a query row.
+    i_key, i_value : In(stream)
+        ``to``: a bit per lane, ``item``: a row. It is taken when every lane that it is for has
+        taken it.
+    o : Out(stream)
+        ``index``: the number of the lane, ``item``: an output row. Rows of one lane stay in order.
+    n_lanes : int
+        Number of lanes.
+    lane_parameters : mapping
+        Parameters of each lane, except for what multiplies in it.
+
+    As long as all inputs list their contents in one order of rounds of query blocks and of KV tiles
+    within a round, lanes cannot wait for each other in a circle.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When there is no lane, or a parameter does not suit a lane.
+    """
+
+    def __init__(
+        self,
+        *,
+        lanes: tuple[str, ...],
+        size: int,
+        block_rows: int,
+        head_dim: int,
+        tokens: int,
+        p_width: int,
+        segments: int,
+        fraction: int,
+        row_width: int,
+        slots: int = 2,
+    ) -> None:
+        if not lanes:
+            raise ValueError("A core must have at least one lane")
+        self._lanes = lanes
+        self._lane = {name: self.parameters[name] for name in self.parameters if name != "lanes"}
+        self._shapes = lane_payloads(**self._lane)
+        n = len(lanes)
+        members = {}
+        for name, to in (("i_job", range(n)), ("i_query", range(n)), ("i_key", n), ("i_value", n)):
+            addressed = data.StructLayout({"to": to, "item": self._shapes[name]})
+            members[name] = In(stream.Signature(addressed))
+        tagged = data.StructLayout({"index": range(n), "item": self._shapes["o"]})
+        super().__init__({**members, "o": Out(stream.Signature(tagged))})
+
+    @property
+    def n_lanes(self) -> int:
+        """Number of lanes."""
+        return len(self._lanes)
+
+    @property
+    def lane_parameters(self) -> Mapping[str, Any]:
+        """Parameters of each lane, except for what multiplies in it."""
+        return MappingProxyType(self._lane)
+
+    def elaborate(self, platform: object) -> Module:
+        """Build the lanes, and the parts that share the streams among them."""
+        m = Module()
+        n, shapes = len(self._lanes), self._shapes
+        m.submodules.jobs = jobs = Route(shape=shapes["i_job"], n=n)
+        m.submodules.queries = queries = Route(shape=shapes["i_query"], n=n)
+        m.submodules.keys = keys = Multicast(shape=shapes["i_key"], n=n)
+        m.submodules.values = values = Multicast(shape=shapes["i_value"], n=n)
+        m.submodules.merge = merge = Merge(shape=shapes["o"], n=n)
+        for port, part in (
+            (self.i_job, jobs),
+            (self.i_query, queries),
+            (self.i_key, keys),
+            (self.i_value, values),
+        ):
+            connect_stream(m, wiring.flipped(port), part.i)
+        connect_stream(m, merge.o, wiring.flipped(self.o))
+
+        for number, matrix in enumerate(self._lanes):
+            m.submodules[f"lane_{number}"] = lane = Lane(matrix=matrix, **self._lane)
+            m.submodules[f"jobs_{number}"] = waiting = Queue(shape=shapes["i_job"], depth=_JOBS)
+            connect_stream(m, jobs.o[number], waiting.i)
+            connect_stream(m, waiting.o, lane.i_job)
+            connect_stream(m, queries.o[number], lane.i_query)
+            connect_stream(m, keys.o[number], lane.i_key)
+            connect_stream(m, values.o[number], lane.i_value)
+            connect_stream(m, lane.o, merge.i[number])
+        return m

@@ -1,0 +1,290 @@
+"""The lane: one matrix unit and everything that keeps it busy with attention."""
+
+from typing import ClassVar
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..component import Component
+from ..formats import I8, Fixed
+from ..matrix.stationary import MatrixUnit
+from ..stream import Queue, connect_stream
+from .feeder import Feeder
+from .job import job_layout
+from .loader import TileLoader
+from .normalize import Normalizer
+from .numerics import Numerics
+from .output import OutputAccumulator
+from .place import row_layout
+from .probability import ProbabilityBuffer
+from .query import QueryBuffer
+from .reciprocal import Reciprocal
+from .row import RowUnit
+from .schedule import PassScheduler, StepExpander
+from .score import ScoreAccumulator
+from .tag import tag_layout
+
+__all__ = ["Lane", "lane_payloads"]
+
+_SETTLE = 16
+"""Cycles after a step's last probability within which its last row sum leaves the row unit."""
+
+
+def lane_payloads(
+    *,
+    size: int,
+    block_rows: int,
+    head_dim: int,
+    tokens: int,
+    row_width: int,
+    slots: int = 2,
+    **_: int,
+) -> dict[str, data.StructLayout | data.ArrayLayout]:
+    """Return the payload of each stream of a lane; parameters as of :class:`Lane`."""
+    row = data.ArrayLayout(I8, size)
+    tile_row = data.StructLayout({"row": row, "last": 1})
+    job = job_layout(
+        size=size, block_rows=block_rows, head_dim=head_dim, tokens=tokens, slots=slots
+    )
+    return {
+        "i_job": job,
+        "i_query": row,
+        "i_key": tile_row,
+        "i_value": tile_row,
+        "o": data.StructLayout({"row": data.ArrayLayout(Fixed(8, 16), row_width), "last": 1}),
+    }
+
+
+class Lane(Component):
+    """Attention for one query block at a time, bit for bit as its exact model in ``tb/exact.py``.
+
+    Keys and values are stationary, queries and probabilities stream. The softmax of a key tile runs
+    while the array works on its neighbours; two slots let the output of one query block leave while
+    the next one is computed.
+
+    ::
+
+        jobs ---> steps ---> passes -+----------------------------+
+                    |                v                            v
+        keys, values|          tile loader --> MATRIX UNIT <-- feeder <-- query buffer <-- queries
+                    |                             |    |          ^
+                    |          score accumulator -+    |          |
+                    |                 v                |   probability buffer
+                    +------------> row unit -----------|----------+
+                                      | sums           v
+                                  reciprocal     output accumulator
+                                      |                v
+                                      +--------> normalizer --> outputs
+
+    Parameters
+    ----------
+    matrix : str
+        What multiplies: ``"plain"``, products as the synthesis tool makes them.
+    size : int
+        Rows and columns of the array; a power of two. The tile of keys that leaves the first
+        product is the tile that enters the second, so a lane is square.
+    block_rows : int
+        Most query rows, and most keys, of a job.
+    head_dim : int
+        Largest head dimension, a multiple of ``size``.
+    tokens : int
+        Longest sequence; widths of sums follow from it.
+    p_width, segments, fraction : int
+        Numbers of the softmax; see :class:`~qkloom.rtl.lane.numerics.Numerics`.
+    row_width : int
+        Scores that the row unit takes per cycle.
+    slots : int
+        Query blocks in the lane at a time.
+
+    Members
+    -------
+    i_job : In(stream)
+        Jobs: :func:`~qkloom.rtl.lane.job.job_layout`. A query block's jobs come in ascending order
+        of keys; the next query block may use the same slot only after all jobs of this one.
+    i_query : In(stream)
+        Query rows of each job that is ``first``, chunks of ``size`` elements, token-major.
+    i_key, i_value : In(stream)
+        Rows of each job's key tiles, likewise, ``last`` on a token's last chunk. A tile that ends
+        early is filled up to ``size`` tokens; what the filling holds does not matter for keys and
+        must be zero for values.
+    o : Out(stream)
+        Output rows in the order of jobs, ``row_width`` elements of ``Fixed(8, 16)`` a beat,
+        ``last`` on the last beat of a query block.
+
+    Every stream must be served independently of the others: a lane may need a job's keys before it
+    takes the next job's queries.
+    """
+
+    keep_boundary: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *,
+        matrix: str = "plain",
+        size: int,
+        block_rows: int,
+        head_dim: int,
+        tokens: int,
+        p_width: int,
+        segments: int,
+        fraction: int,
+        row_width: int,
+        slots: int = 2,
+    ) -> None:
+        if matrix != "plain":
+            raise ValueError(f"Matrix must be 'plain', not {matrix!r}")
+        if size < 4 or size & size - 1:
+            raise ValueError(f"Size must be a power of two of at least 4, not {size!r}")
+        self._numerics = Numerics(
+            size=size,
+            head_dim=head_dim,
+            tokens=tokens,
+            p_width=p_width,
+            segments=segments,
+            fraction=fraction,
+        )
+        self._shape = dict(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
+        self._tokens, self._row_width, self._slots = tokens, row_width, slots
+        payloads = lane_payloads(**{k: v for k, v in self.parameters.items() if k != "matrix"})
+        super().__init__(
+            {
+                name: (Out if name == "o" else In)(stream.Signature(payload))
+                for name, payload in payloads.items()
+            }
+        )
+
+    @property
+    def numerics(self) -> Numerics:
+        """Widths, ranges and tables of the lane's numbers."""
+        return self._numerics
+
+    def elaborate(self, platform: object) -> Module:
+        """Connect the units; where they meet is a stream, or a pulse that is always taken."""
+        m = Module()
+        shape, numbers = self._shape, self._numerics
+        size, slots = shape["size"], shape["slots"]
+
+        # Units
+        m.submodules.expander = expander = StepExpander(**shape, tokens=self._tokens)
+        m.submodules.scheduler = scheduler = PassScheduler(**shape, tokens=self._tokens)
+        m.submodules.loader = loader = TileLoader(**shape, is_signed=numbers.digit_is_signed)
+        m.submodules.queries = queries = QueryBuffer(**shape)
+        m.submodules.probabilities = probabilities = ProbabilityBuffer(
+            size=size,
+            block_rows=shape["block_rows"],
+            row_width=self._row_width,
+            digits=numbers.digits,
+        )
+        m.submodules.feeder = feeder = Feeder(**shape, digits=numbers.digits)
+        m.submodules.matrix = matrix = MatrixUnit(rows=size, cols=size, tag=tag_layout(**shape))
+        m.submodules.scores = scores = ScoreAccumulator(
+            **shape, product_width=matrix.acc_width, score_width=numbers.score_width
+        )
+        m.submodules.row_unit = row_unit = RowUnit(
+            **shape,
+            tokens=self._tokens,
+            row_width=self._row_width,
+            p_width=numbers.p_width,
+            segments=numbers.segments,
+            fraction=numbers.fraction,
+        )
+        m.submodules.reciprocal = reciprocal = Reciprocal(
+            sum_width=numbers.sum_width,
+            tag=row_layout(block_rows=shape["block_rows"], slots=slots),
+        )
+        m.submodules.outputs = outputs = OutputAccumulator(
+            **shape,
+            product_width=matrix.acc_width,
+            acc_width=numbers.acc_width,
+            digits=numbers.digits,
+            digit_bits=numbers.digit_bits,
+        )
+        m.submodules.normalizer = normalizer = Normalizer(
+            **shape, row_width=self._row_width, acc_width=numbers.acc_width
+        )
+
+        # Jobs become steps and passes; a query block's first job also fetches its queries.
+        job = self.i_job.payload
+        m.submodules.loads = loads = Queue(shape=queries.load.payload.shape(), depth=slots)
+        noted = Signal()
+        m.d.comb += [
+            loads.i.valid.eq(self.i_job.valid & job.first & ~noted),
+            expander.i.valid.eq(self.i_job.valid & (~job.first | noted)),
+            expander.i.payload.eq(job),
+            self.i_job.ready.eq(expander.i.ready & (~job.first | noted)),
+        ]
+        for name in ("slot", "rows", "d_tiles"):
+            m.d.comb += loads.i.payload[name].eq(job[name])
+        with m.If(loads.i.valid & loads.i.ready):
+            m.d.sync += noted.eq(1)
+        with m.If(self.i_job.valid & self.i_job.ready):
+            m.d.sync += noted.eq(0)
+        connect_stream(m, loads.o, queries.load)
+        connect_stream(m, wiring.flipped(self.i_query), queries.i)
+        m.submodules.steps = steps = Queue(shape=expander.o.payload.shape(), depth=2)
+        connect_stream(m, expander.o, steps.i)
+        connect_stream(m, steps.o, scheduler.i)
+
+        # A pass goes to the tile loader and to the feeder, each with a queue of its own.
+        passes = scheduler.passes
+        ways = {}
+        for name, user in (("to_loader", loader), ("to_feeder", feeder)):
+            m.submodules[name] = ways[name] = Queue(shape=passes.payload.shape(), depth=4)
+            m.d.comb += ways[name].i.payload.eq(passes.payload)
+            connect_stream(m, ways[name].o, user.i)
+        both = Signal()
+        m.d.comb += [
+            both.eq(ways["to_loader"].i.ready & ways["to_feeder"].i.ready),
+            passes.ready.eq(both),
+            ways["to_loader"].i.valid.eq(passes.valid & both),
+            ways["to_feeder"].i.valid.eq(passes.valid & both),
+        ]
+
+        # The array and its operands
+        connect_stream(m, wiring.flipped(self.i_key), loader.keys)
+        connect_stream(m, wiring.flipped(self.i_value), loader.values)
+        connect_stream(m, loader.tile, matrix.tile)
+        wiring.connect(m, feeder.queries, queries.r)
+        wiring.connect(m, feeder.probabilities, probabilities.r)
+        connect_stream(m, feeder.o, matrix.i)
+        connect_stream(m, queries.loaded, feeder.loaded)
+        for accumulator in (scores, outputs):
+            m.d.comb += accumulator.i.valid.eq(matrix.o.valid)
+            m.d.comb += accumulator.i.payload.eq(matrix.o.payload)
+
+        # The row unit starts a step once its scores are complete.
+        m.submodules.scored = scored = Queue(shape=scheduler.steps.payload.shape(), depth=3)
+        connect_stream(m, scheduler.steps, scored.i)
+        n_complete, starts = Signal(range(4)), Signal()
+        m.d.comb += [
+            row_unit.step.valid.eq(scored.o.valid & (n_complete != 0)),
+            scored.o.ready.eq(starts),
+            starts.eq(row_unit.step.valid & row_unit.step.ready),
+        ]
+        m.d.sync += n_complete.eq(n_complete + scores.complete.valid - starts)
+        m.d.comb += row_unit.step.payload.eq(scored.o.payload)
+        wiring.connect(m, row_unit.r, scores.r)
+        connect_stream(m, row_unit.o_p, probabilities.w)
+        connect_stream(m, row_unit.done, feeder.done)
+
+        # The output of a query block follows its last pass, no sooner than its reciprocals.
+        m.submodules.finished = finished = Queue(shape=normalizer.i.payload.shape(), depth=slots)
+        settling = Signal(range(_SETTLE + reciprocal.latency + 1))
+        with m.If(outputs.complete.valid):
+            m.d.sync += settling.eq(_SETTLE + reciprocal.latency)
+        with m.Elif(settling != 0):
+            m.d.sync += settling.eq(settling - 1)
+        m.d.comb += [
+            finished.i.valid.eq(outputs.complete.valid),
+            finished.i.payload.eq(outputs.complete.payload),
+            normalizer.i.valid.eq(finished.o.valid & (settling == 0)),
+            normalizer.i.payload.eq(finished.o.payload),
+            finished.o.ready.eq(normalizer.i.ready & (settling == 0)),
+        ]
+        connect_stream(m, row_unit.o_sum, reciprocal.i)
+        connect_stream(m, reciprocal.o, normalizer.recip)
+        wiring.connect(m, normalizer.r, outputs.r)
+        connect_stream(m, normalizer.done, queries.freed)
+        connect_stream(m, normalizer.o, wiring.flipped(self.o))
+        return m
