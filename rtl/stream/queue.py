@@ -135,9 +135,6 @@ class Queue(Component):
 
     def _next(self, pointer: Signal) -> Value:
         """Return the address after ``pointer``."""
-        last = self._depth - 1
-        return (
-            pointer + 1
-            if self._depth == 1 << len(pointer)
-            else Mux(pointer == last, 0, pointer + 1)
-        )
+        if self._depth == 1 << len(pointer):
+            return pointer + 1
+        return Mux(pointer == self._depth - 1, 0, pointer + 1)
