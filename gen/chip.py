@@ -161,6 +161,7 @@ class ChipDescription(_Table):
             "tokens": self.tokens,
             **self.softmax.model_dump(),
             "row_width": self.row_width or default_row_width(self.size),
+            "slots": 2,  # one query block's output leaves while the next one is computed
         }
 
     @property

@@ -1,0 +1,131 @@
+"""The Python interface: load a chip, generate it, run attention on it."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .chip import ChipDescription, read_chip
+
+if TYPE_CHECKING:
+    from .simulate import Simulation
+
+__all__ = ["Chip", "load"]
+
+
+class Chip:
+    """A chip: its description, and what can be done with it.
+
+    Members
+    -------
+    description : ChipDescription
+        The checked description.
+    name : str
+        Its name.
+    """
+
+    def __init__(self, description: ChipDescription) -> None:
+        self.description = description
+
+    @property
+    def name(self) -> str:
+        """Name of the chip."""
+        return self.description.name
+
+    def __repr__(self) -> str:
+        return f"<qkloom chip {self.name}: {self.description.n_lanes} lanes>"
+
+    def generate(self, directory: str | Path, *, vectors: int = 0) -> Path:
+        """Write Verilog, simulation files and a manifest.
+
+        Parameters
+        ----------
+        directory : path
+            Folder to write; one that exists is replaced if it is empty or was generated.
+        vectors : int
+            Attention calls in a self-checking SystemVerilog testbench; 0 for no testbench.
+
+        Returns
+        -------
+        Path
+            The folder, absolute.
+
+        Raises
+        ------
+        InputError
+            When the folder is someone else's, or cannot be written.
+        """
+        from .generate import generate_chip
+
+        return generate_chip(self.description, directory, vectors=vectors)
+
+    def simulate(
+        self,
+        q: Any,
+        k: Any,
+        v: Any,
+        *,
+        causal: bool = False,
+        q_start: int = 0,
+        scale: float | None = None,
+        engine: str = "cxxrtl",
+        waves: str | Path | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> "Simulation":
+        """Run attention on the hardware, and compare it with its exact model and with float64.
+
+        Parameters
+        ----------
+        q : (heads, tokens, head_dim) or (batch, heads, tokens, head_dim) array
+            Queries: a NumPy array, or anything with ``__array__`` or ``__dlpack__``.
+        k, v : array
+            Keys and values: any number of tokens, as many heads as ``q`` or a divisor of that.
+        causal : bool
+            Let query ``i`` see keys up to ``q_start + i`` only.
+        q_start : int
+            Position of the first query among the keys.
+        scale : float, optional
+            Factor of the scores, 1/sqrt(head_dim) when absent.
+        engine : str
+            ``cxxrtl``, ``verilator`` or ``pysim``.
+        waves : path, optional
+            Where to write waveforms (VCD).
+        progress : callable, optional
+            Is told each step as it begins.
+
+        Raises
+        ------
+        InputError
+            When the tensors are no attention call, or one that the chip is too small for.
+        ToolError
+            When the simulator cannot be built or run.
+        """
+        from .simulate import simulate
+
+        return simulate(
+            self.description,
+            q,
+            k,
+            v,
+            causal=causal,
+            q_start=q_start,
+            scale=scale,
+            engine=engine,
+            waves=waves,
+            progress=progress,
+        )
+
+
+def load(source: str | Path | Mapping[str, Any] | ChipDescription) -> Chip:
+    """Return a chip.
+
+    Parameters
+    ----------
+    source : str, path, mapping or ChipDescription
+        Name of a preset, path of a TOML file, or the description itself.
+
+    Raises
+    ------
+    InputError
+        When the description is wrong, with one line for every mistake.
+    """
+    return Chip(source if isinstance(source, ChipDescription) else read_chip(source))

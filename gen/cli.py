@@ -1,0 +1,305 @@
+"""The command ``qkloom``: the Python interface, from a terminal.
+
+Every command imports what it needs when it runs, so that help and mistakes answer at once.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from .simulate import Simulation
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="qkloom",
+    help="A chip description in, verified Verilog out.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+ChipName = Annotated[str, typer.Argument(metavar="CHIP", help="A preset or a .toml file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; whatever a user can get wrong ends in one message and exit code 2."""
+    try:
+        app(arguments)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader has seen enough; Python must not flush into the broken pipe again.
+        sys.stdout = None
+        sys.exit(0)
+    except Exception as error:
+        from ..tb.errors import ToolError
+        from ..tb.tensors import InputError
+
+        if not isinstance(error, InputError | ToolError):
+            raise
+        print(f"qkloom: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+@app.command()
+def chips(as_json: AsJson = False) -> None:
+    """List the presets with their key figures."""
+    from .chip import preset_names, read_chip
+
+    presets = [read_chip(name) for name in preset_names()]
+    if as_json:
+        _print_json({chip.name: {**chip.figures, **chip.resolved()} for chip in presets})
+        return
+    figures = [
+        [
+            chip.name,
+            str(chip.n_lanes),
+            f"{chip.size} x {chip.size}",
+            f"{chip.peak_tops:.3g}",
+            str(chip.block),
+            str(chip.head_dim),
+            str(chip.tokens),
+        ]
+        for chip in presets
+    ]
+    headers = ["chip", "lanes", "array", "peak int8 TOPS", "block", "head_dim", "tokens"]
+    _print_table(headers, figures)
+    for chip in presets:
+        print(f"{chip.name}: {chip.description}")
+
+
+@app.command()
+def units(as_json: AsJson = False) -> None:
+    """List the single components, and their parameters."""
+    from .units import find_units
+
+    found = find_units().values()
+    if as_json:
+        _print_json({unit.name: {"summary": unit.summary, "usage": unit.usage()} for unit in found})
+        return
+    for unit in found:
+        print(f"{unit.name}\n    {unit.summary}\n    {unit.usage()}")
+
+
+@app.command()
+def show(chip: ChipName) -> None:
+    """Print a description, with what follows from it."""
+    from .chip import read_chip
+
+    print(read_chip(chip).to_toml(), end="")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of descriptions."""
+    from .chip import ChipDescription
+
+    _print_json(ChipDescription.model_json_schema())
+
+
+@app.command()
+def doctor(
+    as_json: AsJson = False,
+    prune: Annotated[bool, typer.Option(help="Empty the cache of built simulators.")] = False,
+) -> None:
+    """Say which tools were found, and how to get others."""
+    from . import doctor as examination
+
+    findings = examination.examine(prune=prune)
+    if as_json:
+        _print_json(findings.as_dict())
+        return
+    _print_table(
+        ["", "found", "used for", "where, or how to get it"],
+        [[t.name, t.version or "no", t.purpose, t.place or t.remedy] for t in findings.tools],
+    )
+    print(findings.summary())
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def generate(
+    context: typer.Context,
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="A preset, a .toml file, or a unit's name.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")],
+    vectors: Annotated[
+        int, typer.Option(min=0, help="Test cases of a self-checking testbench in sim/.")
+    ] = 0,
+) -> None:
+    """Write Verilog, simulation files and a manifest.
+
+    A unit takes its parameters as options (`generate matrix --rows 128 --cols 128 -o DIR`), and
+    `qkloom units` lists them. An existing folder is replaced only if qkloom generated it.
+    """
+    from .chip import preset_names
+    from .generate import generate_chip, generate_unit
+    from .units import parse_options
+
+    options = parse_options(context.args)
+    with _progress(f"generating {target}"):
+        if target in preset_names() or target.endswith(".toml"):
+            folder = generate_chip(_read_chip(target, options), output, vectors=vectors)
+        else:
+            folder = generate_unit(_find_unit(target), options, output, vectors=vectors)
+    size = next(folder.glob("*.v")).stat().st_size
+    print(f"{folder}: {size / 1000:.0f} kB of Verilog")
+
+
+@app.command()
+def simulate(
+    chip: ChipName,
+    source: Annotated[
+        Path | None,
+        typer.Option("--input", metavar="FILE", help="Tensors: .npz or .safetensors."),
+    ] = None,
+    layer: Annotated[int | None, typer.Option(help="Layer of a file that holds several.")] = None,
+    head: Annotated[
+        str | None, typer.Option(metavar="H|all", help="Query head; default 0, or all of --input.")
+    ] = None,
+    tokens: Annotated[
+        str | None,
+        typer.Option(metavar="N|all", help="First tokens; default 4 blocks, or all of --input."),
+    ] = None,
+    causal: Annotated[bool, typer.Option("--causal", help="Query i sees keys up to i.")] = False,
+    q_start: Annotated[int, typer.Option(help="Position of the first query, with --causal.")] = 0,
+    engine: Annotated[
+        str, typer.Option(metavar="NAME", help="cxxrtl, verilator or pysim.")
+    ] = "cxxrtl",
+    waves: Annotated[Path | None, typer.Option(metavar="FILE.vcd", help="Write waveforms.")] = None,
+    save: Annotated[
+        Path | None, typer.Option(metavar="FILE.npz", help="Write q, k, v and the output.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run attention on the hardware, and check it.
+
+    Every bit is compared with the exact model, and the result with attention in float64.
+
+    Without --input it takes the extract of a real layer that comes with qkloom (12 heads,
+    512 tokens, head_dim 32): head 0 and the first four blocks of tokens, which every engine
+    finishes in seconds.
+    Exit code 1 means that hardware and exact model differ.
+    """
+    from ..tb.tensors import default_tensors, load_tensors, write_npz
+    from .api import load
+
+    loaded = load(chip)
+    tensors = default_tensors() if source is None else load_tensors(source, layer)
+    if source is None:
+        head, tokens = head or "0", tokens or str(4 * loaded.description.block)
+    if head not in (None, "all"):
+        number = _count(head, "--head")
+        tensors = tensors.take_heads(number, number + 1)
+    if tokens not in (None, "all"):
+        tensors = tensors.take_tokens(_count(tokens, "--tokens"))
+    with _progress(f"simulating {loaded.name}") as progress:
+        result = loaded.simulate(
+            *tensors, causal=causal, q_start=q_start, engine=engine, waves=waves, progress=progress
+        )
+    if save is not None:
+        write_npz(save, {**tensors._asdict(), "output": result.output})
+    if as_json:
+        _print_json(result.report)
+    else:
+        _print_report(result)
+    raise typer.Exit(0 if result.bit_exact else 1)
+
+
+def _read_chip(target: str, options: dict[str, str]) -> Any:
+    from ..tb.tensors import InputError
+    from .chip import read_chip
+
+    if options:
+        raise InputError(
+            f"--{next(iter(options))} is not an option of a chip, which takes -o and --vectors; "
+            f"change the description instead: `qkloom show {target} > mine.toml`"
+        )
+    return read_chip(target)
+
+
+def _find_unit(name: str) -> Any:
+    from ..tb.tensors import InputError
+    from .chip import preset_names
+    from .mistakes import suggestion
+    from .units import find_units
+
+    known = find_units()
+    if name not in known:
+        presets = preset_names()
+        raise InputError(
+            f"{name!r} must be a preset, a .toml file or a unit"
+            f"{suggestion(name, [*presets, *known])}; presets are {', '.join(presets)}; "
+            f"units are {', '.join(known)}"
+        )
+    return known[name]
+
+
+def _count(text: str, option: str) -> int:
+    from ..tb.tensors import InputError
+
+    if not text.isdecimal():
+        raise InputError(f"{option} must be a number or `all`, not {text!r}")
+    return int(text)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _print_table(headers: list[str], rows: list[list[str]]) -> None:
+    """Print a table: with borders on a terminal, as plain lines into a pipe."""
+    if not sys.stdout.isatty():
+        widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
+        for row in [headers, *rows]:
+            cells = (f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
+            print("  ".join(cells).rstrip())
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*headers)
+    for row in rows:
+        table.add_row(*row)
+    Console(markup=False).print(table)
+
+
+@contextmanager
+def _progress(task: str) -> Iterator[Callable[[str], None]]:
+    """Show on a terminal what is being done; the function that this gives takes each step."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(task) as status:
+        yield lambda step: status.update(f"{task}: {step}")
+
+
+def _print_report(result: "Simulation") -> None:
+    report = result.report
+    shape = "{heads} heads, {n_q} x {n_kv} tokens of {head_dim}".format_map(report)
+    verdict = "yes" if report["bit_exact"] else f"NO: {report['differing_outputs']} outputs differ"
+    rows = {
+        "attention": shape + (", causal" if report["causal"] else ""),
+        "cycles": f"{report['cycles']:,}",
+        "mac_utilization": f"{report['mac_utilization']:.1%}",
+        "attention_efficiency": f"{report['attention_efficiency']:.1%}",
+        "bit exact": verdict,
+        "error against float64, max": f"{report['max_abs_error']:.3g}",
+        "error against float64, mean": f"{report['mean_abs_error']:.3g}",
+        "error against float64, RMS relative": f"{report['rms_relative_error']:.3g}",
+        "worst row": f"{report['worst_row_rms_relative_error']:.3g} at {report['worst_row']}",
+        "RMS relative with int8 inputs": f"{report['input_rms_relative_error']:.3g}",
+    }
+    _print_table(["", f"{report['chip']} on {report['engine']}"], list(map(list, rows.items())))

@@ -1,0 +1,204 @@
+"""Single components: every public one can be generated alone, named and parametrized as text."""
+
+import importlib
+import inspect
+import pkgutil
+import re
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, get_origin
+
+from amaranth.hdl import unsigned
+from amaranth.lib import data
+
+from .. import rtl
+from ..rtl import formats
+from ..rtl.component import Component
+from ..tb.tensors import InputError
+from .chip import read_chip
+from .mistakes import suggestion
+
+__all__ = ["Unit", "find_unit", "find_units", "parse_options"]
+
+# What people call these two; the others go by the name of their class.
+_NAMES = {"matrix-unit": "matrix", "output-stationary-array": "output-stationary"}
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A component class under the name that the command line knows it by.
+
+    Members
+    -------
+    name : str
+        Words in small letters, joined by hyphens.
+    component : type
+        The class.
+    """
+
+    name: str
+    component: type[Component]
+
+    @property
+    def summary(self) -> str:
+        """First line of the documentation."""
+        return (inspect.getdoc(self.component) or "").partition("\n")[0].replace("``", "`")
+
+    @cached_property
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """Keyword parameters by name; where a default is missing, ``u280-tiny`` may have one."""
+        tiny = read_chip("u280-tiny")
+        parameters = {}
+        for name, parameter in inspect.signature(self.component).parameters.items():
+            default = parameter.default
+            if default is parameter.empty:
+                default = tiny.lane_parameters.get(name, getattr(tiny.numerics, name, default))
+            parameters[name] = parameter.replace(default=default)
+        return parameters
+
+    def usage(self) -> str:
+        """Return the options of the unit, defaults included."""
+        options = (
+            f"--{_kebab(name)}" + ("" if p.default is p.empty else f" {_spell(p.default)}")
+            for name, p in self.parameters.items()
+        )
+        return " ".join(options)
+
+    def build(self, options: Mapping[str, str]) -> Component:
+        """Build the component from options as a user types them.
+
+        Raises
+        ------
+        InputError
+            When an option is unknown, missing or refused by the component.
+        """
+        names = {_kebab(name): name for name in self.parameters}
+        for option in options:
+            if option not in names:
+                raise InputError(
+                    f"--{option} is not an option of {self.name}{suggestion(option, names)}; "
+                    f"it takes {self.usage()}"
+                )
+        arguments = {}
+        for option, name in names.items():
+            parameter = self.parameters[name]
+            if option in options:
+                arguments[name] = _parse(options[option], parameter)
+            elif parameter.default is parameter.empty:
+                raise InputError(f"--{option} must be given; {self.name} takes {self.usage()}")
+            else:
+                arguments[name] = parameter.default
+        try:
+            return self.component(**arguments)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{self.name}: {error}; it takes {self.usage()}") from error
+
+
+def find_units() -> dict[str, Unit]:
+    """Return every public component of ``qkloom.rtl`` by name."""
+    units = {}
+    for module in _modules(rtl):
+        for name in getattr(module, "__all__", []):
+            component = getattr(module, name)
+            if (
+                inspect.isclass(component)
+                and issubclass(component, Component)
+                and component is not Component
+                and component.__module__ == module.__name__
+            ):
+                unit = _NAMES.get(_kebab(component.__name__), _kebab(component.__name__))
+                units[unit] = Unit(unit, component)
+    return dict(sorted(units.items()))
+
+
+def find_unit(name: str) -> Unit:
+    """Return the unit called ``name``.
+
+    Raises
+    ------
+    InputError
+        When there is none.
+    """
+    units = find_units()
+    if name not in units:
+        raise InputError(
+            f"{name!r} is not a unit{suggestion(name, units)}; units are {', '.join(units)}"
+        )
+    return units[name]
+
+
+def parse_options(words: Sequence[str]) -> dict[str, str]:
+    """Read ``--rows 8 --cols=4 --registered`` as a mapping; an option without value says ``true``.
+
+    Raises
+    ------
+    InputError
+        When a word is no option and no value of one.
+    """
+    options: dict[str, str] = {}
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or not name:
+            raise InputError(f"{word!r} must be an option, such as --rows 8")
+        if name in options:
+            raise InputError(f"--{name} must be given once")
+        if not equals:
+            value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
+        options[name] = value
+    return options
+
+
+def _modules(package: types.ModuleType) -> Iterable[types.ModuleType]:
+    for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        yield importlib.import_module(found.name)
+
+
+def _kebab(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).replace("_", "-").lower()
+
+
+def _spell(default: Any) -> str:
+    if isinstance(default, tuple):
+        return ",".join(default)
+    return (
+        str(default).lower() if isinstance(default, bool | formats.NumberFormat) else str(default)
+    )
+
+
+def _parse(text: str, parameter: inspect.Parameter) -> Any:
+    """Read a value of the kind that the parameter is annotated with."""
+    kind = parameter.annotation
+    if kind is str:
+        return text
+    if get_origin(kind) in (tuple, Sequence):
+        return tuple(text.split(","))
+    if kind is bool:
+        if text not in ("true", "false"):
+            raise InputError(f"--{_kebab(parameter.name)} must be true or false, not {text!r}")
+        return text == "true"
+    if kind is int:
+        if not re.fullmatch(r"-?\d+", text):
+            raise InputError(f"--{_kebab(parameter.name)} must be an integer, not {text!r}")
+        return int(text)
+    return _parse_shape(text, _kebab(parameter.name))
+
+
+def _parse_shape(text: str, option: str) -> Any:
+    """Read a shape: bits (``12``), a format (``i8``, ``u6``, ``f16``), or several (``i8x16``)."""
+    element, _, count = text.lower().partition("x")
+    if count.isdecimal() and element:
+        return data.ArrayLayout(_parse_shape(element, option), int(count))
+    if element.isdecimal() and not count:
+        return unsigned(int(element))
+    if match := re.fullmatch(r"([iu])(\d+)", element):
+        return formats.Integer(int(match[2]), is_signed=match[1] == "i")
+    floats = {f.name.lower(): f for f in (formats.F16, formats.BF16, formats.F32)}
+    if text.lower() in floats:
+        return floats[text.lower()]
+    raise InputError(
+        f"--{option} must be bits (12), a format (i8, u6, f16) or several (i8x16), not {text!r}"
+    )

@@ -1,0 +1,159 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from qkloom.gen.cli import main
+
+
+class Shell:
+    """Runs commands in this process, and keeps what they print."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def run(self, *words: str, code: int = 0) -> str:
+        """Return standard output of a command that must end with ``code``."""
+        with pytest.raises(SystemExit) as ended:
+            main(list(words))
+        self.output, self.messages = self._capsys.readouterr()
+        assert (ended.value.code or 0) == code, self.messages
+        return self.output
+
+    def refuse(self, *words: str) -> str:
+        """Return the message of a command that must be refused."""
+        assert self.run(*words, code=2) == ""
+        assert "Traceback" not in self.messages
+        return self.messages.strip()
+
+
+@pytest.fixture
+def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(capsys)
+
+
+class TestHelp:
+    def test_lists_the_commands(self, shell: Shell) -> None:
+        text = shell.run("--help")
+        for command in ("chips", "show", "schema", "doctor", "generate", "simulate"):
+            assert f"\n  {command} " in text
+
+    def test_imports_nothing_heavy(self) -> None:
+        code = (
+            "import sys\n"
+            "from qkloom.gen.cli import main\n"
+            "try: main(['--help'])\n"
+            "except SystemExit: pass\n"
+            "heavy = {'amaranth', 'numpy', 'pydantic', 'rich'} & set(sys.modules)\n"
+            "sys.exit(f'imported {heavy}' if heavy else 0)\n"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+    def test_misspelt_command(self, shell: Shell) -> None:
+        assert "No such command 'shw'. Did you mean 'show'?" in shell.refuse("shw")
+
+    def test_misspelt_option(self, shell: Shell) -> None:
+        assert "No such option" in shell.refuse("simulate", "u280-tiny", "--cuasal")
+
+
+class TestChips:
+    def test_table(self, shell: Shell) -> None:
+        first, *lines = shell.run("chips").splitlines()
+        assert first.split("  ")[0] == "chip"
+        assert lines[0].split() == ["u280", "12", "32", "x", "32", "4.3", "128", "128", "131072"]
+
+    def test_json(self, shell: Shell) -> None:
+        chips = json.loads(shell.run("chips", "--json"))
+        assert set(chips) == {"u280", "u280-small", "u280-tiny"}
+        assert chips["u280-tiny"]["peak_tops"] == pytest.approx(0.0448)
+
+
+class TestShow:
+    def test_resolves(self, shell: Shell) -> None:
+        text = shell.run("show", "u280-tiny")
+        assert "row_width = 2\n" in text
+        assert "# acc_width = 33\n" in text
+
+    def test_refuses_with_all_mistakes(self, shell: Shell, tmp_path: Path) -> None:
+        file = tmp_path / "chip.toml"
+        file.write_text("size = 9\nblok = 3\n")
+        message = shell.refuse("show", str(file))
+        assert message.startswith(f"qkloom: {file} has 8 mistakes:\n  name: must be given; ")
+        assert "\n  size = 9: must be one of 4, 8, 16, 32, 64; " in message
+        assert "did you mean block?" in message
+
+    def test_schema(self, shell: Shell) -> None:
+        assert "head_dim" in json.loads(shell.run("schema"))["properties"]
+
+
+class TestUnits:
+    def test_list(self, shell: Shell) -> None:
+        assert "matrix\n    Multiply streaming rows by a stationary tile" in shell.run("units")
+
+    def test_json(self, shell: Shell) -> None:
+        assert json.loads(shell.run("units", "--json"))["queue"]["usage"].startswith(
+            "--shape --depth"
+        )
+
+
+class TestGenerate:
+    def test_unit(self, shell: Shell, tmp_path: Path) -> None:
+        target = tmp_path / "m"
+        text = shell.run(
+            *("generate", "matrix", "--rows", "2", "--cols=2", "-o", str(target)),
+            *("--stream", "i4", "--vectors", "1"),
+        )
+        assert text.startswith(f"{target}: ")
+        manifest = json.loads((target / "manifest.json").read_text())
+        assert manifest["parameters"]["stream"] == "I4"
+        assert manifest["command"] == (
+            "qkloom generate matrix --rows 2 --cols 2 --stream i4 --vectors 1 -o matrix"
+        )
+        assert (target / "sim/testbench.sv").is_file()
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (
+                ["matrx"],
+                "'matrx' must be a preset, a .toml file or a unit (did you mean matrix?); ",
+            ),
+            (
+                ["u280-tny"],
+                "'u280-tny' must be a preset, a .toml file or a unit (did you mean u280-",
+            ),
+            (["none.toml"], "none.toml must be a readable file: No such file or directory; "),
+            (["u280-tiny", "--rows", "8"], "--rows is not an option of a chip, which takes -o and"),
+            (["matrix", "--raws", "8"], "--raws is not an option of matrix (did you mean rows?); "),
+            (["matrix", "--rows", "8"], "--cols must be given; matrix takes --rows --cols "),
+            (["matrix", "--rows", "-1", "--cols", "1"], "matrix: "),
+            (["matrix", "8"], "'8' must be an option, such as --rows 8"),
+            (["exp2", "--vectors", "1"], "Test vectors exist for "),
+        ],
+    )
+    def test_mistakes(self, shell: Shell, tmp_path: Path, words: list[str], message: str) -> None:
+        target = tmp_path / "out"
+        said = shell.refuse("generate", *words, "-o", str(target))
+        assert said.startswith("qkloom: " + message)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_folder_of_someone_else(self, shell: Shell, tmp_path: Path) -> None:
+        (tmp_path / "thesis.txt").touch()
+        words = ["generate", "register-slice", "--shape", "8", "-o", str(tmp_path)]
+        assert "must be new, empty or generated by qkloom" in shell.refuse(*words)
+
+    def test_folder_must_be_named(self, shell: Shell) -> None:
+        assert "Missing option '-o'" in shell.refuse("generate", "matrix")
+
+
+class TestDoctor:
+    def test_table(self, shell: Shell) -> None:
+        text = shell.run("doctor")
+        assert "\namaranth-yosys  0." in text
+        assert "\npysim: ready\n" in text
+
+    def test_json(self, shell: Shell) -> None:
+        findings = json.loads(shell.run("doctor", "--json"))
+        assert findings["engines"]["pysim"] == ""
+        assert {"cache_folder", "cache_bytes", "tools"} <= set(findings)

@@ -1,0 +1,104 @@
+import inspect
+from typing import Any
+
+import pytest
+from amaranth.hdl import unsigned
+from amaranth.lib import data
+from qkloom.gen.units import Unit, find_unit, find_units, parse_options
+from qkloom.rtl.formats import F16, I4, I8, U8
+from qkloom.rtl.matrix.stationary import MatrixUnit
+from qkloom.rtl.stream import Queue
+from qkloom.tb.tensors import InputError
+
+MATRIX, QUEUE = Unit("matrix", MatrixUnit), Unit("queue", Queue)
+
+
+class TestRegistry:
+    def test_names(self) -> None:
+        names = set(find_units())
+        assert {"core", "lane", "matrix", "queue", "row-unit", "tile-buffer"} <= names
+
+    def test_every_unit_says_what_it_is_and_takes(self) -> None:
+        for unit in find_units().values():
+            assert unit.summary.endswith("."), unit.name
+            assert unit.usage().startswith("--"), unit.name
+
+    def test_unknown(self) -> None:
+        with pytest.raises(InputError, match=r"^'matriks' is not a unit \(did you mean matrix\?\)"):
+            find_unit("matriks")
+
+    def test_usage_shows_defaults(self) -> None:
+        usage = "--rows --cols --stream i8 --stationary i8 --tag unsigned(0)"
+        assert MATRIX.usage() == usage
+
+    def test_defaults_of_a_lane_are_those_of_the_tiny_chip(self) -> None:
+        usage = find_unit("lane").usage()
+        assert "--size 8 --block-rows 16 --head-dim 64 --tokens 1024 --p-width 15" in usage
+
+
+class TestOptions:
+    def test_forms(self) -> None:
+        words = ["--rows", "8", "--low=-4", "--flag", "--stream", "i4"]
+        options = {"rows": "8", "low": "-4", "flag": "true", "stream": "i4"}
+        assert parse_options(words) == options
+
+    def test_not_an_option(self) -> None:
+        with pytest.raises(InputError, match=r"^'8' must be an option, such as --rows 8$"):
+            parse_options(["8"])
+
+    def test_twice(self) -> None:
+        with pytest.raises(InputError, match=r"^--rows must be given once$"):
+            parse_options(["--rows", "1", "--rows", "2"])
+
+
+class TestBuild:
+    @pytest.mark.parametrize(
+        ("options", "parameters"),
+        [
+            ({}, {"stream": I8, "stationary": I8, "tag": unsigned(0)}),
+            ({"stream": "i4", "tag": "3"}, {"stream": I4, "tag": unsigned(3)}),
+            ({"stationary": "U8", "tag": "i8x4"}, {"stationary": U8}),
+        ],
+    )
+    def test_parameters(self, options: dict[str, str], parameters: dict[str, Any]) -> None:
+        unit = MATRIX.build({"rows": "2", "cols": "3", **options})
+        for name, value in {"rows": 2, "cols": 3, **parameters}.items():
+            assert unit.parameters[name] == value
+
+    def test_shapes(self) -> None:
+        for text, shape in (("f16", F16), ("12", unsigned(12)), ("i8x2", data.ArrayLayout(I8, 2))):
+            queue = QUEUE.build({"shape": text, "depth": "3", "registered": "true"})
+            assert queue.parameters["shape"] == shape
+            assert queue.parameters["registered"] is True
+
+    def test_tuples(self) -> None:
+        core = find_unit("core").build({"lanes": "plain,plain"})
+        assert core.parameters["lanes"] == ("plain", "plain")
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (
+                {"row": "1"},
+                r"--row is not an option of matrix \(did you mean rows\?\); it takes --",
+            ),
+            ({"rows": "1"}, r"--cols must be given; matrix takes --rows --cols --stream i8 "),
+            ({"rows": "x", "cols": "1"}, r"--rows must be an integer, not 'x'$"),
+            ({"rows": "0", "cols": "1"}, r"matrix: .* must be .*, not 0; it takes --rows "),
+            (
+                {"rows": "1", "cols": "1", "tag": "?"},
+                r"--tag must be bits \(12\), a format .*'\?'$",
+            ),
+            ({"rows": "1", "cols": "1", "stream": "f16"}, r"matrix: .* F16; it takes --rows "),
+        ],
+    )
+    def test_mistakes(self, options: dict[str, str], message: str) -> None:
+        with pytest.raises(InputError, match="^" + message):
+            MATRIX.build(options)
+
+    def test_switch(self) -> None:
+        with pytest.raises(InputError, match=r"^--registered must be true or false, not 'yes'$"):
+            QUEUE.build({"shape": "8", "depth": "1", "registered": "yes"})
+
+    def test_parameters_are_of_the_constructor(self) -> None:
+        assert list(MATRIX.parameters) == list(inspect.signature(MatrixUnit).parameters)
