@@ -1,0 +1,1 @@
+"""The lane: attention of one query block at a time, from scores to outputs."""

@@ -1,0 +1,106 @@
+"""Base-2 exponential of a distance to the maximum: a line per segment, then a shift."""
+
+from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.lib import data
+from amaranth.lib.wiring import In, Out
+
+from ..component import Component
+from .numerics import Numerics
+from .pipeline import shift_right, shift_stages
+
+__all__ = ["Exp2"]
+
+
+class Exp2(Component):
+    """``2**-y`` as a probability: an integer from 0 to ``p_max``. One element per cycle.
+
+    ::
+
+        fraction of y --> table --> slope * rem --> base - product --> shift --> round --> o
+        integer of y ------------------------------------------------> amount
+
+    A small multiplier and no memory: the table is a few LUTs per bit.
+
+    Parameters
+    ----------
+    segments : int
+        Lines that replace the curve on [0, 1).
+    fraction : int
+        Fraction bits of ``y``.
+    p_width : int
+        Bits of a probability.
+
+    Members
+    -------
+    i : In
+        ``y``, unsigned, ``fraction`` fraction bits; ``visible``: 0 makes the result 0.
+    o : Out(p_width)
+        The probability, ``latency`` cycles later.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :class:`~qkloom.rtl.lane.numerics.Numerics` does.
+    """
+
+    def __init__(self, *, segments: int, fraction: int, p_width: int) -> None:
+        self._numerics = Numerics(
+            size=1, head_dim=1, tokens=1, p_width=p_width, segments=segments, fraction=fraction
+        )
+        y_width = Numerics.max_width + 1 + fraction
+        super().__init__(
+            {"i": In(data.StructLayout({"y": y_width, "visible": 1})), "o": Out(p_width)}
+        )
+
+    @property
+    def latency(self) -> int:
+        """Cycles from ``i`` to ``o``."""
+        return 4 + shift_stages(self._numerics.n_max.bit_length())
+
+    def elaborate(self, platform: object) -> Module:
+        """Look up; multiply; subtract; shift; round."""
+        m = Module()
+        numbers = self._numerics
+        rem_width, amount_width = numbers.rem_width, numbers.n_max.bit_length()
+        y = Value.cast(self.i.y)
+        n = y[numbers.fraction :]
+
+        # 1: the line of this segment, and whether anything will be left after the shift.
+        base = Signal(numbers.table_width, reset_less=True)
+        slope = Signal(range(max(slope for _, slope in numbers.table) + 1), reset_less=True)
+        rem = Signal(rem_width, reset_less=True)
+        m.d.sync += rem.eq(y[:rem_width])
+        with m.Switch(y[rem_width : numbers.fraction]):
+            for segment, (base_value, slope_value) in enumerate(numbers.table):
+                with m.Case(segment):
+                    m.d.sync += [base.eq(base_value), slope.eq(slope_value)]
+
+        # The integer part waits until the shift, where it is the amount.
+        waiting = Signal(3 * amount_width, reset_less=True)
+        keep, keeps = Signal(), Signal(self.latency - 1, reset_less=True)
+        m.d.comb += keep.eq(self.i.visible & (n <= numbers.n_max))
+        m.d.sync += [
+            waiting.eq(Cat(n[:amount_width], waiting)),
+            keeps.eq(Cat(keep, keeps)),
+        ]
+
+        # 2: product
+        base_2 = Signal.like(base, reset_less=True)
+        product = Signal(len(slope) + rem_width, reset_less=True)
+        m.d.sync += [base_2.eq(base), product.eq(slope * rem)]
+
+        # 3: base - round(product / 2**rem_width), ties up, as one subtraction: the constant below
+        # the base turns the floor of the difference into that rounding.
+        line = Signal(numbers.table_width, reset_less=True)
+        below = Const(max((1 << rem_width) // 2 - 1, 0), rem_width)
+        m.d.sync += line.eq((Cat(below, base_2) - product) >> rem_width)
+
+        # Shift by n and the guard bits, less the one that rounding needs.
+        amount = waiting[-amount_width:]
+        (shifted,) = shift_right(m, [line[numbers.guard - 1 :]], amount, name="shifted")
+        result = Signal.like(self.o, reset_less=True)
+        m.d.sync += result.eq(0)
+        with m.If(keeps[-1]):
+            m.d.sync += result.eq(((shifted + 1) >> 1)[: len(result)])
+        m.d.comb += self.o.eq(result)
+        return m

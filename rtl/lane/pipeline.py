@@ -1,0 +1,94 @@
+"""Delays, shifts and trees of a pipeline: a register behind every level."""
+
+from collections.abc import Callable, Sequence
+
+from amaranth.hdl import Cat, Const, Module, Shape, Signal, Value, ValueLike
+
+from ..delay import Delay
+from ..formats import ceil_log2
+
+__all__ = ["delayed", "shift_right", "shift_stages", "tree", "tree_stages"]
+
+
+def delayed(m: Module, value: ValueLike, cycles: int, *, name: str) -> Value:
+    """Return the bits of ``value`` some cycles later, through a delay line that gets ``name``."""
+    value = Value.cast(value)
+    if not cycles or not len(value):
+        return value
+    m.submodules[name] = line = Delay(width=len(value), cycles=cycles)
+    m.d.comb += line.i.eq(value)
+    return line.o
+
+
+def shift_stages(amount_width: int) -> int:
+    """Return the latency of :func:`shift_right`: two bits of the amount per cycle."""
+    return (amount_width + 1) // 2
+
+
+def shift_right(
+    m: Module, values: Sequence[Value], amount: Value, *, name: str, keep: int | None = None
+) -> list[Value]:
+    """Shift all ``values`` right by one ``amount``, two of its bits per cycle, coarse ones first.
+
+    Parameters
+    ----------
+    m : Module
+        Gets the registers.
+    values : sequence of Value
+        Signed ones shift arithmetically.
+    amount : Value
+        Unsigned, arrives with the values.
+    name : str
+        Prefix of the registers.
+    keep : int, optional
+        Bits of a result that matter: higher ones are dropped as soon as no later stage can need
+        them.
+
+    Returns
+    -------
+    list of Value
+        The results, ``shift_stages(len(amount))`` cycles later.
+    """
+    low = len(amount)
+    while low:
+        high, low = low, (low - 1) // 2 * 2
+        by = Cat(Const(0, low), amount[low:high])
+        shifted: list[Value] = []
+        for i, value in enumerate(values):
+            needed = len(value) if keep is None else min(len(value), keep + (1 << low) - 1)
+            is_signed = value.shape().signed
+            register = Signal(Shape(needed, is_signed), name=f"{name}_{low}_{i}", reset_less=True)
+            m.d.sync += register.eq((value >> by)[:needed])
+            shifted.append(register)
+        if low:
+            rest = Signal(low, name=f"{name}_amount_{low}", reset_less=True)
+            m.d.sync += rest.eq(amount[:low])
+            amount = rest
+        values = shifted
+    return list(values)
+
+
+def tree_stages(n: int) -> int:
+    """Return the latency of :func:`tree` over ``n`` values."""
+    return ceil_log2(n)
+
+
+def tree(
+    m: Module, values: Sequence[Value], combine: Callable[[Value, Value], Value], *, name: str
+) -> Value:
+    """Combine ``values`` pairwise, one level per cycle.
+
+    The result comes ``tree_stages(len(values))`` cycles later. ``combine`` may use its operands
+    several times if ``values`` are signals.
+    """
+    level = 0
+    while len(values) > 1:
+        combined: list[Value] = []
+        for i in range(0, len(values), 2):
+            pair = values[i : i + 2]
+            result = pair[0] if len(pair) == 1 else combine(*pair)
+            register = Signal(result.shape(), name=f"{name}_{level}_{i // 2}", reset_less=True)
+            m.d.sync += register.eq(result)
+            combined.append(register)
+        values, level = combined, level + 1
+    return values[0]
