@@ -84,7 +84,8 @@ class Banks(Component):
             memory = Memory(shape=self._shape, depth=self._depth, init=[])
             m.submodules[f"bank_{bank}"] = memory
             w, r = memory.write_port(), memory.read_port()
-            updates, drains = Signal(name=f"updates_{bank}"), Signal(name=f"drains_{bank}")
+            updates = Signal(name=f"updates_{bank}")
+            drains = Signal(name=f"drains_{bank}")
             m.d.comb += [
                 w.en.eq(self.w.en & (self.w.bank == bank)),
                 w.addr.eq(self.w.address),

@@ -102,12 +102,15 @@ class TileBuffer(Component):
 
         # Strips: filled by the writer, freed by the reader, both in order.
         n_filled = Signal(range(self._strips + 1))
-        filled, freed = Signal(), Signal()
+        filled = Signal()
+        freed = Signal()
         m.d.sync += n_filled.eq(n_filled + filled - freed)
 
         # Writer: rotate row i by i, so that element j lands in bank (i + j).
-        w_strip, r_strip = Signal(range(self._strips)), Signal(range(self._strips))
-        token, chunk = Signal(index_bits), Signal(tile_bits)
+        w_strip = Signal(range(self._strips))
+        r_strip = Signal(range(self._strips))
+        token = Signal(index_bits)
+        chunk = Signal(tile_bits)
         m.d.comb += self.i.ready.eq(n_filled != self._strips)
         w_en = Signal()
         m.d.comb += w_en.eq(self.i.valid & self.i.ready)
@@ -128,8 +131,11 @@ class TileBuffer(Component):
         queue_depth = 4
         m.submodules.queue = queue = Queue(shape=self.o.payload.shape(), depth=queue_depth)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
-        beat, beat_q = Signal(index_bits), Signal(index_bits)
-        room, r_en, r_valid = Signal(range(queue_depth + 1), init=queue_depth), Signal(), Signal()
+        beat = Signal(index_bits)
+        beat_q = Signal(index_bits)
+        room = Signal(range(queue_depth + 1), init=queue_depth)
+        r_en = Signal()
+        r_valid = Signal()
         m.d.comb += r_en.eq(self.read.valid & (n_filled != 0) & (room != 0))
         m.d.sync += room.eq(room - r_en + (self.o.valid & self.o.ready))
         m.d.sync += [r_valid.eq(r_en), beat_q.eq(beat)]

@@ -89,8 +89,10 @@ class Feeder(Component):
         work = self.i.payload
 
         # Tokens: queries of a slot are there, probabilities of a bank are there.
-        loaded, done = Signal(self._slots), Signal(2)
-        has_input, starts = Signal(), Signal()
+        loaded = Signal(self._slots)
+        done = Signal(2)
+        has_input = Signal()
+        starts = Signal()
         first_of_step = Signal()
         m.d.comb += first_of_step.eq(work.tile == 0)
         with m.If(work.value):
@@ -113,8 +115,12 @@ class Feeder(Component):
         m.submodules.queue = queue = Queue(shape=self.o.payload.shape(), depth=depth)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
         room = Signal(range(depth + 1), init=depth)
-        row, digit = Signal(index(self._block_rows)), Signal()
-        running, reads, row_ends, ends = Signal(), Signal(), Signal(), Signal()
+        row = Signal(index(self._block_rows))
+        digit = Signal()
+        running = Signal()
+        reads = Signal()
+        row_ends = Signal()
+        ends = Signal()
         m.d.comb += [
             reads.eq(self.i.valid & (running | has_input) & (room != 0)),
             starts.eq(reads & ~running),
@@ -139,7 +145,8 @@ class Feeder(Component):
         # One cycle later: the row, with its tag.
         arrives = Signal()
         tag = Signal(tag_layout(**self._shape), reset_less=True)
-        digit_q, starts_q = Signal(reset_less=True), Signal(reset_less=True)
+        digit_q = Signal(reset_less=True)
+        starts_q = Signal(reset_less=True)
         m.d.sync += [
             arrives.eq(reads),
             digit_q.eq(digit),

@@ -256,7 +256,8 @@ class Lane(Component):
         # The row unit starts a step once its scores are complete.
         m.submodules.scored = scored = Queue(shape=scheduler.steps.payload.shape(), depth=3)
         connect_stream(m, scheduler.steps, scored.i)
-        n_complete, starts = Signal(range(4)), Signal()
+        n_complete = Signal(range(4))
+        starts = Signal()
         m.d.comb += [
             row_unit.step.valid.eq(scored.o.valid & (n_complete != 0)),
             scored.o.ready.eq(starts),

@@ -76,7 +76,8 @@ class TileLoader(Component):
 
         # Going in: the order is noted in the first cycle of a pass, its read lasts `size` cycles.
         work = self.i.payload
-        noted, may_read = Signal(), Signal()
+        noted = Signal()
+        may_read = Signal()
         m.d.comb += [
             order.i.valid.eq(self.i.valid & ~noted),
             order.i.payload.eq(work.value),

@@ -72,10 +72,12 @@ class QueryBuffer(Component):
             self.r.data.eq(r.data),
         ]
 
-        busy, admitted = Signal(self._slots), Signal()
+        busy = Signal(self._slots)
+        admitted = Signal()
         m.d.comb += admitted.eq(self.load.valid & ~busy.bit_select(load.slot, 1))
         m.d.comb += self.i.ready.eq(admitted)
-        row, tile = Signal(range(max(self._depth, 2))), Signal(max(self._tile_bits, 1))
+        row = Signal(range(max(self._depth, 2)))
+        tile = Signal(max(self._tile_bits, 1))
         tile_last = Signal()
         m.d.comb += [
             tile_last.eq(tile == load.d_tiles - 1),

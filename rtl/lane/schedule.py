@@ -43,7 +43,8 @@ class StepExpander(Component):
         job, step, size = self.i.payload, self.o.payload, self._size
         first_key = Signal.like(job.keys)
         keys_left = Signal.like(job.keys)
-        tile_first, tile_last = Signal(), Signal()
+        tile_first = Signal()
+        tile_last = Signal()
         m.d.comb += [
             keys_left.eq(job.keys - first_key),
             tile_first.eq(first_key == 0),
@@ -100,8 +101,10 @@ class PassScheduler(Component):
         """Walk between the products; ``older`` is the step whose P.V comes next."""
         m = Module()
         step, out = self.i.payload, self.passes.payload
-        older, newer = Signal(step.shape(), reset_less=True), Signal(step.shape(), reset_less=True)
-        older_valid, newer_valid = Signal(), Signal()
+        older = Signal(step.shape(), reset_less=True)
+        newer = Signal(step.shape(), reset_less=True)
+        older_valid = Signal()
+        newer_valid = Signal()
         source = Signal(step.shape())
         tile = Signal.like(out.tile)
         ends = Signal()

@@ -259,7 +259,9 @@ class MatrixUnit(Component):
 
         # Admission: the shadow is the tile stream's until the tile is complete, then the rows'.
         complete = Signal()
-        taken, swap, load = Signal(), Signal(), Signal()
+        taken = Signal()
+        swap = Signal()
+        load = Signal()
         at_row = Signal(rows, init=1)
         m.d.comb += [
             self.i.ready.eq(complete | ~i.new_tile),
@@ -295,7 +297,8 @@ class MatrixUnit(Component):
             m.d.comb += weights[col].eq(tile.row[col])
 
         # Edges. Flags in the array need no reset: what is under way stays ahead of what follows.
-        swaps, swaps_late = Signal(rows), Signal(rows, reset_less=True)
+        swaps = Signal(rows)
+        swaps_late = Signal(rows, reset_less=True)
         loads = Signal(rows)
         m.d.comb += [swaps.eq(Cat(swap, swaps_late)), loads.eq(at_row & load.replicate(rows))]
         m.d.sync += swaps_late.eq(swaps)
