@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HELD", "Stall", "mix"]
+__all__ = ["FREE", "HELD", "Stall", "mix"]
 
 # Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014): SplitMix64.
 GOLDEN = 0x9E3779B97F4A7C15
@@ -63,6 +63,9 @@ class Stall:
         z = (z ^ (z >> np.uint64(27))) * np.uint64(SECOND)
         return ((z ^ (z >> np.uint64(31))) >> np.uint64(32)) < np.uint64(self.threshold)
 
+
+FREE = Stall()
+"""Never stalls."""
 
 HELD = Stall(1.0)
 """Never offers, never takes."""

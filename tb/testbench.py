@@ -5,7 +5,7 @@ after reset, an engine
 
 1. drives: an input that has items left offers the next one unless its pattern stalls; an item once
    offered stays until it is taken. An output is ready unless its pattern stalls.
-2. lets the design settle and samples all streams. An item moves where ``valid`` and ``ready`` are 1.
+2. lets the design settle and samples it. An item moves where ``valid`` and ``ready`` are 1.
 3. lets the clock rise.
 
 The run ends with the cycle in which the last item that it waits for has moved. The payload of an
@@ -20,9 +20,19 @@ from typing import ClassVar
 from numpy.typing import ArrayLike
 
 from .packing import Words, pack, unpack
-from .stalls import HELD, Stall
+from .stalls import FREE, HELD, Stall
 
-__all__ = ["HELD", "Expectation", "Stall", "Stimulus", "Testbench", "Words", "pack", "unpack"]
+__all__ = [
+    "FREE",
+    "HELD",
+    "Expectation",
+    "Stall",
+    "Stimulus",
+    "Testbench",
+    "Words",
+    "pack",
+    "unpack",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +49,7 @@ class Stimulus:
     """
 
     values: ArrayLike
-    stall: Stall = Stall()
+    stall: Stall = FREE
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +68,7 @@ class Expectation:
     """
 
     values: ArrayLike | None = None
-    stall: Stall = Stall()
+    stall: Stall = FREE
     count: int | None = None
 
     def __post_init__(self) -> None:
