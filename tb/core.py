@@ -1,0 +1,201 @@
+"""What a host sends to a core, and how it reads the answer: attention as streams."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..rtl.core import Core
+from .testbench import Expectation, Stall, Stimulus, Testbench, pack, unpack
+
+__all__ = ["Call", "QueryBlock", "program", "read_back", "schedule"]
+
+Ints = NDArray[np.int64]
+
+NEVER = Stall(0.0)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One attention call on quantized tensors.
+
+    Members
+    -------
+    q : int8 array (heads, n_q, head_dim)
+        Queries; head_dim is a multiple of the array's size.
+    k, v : int8 arrays (KV heads, n_kv, head_dim)
+        Keys and values; the number of heads is a multiple of that of KV heads.
+    mantissa, shift : int arrays (heads,)
+        Score factor of each head, ``mantissa / 2**shift``.
+    causal : bool
+        Query i sees keys up to ``q_start + i``, instead of all.
+    q_start : int
+        Position of the first query; negative when the first queries see nothing.
+    """
+
+    q: NDArray[np.int8]
+    k: NDArray[np.int8]
+    v: NDArray[np.int8]
+    mantissa: Ints
+    shift: Ints
+    causal: bool = False
+    q_start: int = 0
+
+    @property
+    def group(self) -> int:
+        """Query heads per KV head."""
+        return len(self.q) // len(self.k)
+
+
+@dataclass(frozen=True)
+class QueryBlock:
+    """Queries ``first`` to ``first + rows - 1`` of a head, on a lane and a slot of it.
+
+    ``keys`` is how many keys the block's last row may see: what lies beyond is never sent.
+    """
+
+    head: int
+    first: int
+    rows: int
+    keys: int
+    lane: int
+    slot: int
+
+
+def schedule(call: Call, *, lanes: int, slots: int, block_rows: int) -> list[list[QueryBlock]]:
+    """Assign query blocks to lanes, in rounds of one block per lane.
+
+    Neighbours in a round come from one KV head wherever possible, so that its keys and values are
+    sent once for all of them.
+    """
+    n_q, n_kv = call.q.shape[1], call.k.shape[1]
+    blocks: list[QueryBlock] = []
+    for kv_head in range(len(call.k)):
+        for first in range(0, n_q, block_rows):
+            for head in range(kv_head * call.group, (kv_head + 1) * call.group):
+                rows = min(block_rows, n_q - first)
+                seen = call.q_start + first + rows if call.causal else n_kv
+                place = divmod(len(blocks), lanes)
+                blocks.append(
+                    QueryBlock(
+                        head=head,
+                        first=first,
+                        rows=rows,
+                        keys=min(n_kv, max(seen, 1)),
+                        lane=place[1],
+                        slot=place[0] % slots,
+                    )
+                )
+    return [blocks[i : i + lanes] for i in range(0, len(blocks), lanes)]
+
+
+def program(core: Core, call: Call, *, max_cycles: int, stall: Stall = NEVER) -> Testbench:
+    """Return the streams that make ``core`` compute ``call``, stalling as ``stall`` says.
+
+    All streams list their contents by round, then by KV block or tile: the order in which no lane
+    can wait for another in a circle.
+    """
+    lane = core.lane_parameters
+    rounds = schedule(call, lanes=core.n_lanes, slots=lane["slots"], block_rows=lane["block_rows"])
+    tiles = np.array(
+        [tile for blocks in rounds for tile in _tiles(blocks, call.group, lane["size"])]
+    )
+    contents = {
+        "i_job": _jobs(rounds, call, **lane),
+        "i_query": _queries(rounds, call, lane["size"]),
+        "i_key": _tile_rows(call.k, tiles, lane["size"]),
+        "i_value": _tile_rows(call.v, tiles, lane["size"]),
+    }
+    return Testbench(
+        inputs={
+            name: Stimulus(pack(getattr(core, name).payload.shape(), **fields), stall)
+            for name, fields in contents.items()
+        },
+        outputs={"o": Expectation(count=call.q.size // lane["row_width"], stall=stall)},
+        max_cycles=max_cycles,
+    )
+
+
+def read_back(core: Core, call: Call, words: NDArray[np.uint32]) -> Ints:
+    """Return the outputs, ``Fixed(8, 16)`` as integers, shaped as the queries.
+
+    Parameters
+    ----------
+    words : uint32 array
+        What left ``o``, packed, in whatever order the lanes took turns.
+    """
+    lane = core.lane_parameters
+    beats = unpack(core.o.payload.shape(), words)
+    rows_of = [beats["item"]["row"][beats["index"] == n].reshape(-1) for n in range(core.n_lanes)]
+    taken = [0] * core.n_lanes
+    output = np.empty(call.q.shape, np.int64)
+    rounds = schedule(call, lanes=core.n_lanes, slots=lane["slots"], block_rows=lane["block_rows"])
+    for block in (block for blocks in rounds for block in blocks):
+        rows = output[block.head, block.first : block.first + block.rows]
+        start = taken[block.lane]
+        taken[block.lane] += rows.size
+        rows[:] = rows_of[block.lane][start : start + rows.size].reshape(rows.shape)
+    return output
+
+
+def _jobs(
+    rounds: list[list[QueryBlock]], call: Call, *, size: int, block_rows: int, **_: int
+) -> dict[str, Any]:
+    """Return the jobs: in a round the first KV block of all lanes, then the second of all, ..."""
+    jobs = []
+    for blocks in rounds:
+        longest = max(block.keys for block in blocks)
+        jobs += [
+            (block, first)
+            for first in range(0, longest, block_rows)
+            for block in blocks
+            if first < block.keys
+        ]
+    item = {
+        "first": [first == 0 for _, first in jobs],
+        "last": [first + block_rows >= block.keys for block, first in jobs],
+        "slot": [block.slot for block, _ in jobs],
+        "rows": [block.rows for block, _ in jobs],
+        "d_tiles": call.q.shape[2] // size,
+        "causal": call.causal,
+        "diagonal": [call.q_start + block.first - first for block, first in jobs],
+        "mantissa": [call.mantissa[block.head] for block, _ in jobs],
+        "shift": [call.shift[block.head] for block, _ in jobs],
+        "keys": [min(block_rows, block.keys - first) for block, first in jobs],
+    }
+    return {"to": [block.lane for block, _ in jobs], "item": item}
+
+
+def _queries(rounds: list[list[QueryBlock]], call: Call, size: int) -> dict[str, Any]:
+    """Return the rows of each query block, cut into chunks of the array's size."""
+    blocks = [block for blocks in rounds for block in blocks]
+    rows = [call.q[b.head, b.first : b.first + b.rows].reshape(-1, size) for b in blocks]
+    lanes = [np.full(len(r), b.lane) for b, r in zip(blocks, rows, strict=True)]
+    return {"to": np.concatenate(lanes), "item": np.concatenate(rows)}
+
+
+def _tiles(blocks: list[QueryBlock], group: int, size: int) -> list[tuple[int, int, int]]:
+    """Return lanes (a bit each), KV head and number of each tile that a round needs, in order."""
+    sent = []
+    for tile in range(-(-max(block.keys for block in blocks) // size)):
+        lanes: dict[int, int] = defaultdict(int)
+        for block in blocks:
+            if tile * size < block.keys:
+                lanes[block.head // group] |= 1 << block.lane
+        sent += [(mask, head, tile) for head, mask in lanes.items()]
+    return sent
+
+
+def _tile_rows(x: NDArray[np.int8], tiles: Ints, size: int) -> dict[str, Any]:
+    """Return the rows of tiles (lanes, head, number) of ``x``, the last tile filled with zeros."""
+    heads, tokens, head_dim = x.shape
+    d_tiles = head_dim // size
+    padded = np.zeros((heads, -(-tokens // size) * size, head_dim), np.int8)
+    padded[:, :tokens] = x
+    by_tile = padded.reshape(heads, -1, size * d_tiles, size)
+    lanes, head, number = tiles.T
+    rows = by_tile[head, number].reshape(-1, size)
+    last = np.arange(len(rows)) % d_tiles == d_tiles - 1
+    return {"to": np.repeat(lanes, size * d_tiles), "item": {"row": rows, "last": last}}
