@@ -77,7 +77,8 @@ class Exp2(Component):
 
         # The integer part waits until the shift, where it is the amount.
         waiting = Signal(3 * amount_width, reset_less=True)
-        keep, keeps = Signal(), Signal(self.latency - 1, reset_less=True)
+        keep = Signal()
+        keeps = Signal(self.latency - 1, reset_less=True)
         m.d.comb += keep.eq(self.i.visible & (n <= numbers.n_max))
         m.d.sync += [
             waiting.eq(Cat(n[:amount_width], waiting)),

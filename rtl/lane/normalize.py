@@ -196,9 +196,12 @@ class Normalizer(Component):
         beat_layout = data.StructLayout({"chunk": index(self._chunks), "last": 1})
         m.submodules.gate = gate = CreditGate(shape=beat_layout, credits=places)
         beat, reads = gate.o.payload, gate.o.valid
-        row, chunk = Signal(index(self._rows["block_rows"])), Signal.like(beat.chunk)
+        row = Signal(index(self._rows["block_rows"]))
+        chunk = Signal.like(beat.chunk)
         tile = Signal(range(max(self._tiles, 2)))
-        tile_ends, row_ends, block_ends = Signal(), Signal(), Signal()
+        tile_ends = Signal()
+        row_ends = Signal()
+        block_ends = Signal()
         is_there = Signal()
         m.d.comb += [
             tile_ends.eq(chunk == self._chunks - 1),

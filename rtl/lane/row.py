@@ -270,8 +270,10 @@ class RowUnit(Component):
                 }
             )
         )
-        row, chunk = Signal.like(tag.place.row), Signal.like(tag.chunk)
-        starting, wait = Signal(), Signal(range(spacing))
+        row = Signal.like(tag.place.row)
+        chunk = Signal.like(tag.chunk)
+        starting = Signal()
+        wait = Signal(range(spacing))
         m.d.comb += [
             starting.eq((row == 0) & tag.place.begin),
             self.r.en.eq(self.step.valid & (~starting | (wait == 0))),

@@ -110,7 +110,8 @@ class RunningSum(Component):
         of_chunk = tree(
             m, [chunk.p[i] for i in range(self._row_width)], lambda a, b: a + b, name="of_chunk"
         )
-        of_row, so_far = Signal(self._sum_width, reset_less=True), Signal(self._sum_width)
+        of_row = Signal(self._sum_width, reset_less=True)
+        so_far = Signal(self._sum_width)
         begin = delayed(m, chunk.place.begin, in_tree, name="begin")
         m.d.comb += so_far.eq(Mux(begin, 0, of_row))
         m.d.sync += of_row.eq((so_far + of_chunk)[: self._sum_width])
