@@ -27,9 +27,6 @@ from .tag import tag_layout
 
 __all__ = ["Lane", "lane_payloads"]
 
-_SETTLE = 16
-"""Cycles after a step's last probability within which its last row sum leaves the row unit."""
-
 
 def lane_payloads(
     *,
@@ -269,20 +266,13 @@ class Lane(Component):
         connect_stream(m, row_unit.o_p, probabilities.w)
         connect_stream(m, row_unit.done, feeder.done)
 
-        # The output of a query block follows its last pass, no sooner than its reciprocals.
+        # The output of a query block follows its last pass; there is room for every slot's.
         m.submodules.finished = finished = Queue(shape=normalizer.i.payload.shape(), depth=slots)
-        settling = Signal(range(_SETTLE + reciprocal.latency + 1))
-        with m.If(outputs.complete.valid):
-            m.d.sync += settling.eq(_SETTLE + reciprocal.latency)
-        with m.Elif(settling != 0):
-            m.d.sync += settling.eq(settling - 1)
         m.d.comb += [
             finished.i.valid.eq(outputs.complete.valid),
             finished.i.payload.eq(outputs.complete.payload),
-            normalizer.i.valid.eq(finished.o.valid & (settling == 0)),
-            normalizer.i.payload.eq(finished.o.payload),
-            finished.o.ready.eq(normalizer.i.ready & (settling == 0)),
         ]
+        connect_stream(m, finished.o, normalizer.i)
         connect_stream(m, row_unit.o_sum, reciprocal.i)
         connect_stream(m, reciprocal.o, normalizer.recip)
         wiring.connect(m, normalizer.r, outputs.r)
