@@ -3,7 +3,7 @@
 import gc
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,7 @@ from amaranth.hdl import (
     Value,
 )
 from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..rtl.component import Component
@@ -173,7 +174,7 @@ class _Sharing:
                 if port_name in ports:
                     raise ValueError(f"Port {port_name!r} of {name} is named like a clock domain's")
                 ports[port_name] = Port(port_name, 1, is_input=True, is_signed=False), value
-        with _named_by_submodule(self._shared(body)):
+        with _renamed(self._wires(body)):
             text = rtlil.convert(_Converted(body, ports), name=name, emit_src=False)
         return _Module(name, text, domains, own_domains, type(component).keep_boundary)
 
@@ -206,24 +207,46 @@ class _Sharing:
         own = {domain.name for domain in copy.domains.values() if not domain.local}
         return frozenset(own.difference(needed)), tuple(sorted(needed))
 
-    def _shared(
-        self, fragment: Fragment, path: str = "", control: object = None
-    ) -> Iterator[tuple[str, Instance]]:
+    def _shared(self, fragment: Fragment) -> Iterator[tuple[str, Instance]]:
         """Find the instances of shared modules below ``fragment``, with their paths."""
-        for origin in fragment.origins or ():
-            for transform in getattr(origin, "_transforms_", ()):
-                if not isinstance(transform, DomainRenamer):
-                    control = transform
-        if isinstance(fragment, Instance) and fragment.type in self.modules:
-            if control is not None:
-                raise ValueError(
-                    f"{type(control).__name__} cannot reach into {path}, which is a shared module; "
-                    "give it an enable port, or a clock domain with a reset of its own"
-                )
-            yield path, fragment
-        for index, (inner, name, _) in enumerate(fragment.subfragments):
-            name = name or f"u{index}"
-            yield from self._shared(inner, f"{path}.{name}" if path else name, control)
+        for path, inner, control in _descend(fragment):
+            if isinstance(inner, Instance) and inner.type in self.modules:
+                if control is not None:
+                    raise ValueError(
+                        f"{type(control).__name__} cannot reach into {path}, which is a shared "
+                        "module; give it an enable port, or a clock domain with a reset of its own"
+                    )
+                yield path, inner
+
+    def _wires(self, fragment: Fragment) -> Iterator[tuple[Signal, str]]:
+        """Find the wires at instances and memories, and name them by these.
+
+        Then 256 elements have ``pe_0_0__o``, ``pe_0_1__o``, ... and not ``o``, ``o$1``, ...
+        """
+        for path, inner, _ in _descend(fragment):
+            wires: list[tuple[str, Value]] = []
+            if isinstance(inner, Instance) and inner.type in self.modules:
+                wires += [(name, value) for name, (value, _) in inner.ports.items()]
+            for origin in inner.origins or ():
+                if isinstance(origin, Memory):
+                    wires += _memory_ports(origin)
+            for name, value in wires:
+                if isinstance(value, Signal):
+                    yield value, f"{path.rpartition('.')[2]}__{name}"
+
+
+def _descend(
+    fragment: Fragment, path: str = "", control: object = None
+) -> Iterator[tuple[str, Fragment, object]]:
+    """Walk a tree of fragments, with the path and the innermost control inserter around each."""
+    for origin in fragment.origins or ():
+        for transform in getattr(origin, "_transforms_", ()):
+            if not isinstance(transform, DomainRenamer):
+                control = transform
+    yield path, fragment, control
+    for index, (inner, name, _) in enumerate(fragment.subfragments):
+        name = name or f"u{index}"
+        yield from _descend(inner, f"{path}.{name}" if path else name, control)
 
 
 class _Converted(Elaboratable):
@@ -253,19 +276,17 @@ def _without_collector() -> Iterator[None]:
 
 
 @contextmanager
-def _named_by_submodule(instances: Iterator[tuple[str, Instance]]) -> Iterator[None]:
-    """Name the wires at the instances of a module ``pe_0__o``, not ``o``, ``o$1``, ``o$2``, ..."""
-    named = []
-    for path, instance in instances:
-        for value, _ in instance.ports.values():
-            if isinstance(value, Signal):
-                named.append((value, value.name))
-                value.name = f"{path.rpartition('.')[2]}__{value.name}"
+def _renamed(signals: Iterable[tuple[Signal, str]]) -> Iterator[None]:
+    """Give signals other names for a while."""
+    before = []
+    for signal, name in signals:
+        before.append((signal, signal.name))
+        signal.name = name
     try:
         yield
     finally:
-        for value, name in named:
-            value.name = name
+        for signal, name in before:
+            signal.name = name
 
 
 def _ports(component: Component) -> Iterator[tuple[Port, Value]]:
@@ -275,6 +296,14 @@ def _ports(component: Component) -> Iterator[tuple[Port, Value]]:
         if len(value) and not isinstance(value, Const):
             name = "__".join(map(str, path))
             yield Port(name, len(value), member.flow == In, value.shape().signed), value
+
+
+def _memory_ports(memory: Memory) -> Iterator[tuple[str, Value]]:
+    """Name the ports of a memory ``w_addr``, ``w_data``, ``w_en``, ``r_addr``, ..., ``r1_addr``."""
+    for kind, ports in (("w", memory.write_ports), ("r", memory.read_ports)):
+        for index, port in enumerate(ports):
+            for name in ("addr", "data", "en"):
+                yield f"{kind}{index or ''}_{name}", Value.cast(getattr(port, name))
 
 
 def _clock_ports(domain: str) -> tuple[str, str]:

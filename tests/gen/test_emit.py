@@ -289,6 +289,10 @@ class TestPlainAmaranth:
         text = emit(self.Buffered(width=8), verilog=True).verilog
         assert '(* ram_style = "distributed" *)' in text
 
+    def test_memory_ports_are_named_by_their_memory(self):
+        text = emit(self.Buffered(width=8)).rtlil
+        assert "mem__w_data" in text and "mem__r_addr" in text
+
 
 class TestNames:
     def test_top(self):
