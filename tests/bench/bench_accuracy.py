@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from rich.console import Console
+from rich.table import Table
+
 from qkloom.rtl.lane.numerics import Numerics
 from qkloom.tb.attention import attention, compare
 from qkloom.tb.exact import exact_attention
 from qkloom.tb.quantize import quantize
 from qkloom.tb.tensors import default_tensors
-from rich.console import Console
-from rich.table import Table
 
 P_WIDTHS = (7, 8, 10, 12, 14, 15, 16)
 SEGMENTS = (8, 16, 32)

@@ -11,7 +11,9 @@ from typing import Any
 
 from amaranth.back import verilog
 from amaranth.hdl import Fragment, Module, Signal, Value
+
 from qkloom.gen.emit import emit
+from qkloom.gen.lint import lint
 from qkloom.rtl.component import Component
 from qkloom.rtl.matrix.stationary import MatrixUnit
 
@@ -53,6 +55,8 @@ def rows() -> Iterator[dict[str, Any]]:
         _, first = _generate(Path(name) / "first", "matrix", *size)
         seconds, text = _generate(Path(name) / "second", "matrix", *size)
         chip_seconds, chip = _generate(Path(name) / "chip", "u280")
+        (chip_file,) = Path(name).glob("chip/*.v")
+        problems = lint(chip_file)
     counting = _Counting()
     Fragment.get(MatrixUnit(rows=128, cols=128), counting)
     modules = re.findall(r"^module ", text, re.M)
@@ -126,4 +130,12 @@ def rows() -> Iterator[dict[str, Any]]:
         "asked": None,
         "better": "less",
         "how": f"{len(re.findall(r'^module ', chip, re.M))} modules",
+    }
+    yield {
+        "name": "u280, problems that Verilator or slang sees",
+        "value": len(problems),
+        "unit": "",
+        "asked": 0,
+        "better": "less",
+        "how": "; ".join(problems[:3]) or "-Wall, waivers with reasons",
     }

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+
 from qkloom.gen.chip import ChipDescription, LaneGroup, preset_names, read_chip
 from qkloom.tb.tensors import InputError
 

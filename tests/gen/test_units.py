@@ -4,6 +4,8 @@ from typing import Any
 import pytest
 from amaranth.hdl import unsigned
 from amaranth.lib import data
+
+from qkloom.gen.emit import emit
 from qkloom.gen.units import Unit, find_unit, find_units, parse_options
 from qkloom.rtl.formats import F16, I4, I8, U8
 from qkloom.rtl.matrix.stationary import MatrixUnit
@@ -34,6 +36,34 @@ class TestRegistry:
     def test_defaults_of_a_lane_are_those_of_the_tiny_chip(self) -> None:
         usage = find_unit("lane").usage()
         assert "--size 8 --block-rows 16 --head-dim 64 --tokens 1024 --p-width 15" in usage
+
+
+class TestEmission:
+    NEEDED = {
+        "shape": "8",
+        "n": "2",
+        "depth": "4",
+        "lanes": "plain,plain",
+        "rows": "3",
+        "cols": "2",
+        "credits": "2",
+        "banks": "2",
+        "width": "8",
+        "cycles": "3",
+        "product-width": "19",
+        "tiles": "2",
+        "tag": "3",
+        "is-signed": "true",
+    }
+    SPECIAL = {"join": {"shape": "a:i8,b:3"}, "skew": {"lanes": "4"}}
+
+    @pytest.mark.parametrize("name", find_units())
+    def test_every_unit_can_be_emitted_alone(self, name: str) -> None:
+        unit = find_unit(name)
+        needed = {**self.NEEDED, **self.SPECIAL.get(name, {})}
+        required = (n for n, p in unit.parameters.items() if p.default is p.empty)
+        options = {name: needed[name] for name in (n.replace("_", "-") for n in required)}
+        assert emit(unit.build(options)).ports
 
 
 class TestOptions:

@@ -10,15 +10,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from amaranth.lib import data
+
 from qkloom.gen.emit import emit
 from qkloom.gen.generate import generate_unit
 from qkloom.gen.unit_vectors import unit_vectors
 from qkloom.gen.units import Unit
 from qkloom.gen.vectors import Expected, Vectors, bench_files
+from qkloom.rtl.component import Component
 from qkloom.rtl.formats import I4, U8
 from qkloom.rtl.lane.exp2 import Exp2
+from qkloom.rtl.lane.reciprocal import Reciprocal
+from qkloom.rtl.matrix.output_stationary import OutputStationary
 from qkloom.rtl.matrix.stationary import MatrixUnit
-from qkloom.rtl.stream import Queue, RegisterSlice
+from qkloom.rtl.stream import Fork, Merge, Queue, RegisterSlice
+from qkloom.tb.simulate import simulate
 from qkloom.tb.tensors import InputError
 
 MATRIX = Unit("matrix", MatrixUnit)
@@ -132,6 +138,35 @@ class TestSimulation:
 
 
 class TestVectors:
+    @pytest.mark.parametrize(
+        "unit",
+        [
+            MatrixUnit(rows=3, cols=4, stream=I4, stationary=U8, tag=3),
+            MatrixUnit(rows=1, cols=1),
+            OutputStationary(rows=3, cols=2, depth=9),
+            OutputStationary(rows=2, cols=3, a=U8, b=I4),
+            Reciprocal(sum_width=26, tag=4),
+            Queue(shape=data.ArrayLayout(I4, 3), depth=4),
+            RegisterSlice(shape=12, mode="half"),
+            Fork(shape=9, n=3),
+            Merge(shape=7, n=3),
+            Merge(shape=7, n=1),
+        ],
+        ids=lambda unit: unit.module_name,
+    )
+    def test_component_gives_the_expected_words(self, unit: Component) -> None:
+        vectors = unit_vectors(unit, 6)
+        logs = simulate(
+            unit,
+            inputs=vectors.inputs,
+            outputs=list(vectors.outputs),
+            cycles=vectors.max_cycles,
+            pace=dict.fromkeys([*vectors.inputs, *vectors.outputs], 0.7),
+        )
+        for name, expected in vectors.outputs.items():
+            mask = (1 << expected.key_width) - 1
+            assert sorted(logs[name].items, key=lambda word: word & mask) == expected.words
+
     def test_same_in_every_run(self) -> None:
         unit = MatrixUnit(rows=4, cols=2, stationary=U8)
         assert unit_vectors(unit, 3) == unit_vectors(unit, 3)

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+
 from qkloom.tb.attention import Shape, as_tensor, attention, check_shapes, compare
 
 RNG = np.random.default_rng(11)

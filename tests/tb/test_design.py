@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 from amaranth import Module
 from amaranth.lib.wiring import In
+
 from qkloom.rtl.component import Component
 from qkloom.tb.design import Design, Port
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from qkloom.rtl.lane.numerics import Numerics
 from qkloom.tb.attention import attention, compare
 from qkloom.tb.exact import count_macs, exact_attention

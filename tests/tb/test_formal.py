@@ -5,6 +5,7 @@ import pytest
 from amaranth.hdl import Assert, Assume, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+
 from qkloom.gen.emit import emit
 from qkloom.rtl.component import Component
 from qkloom.tb import formal

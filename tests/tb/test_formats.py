@@ -3,6 +3,7 @@ from fractions import Fraction
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from qkloom.rtl.formats import I8, U8, Fixed
 from qkloom.tb.formats import round_shift, saturate, wrap
 

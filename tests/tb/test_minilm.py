@@ -5,6 +5,7 @@ from importlib import resources
 
 import numpy as np
 import pytest
+
 from qkloom.tb import minilm
 from qkloom.tb.errors import ToolError
 from qkloom.tb.tensors import InputError, load_tensors

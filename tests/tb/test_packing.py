@@ -4,6 +4,7 @@ from amaranth.hdl import Shape, signed, unsigned
 from amaranth.lib import data
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from qkloom.rtl.formats import I8, Fixed, Integer
 from qkloom.tb.packing import fields_of, n_words, pack, to_words, unpack
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from qkloom.rtl.lane.numerics import Numerics
 from qkloom.tb.quantize import encode_factor, quantize, quantize_heads
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from qkloom.tb.stalls import HELD, Stall, mix
 
 

@@ -7,6 +7,7 @@ from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
+
 from qkloom.tb.tensors import InputError
 from qkloom.tb.waves import Counts, StreamWave, Waves, format_table
 

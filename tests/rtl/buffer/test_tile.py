@@ -3,6 +3,7 @@
 import random
 
 import pytest
+
 from qkloom.gen.emit import emit
 from qkloom.rtl.buffer.tile import TileBuffer
 from qkloom.tb.simulate import simulate

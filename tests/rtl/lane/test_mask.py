@@ -3,6 +3,7 @@ import re
 
 import pytest
 from amaranth.sim import Simulator
+
 from qkloom.gen.emit import emit
 from qkloom.rtl.lane.mask import Mask
 

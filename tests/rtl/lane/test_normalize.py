@@ -4,6 +4,7 @@ import re
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
+
 from qkloom.gen.emit import emit
 from qkloom.rtl.lane.normalize import Normalizer
 from qkloom.tb.lane.normalize import normalize

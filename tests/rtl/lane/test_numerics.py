@@ -1,4 +1,5 @@
 import pytest
+
 from qkloom.rtl.lane.numerics import Numerics
 
 SHAPE = dict(size=16, head_dim=64, tokens=4096)

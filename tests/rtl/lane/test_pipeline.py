@@ -3,6 +3,7 @@ import random
 import pytest
 from amaranth.hdl import Module, Signal, signed
 from amaranth.sim import Simulator
+
 from qkloom.rtl.lane.pipeline import delayed, shift_right, shift_stages, tree, tree_stages
 
 

@@ -1,5 +1,6 @@
 import pytest
 from amaranth.hdl import Signal
+
 from qkloom.rtl.lane.place import chunk_layout, row_address, row_layout
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from amaranth.lib import data
 from amaranth.sim import Simulator
+
 from qkloom.gen.emit import emit
 from qkloom.rtl.lane.reciprocal import Reciprocal
 from qkloom.tb.lane.reciprocal import exponent, reciprocal

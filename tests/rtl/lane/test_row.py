@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
+
 from qkloom.gen.emit import emit
 from qkloom.rtl.lane.numerics import Numerics
 from qkloom.rtl.lane.row import RowUnit

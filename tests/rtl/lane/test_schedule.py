@@ -3,6 +3,7 @@
 import random
 
 import pytest
+
 from qkloom.gen.emit import emit
 from qkloom.rtl.lane.job import job_layout, pass_layout, step_layout
 from qkloom.rtl.lane.schedule import PassScheduler, StepExpander

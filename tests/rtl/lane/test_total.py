@@ -3,6 +3,7 @@ import re
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
+
 from qkloom.gen.emit import emit
 from qkloom.rtl.lane.total import RunningSum
 from qkloom.tb.formats import round_shift

@@ -4,6 +4,7 @@ import pytest
 from amaranth.hdl import Module, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+
 from qkloom.rtl.component import Component
 from qkloom.rtl.formats import I4, I8, U8
 from qkloom.rtl.stream import Queue, connect_stream, payload_shape

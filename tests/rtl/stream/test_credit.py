@@ -7,6 +7,7 @@ from amaranth.hdl import Assert, Assume, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
+
 from qkloom.gen.emit import emit
 from qkloom.rtl.component import Component
 from qkloom.rtl.stream import CreditGate, Queue, connect_stream

@@ -6,6 +6,7 @@ from amaranth.back import rtlil
 from amaranth.hdl import Assert, Assume, Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+
 from qkloom.gen.emit import emit
 from qkloom.rtl.component import Component
 from qkloom.rtl.stream import Merge, connect_stream

@@ -7,6 +7,7 @@ from amaranth.hdl import Assert, Assume, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
+
 from qkloom.gen.emit import emit
 from qkloom.rtl.component import Component
 from qkloom.rtl.formats import I8

@@ -5,6 +5,7 @@ from amaranth.back import rtlil
 from amaranth.hdl import Assert, Assume, Module
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+
 from qkloom.gen.emit import emit
 from qkloom.rtl.component import Component
 from qkloom.rtl.stream import Route, connect_stream

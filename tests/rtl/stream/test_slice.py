@@ -6,6 +6,7 @@ from amaranth.back import rtlil
 from amaranth.hdl import Assert, Assume, Module, Mux
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+
 from qkloom.gen.emit import emit
 from qkloom.rtl.component import Component
 from qkloom.rtl.stream import RegisterSlice, connect_stream

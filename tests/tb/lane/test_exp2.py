@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from qkloom.rtl.lane.numerics import Numerics
 from qkloom.tb.lane.exp2 import exp2
 

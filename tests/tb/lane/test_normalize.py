@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from qkloom.tb.lane.normalize import normalize
 from qkloom.tb.lane.reciprocal import align, exponent
 

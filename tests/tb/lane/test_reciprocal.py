@@ -1,6 +1,7 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from qkloom.tb.lane.reciprocal import align, exponent, reciprocal
 
 

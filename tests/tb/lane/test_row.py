@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from qkloom.rtl.lane.numerics import Numerics
 from qkloom.tb.lane.exp2 import exp2
 from qkloom.tb.lane.row import RowState, base2_scores, combine, split, visible_keys
