@@ -1,28 +1,20 @@
 """Jobs become steps, steps become passes, in the order that hides the softmax."""
 
 import random
+from itertools import pairwise
 
 import pytest
 
 from qkloom.gen.emit import emit
 from qkloom.rtl.lane.job import job_layout, pass_layout, step_layout
 from qkloom.rtl.lane.schedule import PassScheduler, StepExpander
-from qkloom.tb.simulate import simulate
+from qkloom.tb.simulate import from_bits, simulate, to_bits
 
 SHAPE = {"size": 8, "block_rows": 32, "head_dim": 32, "slots": 2}
 TOKENS = 512
 JOB = job_layout(**SHAPE, tokens=TOKENS)
 STEP = step_layout(**SHAPE, tokens=TOKENS)
 PASS = pass_layout(**SHAPE)
-
-
-def pack(layout, **fields) -> int:
-    return layout.const(fields).as_value().value & (1 << layout.size) - 1
-
-
-def unpack(layout, raw: int) -> dict[str, int]:
-    view = layout.from_bits(raw)
-    return {name: view[name] for name, _ in layout}
 
 
 def random_job(rng: random.Random) -> dict[str, int]:
@@ -72,12 +64,12 @@ def test_a_job_becomes_one_step_per_key_tile(pace):
     jobs = [random_job(rng) for _ in range(30)]
     log = simulate(
         StepExpander(**SHAPE, tokens=TOKENS),
-        inputs={"i": [pack(JOB, **job) for job in jobs]},
+        inputs={"i": [to_bits(JOB, job) for job in jobs]},
         outputs=["o"],
         cycles=400,
         pace={"i": pace, "o": pace},
     )
-    assert [unpack(STEP, raw) for raw in log["o"].items] == steps_of(jobs)
+    assert [from_bits(STEP, raw) for raw in log["o"].items] == steps_of(jobs)
 
 
 @pytest.mark.parametrize("pace", [1.0, 0.5])
@@ -86,17 +78,17 @@ def test_values_of_a_step_come_after_keys_of_the_next(pace):
     steps = steps_of([random_job(rng) for _ in range(12)])
     log = simulate(
         PassScheduler(**SHAPE, tokens=TOKENS),
-        inputs={"i": [pack(STEP, **step) for step in steps]},
+        inputs={"i": [to_bits(STEP, step) for step in steps]},
         outputs=["passes", "steps"],
         cycles=2000,
         pace={"passes": pace, "steps": pace},
     )
     order = passes_of(steps[0], value=0)
-    for before, step in zip(steps, steps[1:], strict=False):
+    for before, step in pairwise(steps):
         order += passes_of(step, value=0) + passes_of(before, value=1)
     order += passes_of(steps[-1], value=1)
-    assert [unpack(PASS, raw) for raw in log["passes"].items] == order
-    assert [unpack(STEP, raw) for raw in log["steps"].items] == steps
+    assert [from_bits(PASS, raw) for raw in log["passes"].items] == order
+    assert [from_bits(STEP, raw) for raw in log["steps"].items] == steps
 
 
 def test_the_last_step_of_a_burst_waits_for_nothing():
@@ -104,12 +96,12 @@ def test_the_last_step_of_a_burst_waits_for_nothing():
     steps = steps_of([random_job(rng) for _ in range(10)])
     log = simulate(
         PassScheduler(**SHAPE, tokens=TOKENS),
-        inputs={"i": [pack(STEP, **step) for step in steps]},
+        inputs={"i": [to_bits(STEP, step) for step in steps]},
         outputs=["passes", "steps"],
         cycles=4000,
         pace={"i": 0.02},
     )
-    passes = [unpack(PASS, raw) for raw in log["passes"].items]
+    passes = [from_bits(PASS, raw) for raw in log["passes"].items]
     for value in (0, 1):
         expected = [p for step in steps for p in passes_of(step, value=value)]
         assert [p for p in passes if p["value"] == value] == expected
