@@ -255,10 +255,14 @@ class OutputStationary(Component):
 
         # Admission: last beats are at least `rows` cycles apart, since a bus carries a row per
         # cycle. After a reset too: sums of before may still be on their way.
-        left, delivers = Signal(range(rows + 1), init=rows), Signal()
+        left = Signal(range(rows + 1), init=rows)
+        delivers = Signal()
         room = Signal(range(self._queue + 1), init=self._queue)
         is_first = Signal(init=1)
-        is_last, admitted, taken, ends = Signal(), Signal(), Signal(), Signal()
+        is_last = Signal()
+        admitted = Signal()
+        taken = Signal()
+        ends = Signal()
         m.d.comb += [
             is_last.eq(a.last | b.last),
             admitted.eq(~is_last | ((left <= 1) & (room >= rows))),
@@ -319,13 +323,12 @@ class OutputStationary(Component):
         m.d.sync += valid.eq(Cat(delivers & (left != 0), valid))
         m.submodules.last_delay = last_delay = Delay(width=1, cycles=behind)
         m.submodules.queue = queue = Queue(
-            shape=self.o.payload.shape(), depth=self._queue, registered=True
+            shape=self.o.payload.shape().size, depth=self._queue, registered=True
         )
         m.d.comb += [
             last_delay.i.eq(left == 1),
             queue.i.valid.eq(valid[-1]),
-            queue.i.payload.row.eq(deskew.o),
-            queue.i.payload.last.eq(last_delay.o),
+            queue.i.payload.eq(Cat(deskew.o, last_delay.o)),
             self.o.valid.eq(queue.o.valid),
             self.o.payload.eq(queue.o.payload),
             queue.o.ready.eq(self.o.ready),

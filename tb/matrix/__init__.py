@@ -1,0 +1,1 @@
+"""Exact models of the systolic arrays, and matrix products as streams."""

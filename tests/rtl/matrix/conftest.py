@@ -1,0 +1,39 @@
+"""What the tests of both arrays share."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from amaranth.hdl import Elaboratable, Signal
+
+from qkloom.tb.packing import pack, to_words, unpack
+from qkloom.tb.simulate import simulate
+
+
+class Taken(Elaboratable):
+    """A unit whose output is always ready, with the ready signal that the simulation wants."""
+
+    def __init__(self, unit):
+        self._unit, self.tile, self.i = unit, unit.tile, unit.i
+        ready = Signal(name="o_ready")
+        self.o = SimpleNamespace(payload=unit.o.payload, valid=unit.o.valid, ready=ready)
+
+    def elaborate(self, platform):
+        return self._unit
+
+
+@pytest.fixture
+def run():
+    """Simulate a unit on payloads by field; return those at ``o``, and the log of each stream."""
+
+    def run(unit, inputs, *, cycles, pace=None, seed=0):
+        dut = Taken(unit) if unit.signature.members["o"].signature.always_ready else unit
+        items = {}
+        for name, fields in inputs.items():
+            words = pack(getattr(unit, name).payload.shape(), **fields)
+            items[name] = [int.from_bytes(row.tobytes(), "little") for row in words]
+        logs = simulate(dut, inputs=items, outputs=["o"], cycles=cycles, pace=pace, seed=seed)
+        layout = unit.o.payload.shape()
+        return unpack(layout, to_words(np.array(logs["o"].items, object), layout.size)), logs
+
+    return run
