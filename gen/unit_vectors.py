@@ -1,19 +1,23 @@
 """Test vectors of single components: random words in, the exact model's words out."""
 
-import math
 import random
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from amaranth.hdl import Value
 
 from ..rtl.component import Component
 from ..rtl.formats import Fixed
+from ..rtl.lane.reciprocal import Reciprocal
+from ..rtl.matrix.output_stationary import OutputStationary
 from ..rtl.matrix.stationary import MatrixUnit
-from ..rtl.stream import Queue, RegisterSlice
+from ..rtl.stream import Fork, Merge, Queue, RegisterSlice
 from ..tb.formats import Ints
+from ..tb.lane.reciprocal import exponent, reciprocal
+from ..tb.packing import pack
 from ..tb.tensors import InputError
-from .vectors import Expected, Vectors
+from .vectors import Expected, Vectors, integers
 
 __all__ = ["unit_vectors"]
 
@@ -40,52 +44,104 @@ def _matrix(unit: MatrixUnit, n: int, rng: random.Random) -> Vectors:
     """Stream one row, fewer, as many and more rows than a tile has under ``n`` tiles."""
     rows, cols = unit.parameters["rows"], unit.parameters["cols"]
     stationary, streaming = unit.parameters["stationary"], unit.parameters["stream"]
-    tile_layout, i_layout, o_layout = (
-        stream.payload.shape() for stream in (unit.tile, unit.i, unit.o)
-    )
     tag_width = len(Value.cast(unit.i.payload.tag))
-    tiles, inputs, outputs = [], [], []
+    tiles: list[int] = []
+    inputs: list[int] = []
+    outputs: list[int] = []
     for case in range(n):
-        tile = _integers(rng, stationary.width, stationary.is_signed, (rows, cols))
+        tile = _random(rng, stationary, (rows, cols))
         is_signed = bool(rng.getrandbits(1))
         count = [1, max(rows - 1, 1), rows, 2 * rows + 1][case % 4]
-        streamed = _integers(rng, streaming.width, is_signed, (count, rows))
-        for row in tile.tolist():
-            tiles.append(tile_layout.const({"row": row, "is_signed": is_signed}).as_bits())
-        # The bits of a row are the same whichever sign its format has.
-        carried = _integers_of(streamed, streaming)
-        products = (streamed @ tile).tolist()
-        for index, (row, product) in enumerate(zip(carried.tolist(), products, strict=True)):
-            tag = {"tag": rng.getrandbits(tag_width)} if tag_width else {}
-            inputs.append(i_layout.const({"row": row, "new_tile": not index, **tag}).as_bits())
-            outputs.append(o_layout.const({"row": product, **tag}).as_bits())
+        streamed = _random(rng, Fixed(streaming.width, 0, is_signed), (count, rows))
+        tag = np.array([rng.getrandbits(tag_width) for _ in range(count)])
+        first = np.arange(count) == 0
+        # A row has the same bits whichever sign its format has.
+        carried = np.where(
+            streamed > streaming.max_raw, streamed - (1 << streaming.width), streamed
+        )
+        carried = np.where(carried < streaming.min_raw, carried + (1 << streaming.width), carried)
+        tiles += _words(unit.tile, row=tile, is_signed=is_signed)
+        inputs += _words(unit.i, row=carried, new_tile=first, tag=tag)
+        outputs += _words(unit.o, row=streamed @ tile, tag=tag)
     cycles = 100 + 4 * (len(tiles) + len(inputs)) + 4 * unit.latency
     return Vectors({"tile": tiles, "i": inputs}, {"o": Expected(outputs)}, cycles)
 
 
+def _output_stationary(unit: OutputStationary, n: int, rng: random.Random) -> Vectors:
+    """Multiply ``n`` pairs of matrices, folds of one beat and more."""
+    rows, cols = unit.parameters["rows"], unit.parameters["cols"]
+    depth = min(unit.parameters["depth"], 4 * rows)
+    left: list[int] = []
+    right: list[int] = []
+    outputs: list[int] = []
+    for case in range(n):
+        beats = [1, depth, min(rows, depth), rng.randint(1, depth)][case % 4]
+        a = _random(rng, unit.parameters["a"], (beats, rows))
+        b = _random(rng, unit.parameters["b"], (beats, cols))
+        left += _words(unit.i_a, row=a, last=_is_last(beats))
+        right += _words(unit.i_b, row=b, last=_is_last(beats))
+        outputs += _words(unit.o, row=a.T @ b, last=_is_last(rows))
+    cycles = 100 + 8 * (len(left) + len(outputs)) + 8 * unit.latency
+    return Vectors({"i_a": left, "i_b": right}, {"o": Expected(outputs)}, cycles)
+
+
+def _reciprocal(unit: Reciprocal, n: int, rng: random.Random) -> Vectors:
+    """Divide by ``n`` row sums of every width."""
+    tag_width = len(Value.cast(unit.i.payload.tag))
+    totals = [rng.getrandbits(1 + case % unit.parameters["sum_width"]) or 1 for case in range(n)]
+    tag = np.array([rng.getrandbits(tag_width) for _ in totals])
+    e, r = exponent(totals), reciprocal(totals)
+    outputs = _words(unit.o, zero=False, e=e, r=r, tag=tag)
+    cycles = 100 + 8 * n + unit.latency
+    return Vectors({"i": _words(unit.i, l=totals, tag=tag)}, {"o": Expected(outputs)}, cycles)
+
+
 def _unchanged(unit: Queue | RegisterSlice, n: int, rng: random.Random) -> Vectors:
     """Send words that come back as they are, ``n`` times as many as fit."""
-    width = len(Value.cast(unit.i.payload))
-    words = [rng.getrandbits(width) for _ in range(n * (getattr(unit, "depth", 2) + 1))]
+    words = _anything(unit.i, n * (unit.parameters.get("depth", 2) + 1), rng)
     return Vectors({"i": words}, {"o": Expected(words)}, 100 + 8 * len(words))
+
+
+def _fork(unit: Fork, n: int, rng: random.Random) -> Vectors:
+    """Send ``n`` words that come back from every output."""
+    words = _anything(unit.i, n, rng)
+    outputs = {f"o__{k}": Expected(words) for k in range(unit.parameters["n"])}
+    return Vectors({"i": words}, outputs, 100 + 16 * n)
+
+
+def _merge(unit: Merge, n: int, rng: random.Random) -> Vectors:
+    """Send ``n`` words to each input; inputs may overtake each other."""
+    inputs = {f"i__{k}": _anything(stream, n, rng) for k, stream in enumerate(unit.i)}
+    key_width = (len(inputs) - 1).bit_length()
+    words = [word << key_width | k for k, sent in enumerate(inputs.values()) for word in sent]
+    return Vectors(inputs, {"o": Expected(words, key_width)}, 100 + 16 * len(words))
 
 
 _MAKERS: dict[type[Component], Callable[..., Vectors]] = {
     MatrixUnit: _matrix,
+    OutputStationary: _output_stationary,
+    Reciprocal: _reciprocal,
     Queue: _unchanged,
     RegisterSlice: _unchanged,
+    Fork: _fork,
+    Merge: _merge,
 }
 
 
-def _integers(rng: random.Random, width: int, is_signed: bool, shape: tuple[int, int]) -> Ints:
-    """Return random integers; the smallest and the largest turn up often."""
-    low = -(1 << width - 1) if is_signed else 0
-    high = low + (1 << width) - 1
-    numbers = [rng.choice([low, high, rng.randint(low, high)]) for _ in range(math.prod(shape))]
+def _random(rng: random.Random, number: Fixed, shape: tuple[int, int]) -> Ints:
+    """Return random integers of a format; the smallest and the largest turn up often."""
+    low, high = number.min_raw, number.max_raw
+    numbers = [rng.choice([low, high, rng.randint(low, high)]) for _ in range(shape[0] * shape[1])]
     return np.array(numbers, np.int64).reshape(shape)
 
 
-def _integers_of(bits: Ints, number: Fixed) -> Ints:
-    """Return the numbers of a format that have the low bits of ``bits``."""
-    low = bits & (1 << number.width) - 1
-    return np.where(low > number.max_raw, low - (1 << number.width), low)
+def _words(stream: Any, **fields: Any) -> list[int]:
+    return integers(pack(stream.payload.shape(), **fields))
+
+
+def _anything(stream: Any, n: int, rng: random.Random) -> list[int]:
+    return [rng.getrandbits(len(Value.cast(stream.payload))) for _ in range(n)]
+
+
+def _is_last(n: int) -> Ints:
+    return np.eye(1, n, n - 1, dtype=np.int64)[0]

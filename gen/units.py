@@ -8,7 +8,7 @@ import types
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
 
 from amaranth.hdl import unsigned
 from amaranth.lib import data
@@ -61,7 +61,7 @@ class Unit:
     def usage(self) -> str:
         """Return the options of the unit, defaults included."""
         options = (
-            f"--{_kebab(name)}" + ("" if p.default is p.empty else f" {_spell(p.default)}")
+            f"--{_kebab(name)}" + ("" if p.default in (p.empty, None) else f" {_spell(p.default)}")
             for name, p in self.parameters.items()
         )
         return " ".join(options)
@@ -180,7 +180,7 @@ def _parse(text: str, parameter: inspect.Parameter) -> Any:
         if text not in ("true", "false"):
             raise InputError(f"--{_kebab(parameter.name)} must be true or false, not {text!r}")
         return text == "true"
-    if kind is int:
+    if int in (kind, *get_args(kind)):
         if not re.fullmatch(r"-?\d+", text):
             raise InputError(f"--{_kebab(parameter.name)} must be an integer, not {text!r}")
         return int(text)
@@ -188,7 +188,10 @@ def _parse(text: str, parameter: inspect.Parameter) -> Any:
 
 
 def _parse_shape(text: str, option: str) -> Any:
-    """Read a shape: bits (``12``), a format (``i8``, ``u6``, ``f16``), or several (``i8x16``)."""
+    """Read a shape: bits (`12`), a format (`i8`), several (`i8x16`), a struct (`a:i8,b:1`)."""
+    if ":" in text:
+        fields = dict(field.partition(":")[::2] for field in text.split(","))
+        return data.StructLayout({name: _parse_shape(of, option) for name, of in fields.items()})
     element, _, count = text.lower().partition("x")
     if count.isdecimal() and element:
         return data.ArrayLayout(_parse_shape(element, option), int(count))
@@ -200,5 +203,6 @@ def _parse_shape(text: str, option: str) -> Any:
     if text.lower() in floats:
         return floats[text.lower()]
     raise InputError(
-        f"--{option} must be bits (12), a format (i8, u6, f16) or several (i8x16), not {text!r}"
+        f"--{option} must be bits (12), a format (i8, u6, f16), several (i8x16) or a struct "
+        f"(row:i8x16,last:1), not {text!r}"
     )

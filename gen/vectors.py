@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..tb.design import Design
+from ..tb.packing import Words
 from ..tb.tensors import InputError
 
-__all__ = ["Expected", "Vectors", "bench_files"]
+__all__ = ["Expected", "Vectors", "bench_files", "integers"]
 
 STREAMS = Path(__file__).parent / "sv" / "streams.sv"
 
@@ -55,7 +56,7 @@ def bench_files(design: Design, verilog: str, vectors: Vectors) -> dict[str, str
     design : Design
         What is tested.
     verilog : str
-        Path of its Verilog.
+        Path of its Verilog, from the folder of the testbench.
     vectors : Vectors
         What goes in, and must come out.
 
@@ -101,7 +102,7 @@ def bench_files(design: Design, verilog: str, vectors: Vectors) -> dict[str, str
         parts.append(_instance(f"qkloom_{kind}", f"{kind}_{name}", links, parameters))
     n_words = sum(len(expected.words) for expected in vectors.outputs.values())
     files["sim/streams.sv"] = STREAMS.read_text(encoding="utf-8")
-    files["sim/filelist.f"] = f"../{verilog}\nstreams.sv\ntestbench.sv\n"
+    files["sim/filelist.f"] = f"{verilog}\nstreams.sv\ntestbench.sv\n"
     files["sim/testbench.sv"] = _TESTBENCH.format(
         top=design.name,
         wires="".join(f"  wire {_range(port.width)}{name};\n" for name, port in ports.items())
@@ -116,16 +117,8 @@ def bench_files(design: Design, verilog: str, vectors: Vectors) -> dict[str, str
 
 
 _TESTBENCH = """\
-// Self-checking testbench of {top}. Every stream stalls at random and every output word is
-// compared. In this folder, or elsewhere with +vectors=DIR at run time:
-//
-//   $ verilator --binary -Wno-lint -CFLAGS -std=gnu++20 --top-module testbench -f filelist.f
-//   $ obj_dir/Vtestbench
-//
-//   $ iverilog -g2012 -s testbench -f filelist.f -o testbench.vvp
-//   $ vvp testbench.vvp
-//
-// It ends with PASS, or with FAIL and an exit code that is not 0.
+// Self-checking testbench of {top}: every stream stalls at random, every output word is compared.
+// It reads its words from "vectors" beside it, or from +vectors=DIR at run time.
 
 module testbench;
   reg clk = 0;
@@ -153,6 +146,11 @@ module testbench;
   end
 endmodule
 """
+
+
+def integers(words: Words) -> list[int]:
+    """Return each packed payload as one integer."""
+    return [int.from_bytes(row.tobytes(), "little") for row in words.astype("<u4")]
 
 
 def _instance(

@@ -3,7 +3,8 @@
 // Both stall at random, each with a generator of its own, so that every run is the same. The words are
 // read from +vectors=DIR, by default "vectors" beside the place that the simulation runs in.
 
-// Offers the words of a file in order; once offered, a word stays until it is taken.
+// Offers the words of a file in order; once offered, a word stays until it is taken. What stands there
+// meanwhile is the complement of the next word: a design that looks at it gives a wrong answer.
 module qkloom_source #(
     parameter WIDTH = 1,
     parameter COUNT = 1,
@@ -31,7 +32,8 @@ module qkloom_source #(
   always @(posedge clk) begin
     random <= {random[14:0], random[15] ^ random[13] ^ random[12] ^ random[10]};
     if (!rst && (!valid || ready)) begin
-      valid <= 0;
+      valid   <= 0;
+      payload <= ~words[next < COUNT ? next : 0];
       if (next < COUNT && random[1:0] != 0) begin
         valid   <= 1;
         payload <= words[next];

