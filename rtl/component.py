@@ -59,7 +59,7 @@ class Component(wiring.Component):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Note the constructor; let a sharing platform replace elaboration by an instance."""
         super().__init_subclass__(**kwargs)
-        own = list(inspect.signature(cls.__init__).parameters.values())[1:]  # type: ignore[misc]
+        own = list(inspect.signature(cls.__init__).parameters.values())[1:]
         cls._constructor = inspect.Signature(own)
         if "elaborate" in cls.__dict__:
             cls.elaborate = _shareable(cls.__dict__["elaborate"])

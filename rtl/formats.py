@@ -47,7 +47,7 @@ def ceil_log2(n: int) -> int:
     return (n - 1).bit_length()
 
 
-class NumberFormat(ShapeCastable):  # type: ignore[misc]
+class NumberFormat(ShapeCastable):
     """A number format: use it as the shape of a signal, of a layout field, of a stream payload.
 
     Members
