@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 
 __all__ = ["Component"]
+
+_NAME_LENGTH = 48
+"""Characters of a module's name; what distinguishes modules beyond that is up to the emitter."""
 
 
 class Component(wiring.Component):
@@ -71,16 +74,24 @@ class Component(wiring.Component):
 
     @property
     def module_name(self) -> str:
-        """Name of the emitted module."""
-        words = "".join("_" + c.lower() if c.isupper() else c for c in type(self).__name__)
-        return "_".join([words.lstrip("_"), *map(_spell, self._parameters.items())])
+        """Name of the emitted module: the class, and as many parameters as stay readable."""
+        name = "".join("_" + c.lower() if c.isupper() else c for c in type(self).__name__)[1:]
+        for parameter in self._parameters.items():
+            word = _spell(*parameter)
+            if len(name) + len(word) > _NAME_LENGTH:
+                break
+            name += word
+        return name
 
 
-def _spell(parameter: tuple[str, Any]) -> str:
+def _spell(name: str, value: Any) -> str:
     """Spell one parameter as part of a Verilog identifier."""
-    name, value = parameter
-    text = f"{name}{int(value) if isinstance(value, bool) else value}"
-    return "".join(c if c.isalnum() else "_" for c in text).strip("_").lower()
+    if isinstance(value, bool):
+        return f"_{name}" if value else ""
+    if isinstance(value, data.Layout):
+        return f"_{value.size}b"
+    text = value if isinstance(value, str) else f"{name}{value}"
+    return "_" + "".join(c if c.isalnum() else "_" for c in text).strip("_").lower()
 
 
 def _shareable(elaborate: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
