@@ -1,7 +1,27 @@
-"""What can go wrong outside a design: a tool that is missing or fails."""
+"""What can go wrong: a tool is missing, a run goes astray, an answer is wrong."""
 
-__all__ = ["ToolError"]
+from typing import Any
+
+__all__ = ["MismatchError", "RunError", "ToolError"]
 
 
 class ToolError(RuntimeError):
     """A tool is missing, fails or does not answer; the message says what to do about it."""
+
+
+class RunError(AssertionError):
+    """A simulated design broke a rule of streams, or did not finish.
+
+    Members
+    -------
+    result : Result
+        Of the run, as far as it went; see :mod:`qkloom.tb.engines`.
+    """
+
+    def __init__(self, message: str, result: Any) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class MismatchError(RunError):
+    """A simulated design delivered something other than was expected."""

@@ -1,0 +1,136 @@
+"""The C++ compiler of compiled simulations."""
+
+import functools
+import importlib.util
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ToolError
+
+__all__ = ["Compiler", "find_compiler"]
+
+# A build that takes longer than this is stuck: a full 32x32 lane takes seconds, zig's first one a
+# minute or two.
+TIMEOUT_SECONDS = 1800
+
+REMEDY = "install clang or g++, set CXX, or `python -m pip install ziglang`"
+
+# The standard of the cxxrtl runtime. No asserts, and no warnings about generated code.
+FLAGS = ("-std=c++17", "-fPIC", "-w", "-DNDEBUG")
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A C++ compiler.
+
+    Members
+    -------
+    name : str
+        ``clang``, ``gcc`` or ``zig``.
+    command : tuple of str
+        How it is called.
+    identity : str
+        Everything about it that a compiled file depends on.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    identity: str
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Flags of every build, for code that runs on any processor of this machine's family.
+
+        Generated code is straight-line arithmetic on 32-bit words. Newer instructions do not make
+        it faster. g++ makes it slower at -O2 than at -O1: its vectors cost more to put together
+        than they save.
+        """
+        if self.name == "gcc":
+            return (*FLAGS, "-O1")
+        if self.name == "zig":
+            # Unlike the others, it compiles for this very processor unless told otherwise.
+            return (*FLAGS, "-O2", "-mcpu=baseline")
+        return (*FLAGS, "-O2")
+
+    def run(self, arguments: Sequence[str], *, cwd: Path) -> None:
+        """Call the compiler in a folder.
+
+        Raises
+        ------
+        ToolError
+            When it fails; the message has its first error.
+        """
+        # zig leaves what it makes on the way in a folder of its own.
+        environment = os.environ | {"ZIG_LOCAL_CACHE_DIR": str(cwd / "zig-cache")}
+        command = [*self.command, *self.flags, *arguments]
+        try:
+            done = subprocess.run(
+                command,
+                cwd=cwd,
+                env=environment,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=TIMEOUT_SECONDS,
+            )
+        except OSError as error:
+            raise ToolError(f"Cannot start {self.command[0]}: {error}; {REMEDY}") from None
+        except subprocess.TimeoutExpired:
+            raise ToolError(f"{self.name} did not finish in {TIMEOUT_SECONDS} s") from None
+        if done.returncode:
+            lines = [line for line in done.stderr.splitlines() if line.strip()]
+            errors = [line for line in lines if "error" in line.lower()]
+            reason = (errors or lines or [f"exit code {done.returncode}"])[0]
+            raise ToolError(
+                f"{self.name} ({shlex.join(self.command)}) cannot compile the simulator: {reason}; "
+                f"try another compiler: {REMEDY}"
+            )
+
+
+def find_compiler() -> Compiler:
+    """Return the compiler to use: ``$CXX``, clang++, g++, or the one in the ziglang wheel.
+
+    Raises
+    ------
+    ToolError
+        When there is none.
+    """
+    if chosen := os.environ.get("CXX", "").strip():
+        command = shlex.split(chosen)
+        if shutil.which(command[0]) is None:
+            raise ToolError(f"CXX names a compiler that is not there: {chosen}; {REMEDY}")
+        return _probe(tuple(command))
+    for name in ("clang++", "g++"):
+        if (path := shutil.which(name)) is not None:
+            return _probe((path,))
+    spec = importlib.util.find_spec("ziglang")
+    if spec is not None and spec.origin is not None:
+        return _probe((sys.executable, "-P", "-m", "ziglang", "c++"))
+    raise ToolError(f"No C++ compiler was found: {REMEDY}")
+
+
+@functools.cache
+def _probe(command: tuple[str, ...]) -> Compiler:
+    """Ask a compiler who it is."""
+    try:
+        done = subprocess.run(
+            [*command, "--version"], capture_output=True, text=True, errors="replace", timeout=300
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ToolError(f"Cannot start {shlex.join(command)}: {error}; {REMEDY}") from None
+    if done.returncode or not done.stdout:
+        raise ToolError(f"{shlex.join(command)} is no C++ compiler; {REMEDY}")
+    lines = done.stdout.splitlines()
+    text = "\n".join(line for line in lines if not line.startswith("InstalledDir"))
+    if "ziglang" in command or "zig" in Path(command[0]).name:
+        name = "zig"
+    else:
+        name = "clang" if "clang" in text else "gcc"
+    return Compiler(name, command, f"{platform.system()} {platform.machine()} {name} {text}")
