@@ -182,7 +182,11 @@ F16, BF16, F32 = Float("F16", 5, 10), Float("BF16", 8, 7), Float("F32", 8, 23)
 
 def wrap(value: Value, target: NumberFormat) -> Value:
     """Keep the low bits of ``value``: exact whenever the number fits ``target``."""
-    low = value[: target.width] if len(value) >= target.width else value
+    missing = target.width - len(value)
+    if missing > 0:
+        sign = value[-1] if value.shape().signed else Const(0, 1)
+        value = Cat(value, sign.replicate(missing))
+    low = value[: target.width]
     return low.as_signed() if target.is_signed else low.as_unsigned()
 
 
