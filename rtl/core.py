@@ -71,10 +71,11 @@ class Core(Component):
         slots: int = 2,
     ) -> None:
         if not lanes:
-            raise ValueError("A core must have at least one lane")
+            raise ValueError(f"Lanes must be one or more, not {lanes!r}")
         self._lanes = lanes
         self._lane = {name: self.parameters[name] for name in self.parameters if name != "lanes"}
-        self._shapes = lane_payloads(**self._lane)
+        for matrix in lanes:
+            self._shapes = lane_payloads(matrix=matrix, **self._lane)
         n = len(lanes)
         members = {}
         for name, to in (("i_job", range(n)), ("i_query", range(n)), ("i_key", n), ("i_value", n)):

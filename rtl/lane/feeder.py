@@ -8,7 +8,7 @@ from ..buffer.banks import read_port
 from ..component import Component
 from ..formats import I8, ceil_log2
 from ..stream import Queue
-from .job import index, pass_layout
+from .job import check_digits, check_shape, index, pass_layout
 from .tag import tag_layout
 
 __all__ = ["Feeder"]
@@ -43,11 +43,18 @@ class Feeder(Component):
         Read ports of the two buffers, latency 1.
     o : Out(stream)
         Rows for the matrix unit.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When a parameter does not suit a lane, or there are not one or two digits.
     """
 
     def __init__(
         self, *, size: int, block_rows: int, head_dim: int, slots: int, digits: int
     ) -> None:
+        check_shape(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
+        check_digits(digits)
         self._size, self._digits = size, digits
         self._block_rows, self._slots = block_rows, slots
         self._tile_bits = ceil_log2(head_dim // size)

@@ -9,8 +9,52 @@ from amaranth.hdl import signed
 from amaranth.lib import data
 
 from ..formats import ceil_log2
+from ..stream._check import check_count
 
-__all__ = ["block_layout", "index", "job_layout", "pass_layout", "step_layout"]
+__all__ = [
+    "block_layout",
+    "check_digits",
+    "check_row_width",
+    "check_shape",
+    "index",
+    "job_layout",
+    "pass_layout",
+    "step_layout",
+]
+
+
+def check_shape(*, size: int, block_rows: int, head_dim: int, slots: int, tokens: int = 1) -> None:
+    """Refuse what no lane can be; every layout of this module does.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When a parameter is not a positive integer, or ``head_dim`` not a multiple of ``size``.
+    """
+    parameters = {
+        "Size": size,
+        "Block rows": block_rows,
+        "Head_dim": head_dim,
+        "Tokens": tokens,
+        "Slots": slots,
+    }
+    for name, value in parameters.items():
+        check_count(name, value)
+    if head_dim % size:
+        raise ValueError(f"Head_dim must be a multiple of size {size}, not {head_dim}")
+
+
+def check_digits(digits: int) -> None:
+    """Refuse what is neither one digit nor two."""
+    if digits not in (1, 2):
+        raise ValueError(f"Digits must be 1 or 2, not {digits!r}")
+
+
+def check_row_width(row_width: int, *, size: int) -> None:
+    """Refuse a number of scores per cycle that does not cut a tile's row into equal chunks."""
+    check_count("Row width", row_width)
+    if size % row_width:
+        raise ValueError(f"Row width must divide size {size}, not {row_width}")
 
 
 def index(n: int) -> range:
@@ -20,6 +64,7 @@ def index(n: int) -> range:
 
 def block_layout(*, size: int, block_rows: int, head_dim: int, slots: int) -> data.StructLayout:
     """Return the layout of a query block's extent: slot, rows, and tiles side by side."""
+    check_shape(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
     return data.StructLayout(
         {
             "slot": index(slots),
@@ -33,6 +78,7 @@ def _common(
     *, block_rows: int, head_dim: int, size: int, tokens: int, slots: int
 ) -> dict[str, object]:
     """Return the fields that jobs and steps share."""
+    check_shape(size=size, block_rows=block_rows, head_dim=head_dim, tokens=tokens, slots=slots)
     return {
         "first": 1,  # first of its (head, query block): state starts afresh
         "last": 1,  # last of its (head, query block): the output follows
@@ -83,6 +129,7 @@ def step_layout(
 
 def pass_layout(*, size: int, block_rows: int, head_dim: int, slots: int) -> data.StructLayout:
     """Return a pass's layout: ``value`` tells the second product from the first."""
+    check_shape(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
     return data.StructLayout(
         {
             "value": 1,

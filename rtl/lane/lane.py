@@ -11,7 +11,7 @@ from ..formats import I8, Fixed
 from ..matrix.stationary import MatrixUnit
 from ..stream import Queue, connect_stream
 from .feeder import Feeder
-from .job import job_layout
+from .job import check_row_width, job_layout
 from .loader import TileLoader
 from .normalize import Normalizer
 from .numerics import Numerics
@@ -30,15 +30,31 @@ __all__ = ["Lane", "lane_payloads"]
 
 def lane_payloads(
     *,
+    matrix: str = "plain",
     size: int,
     block_rows: int,
     head_dim: int,
     tokens: int,
+    p_width: int,
+    segments: int,
+    fraction: int,
     row_width: int,
     slots: int = 2,
-    **_: int,
 ) -> dict[str, data.StructLayout | data.ArrayLayout]:
-    """Return the payload of each stream of a lane; parameters as of :class:`Lane`."""
+    """Return the payload of each stream of a lane; parameters, and errors, as of :class:`Lane`."""
+    if matrix != "plain":
+        raise ValueError(f"Matrix must be 'plain', not {matrix!r}")
+    if not isinstance(size, int) or size < 4 or size & size - 1:
+        raise ValueError(f"Size must be a power of two of at least 4, not {size!r}")
+    Numerics(
+        size=size,
+        head_dim=head_dim,
+        tokens=tokens,
+        p_width=p_width,
+        segments=segments,
+        fraction=fraction,
+    )
+    check_row_width(row_width, size=size)
     row = data.ArrayLayout(I8, size)
     tile_row = data.StructLayout({"row": row, "last": 1})
     job = job_layout(
@@ -111,6 +127,11 @@ class Lane(Component):
 
     Every stream must be served independently of the others: a lane may need a job's keys before it
     takes the next job's queries.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When a parameter is out of range.
     """
 
     keep_boundary: ClassVar[bool] = True
@@ -129,10 +150,7 @@ class Lane(Component):
         row_width: int,
         slots: int = 2,
     ) -> None:
-        if matrix != "plain":
-            raise ValueError(f"Matrix must be 'plain', not {matrix!r}")
-        if size < 4 or size & size - 1:
-            raise ValueError(f"Size must be a power of two of at least 4, not {size!r}")
+        payloads = lane_payloads(**self.parameters)
         self._numerics = Numerics(
             size=size,
             head_dim=head_dim,
@@ -143,7 +161,6 @@ class Lane(Component):
         )
         self._shape = dict(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
         self._tokens, self._row_width, self._slots = tokens, row_width, slots
-        payloads = lane_payloads(**{k: v for k, v in self.parameters.items() if k != "matrix"})
         super().__init__(
             {
                 name: (Out if name == "o" else In)(stream.Signature(payload))

@@ -8,7 +8,7 @@ from ..buffer.tile import TileBuffer
 from ..component import Component
 from ..formats import I8
 from ..stream import Queue
-from .job import pass_layout
+from .job import check_shape, pass_layout
 
 __all__ = ["TileLoader"]
 
@@ -41,11 +41,19 @@ class TileLoader(Component):
         Token-major rows; see :class:`~qkloom.rtl.buffer.tile.TileBuffer`.
     tile : Out(stream)
         ``size`` rows per pass, one a cycle.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When a parameter does not suit a lane, or ``size`` is not a power of two.
     """
 
     def __init__(
         self, *, size: int, block_rows: int, head_dim: int, slots: int, is_signed: bool
     ) -> None:
+        check_shape(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
+        if size < 2 or size & size - 1:
+            raise ValueError(f"Size must be a power of two of at least 2, not {size}")
         self._size, self._tiles, self._is_signed = size, head_dim // size, is_signed
         row = data.ArrayLayout(I8, size)
         rows = In(stream.Signature(data.StructLayout({"row": row, "last": 1})))

@@ -7,7 +7,8 @@ from amaranth.lib.wiring import In, Out
 from ..buffer.banks import Banks, read_port
 from ..component import Component
 from ..formats import Integer, ceil_log2
-from .job import block_layout
+from ..stream._check import check_count
+from .job import block_layout, check_digits, check_shape
 from .tag import tag_layout
 
 __all__ = ["OutputAccumulator"]
@@ -40,6 +41,12 @@ class OutputAccumulator(Component):
         Outputs, for the normalizer: ``bank`` is the slot, ``address`` is tile and row; latency 1.
     complete : Out(stream)
         A query block whose last row has been stored; readable from the next cycle on.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When a parameter does not suit a lane, a width is not positive, or there are not one or two
+        digits.
     """
 
     def __init__(
@@ -54,6 +61,15 @@ class OutputAccumulator(Component):
         digits: int,
         digit_bits: int,
     ) -> None:
+        check_shape(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
+        widths = {
+            "Product width": product_width,
+            "Accumulator width": acc_width,
+            "Digit bits": digit_bits,
+        }
+        for name, value in widths.items():
+            check_count(name, value)
+        check_digits(digits)
         self._size, self._acc_width = size, acc_width
         self._product_width, self._digits, self._digit_bits = product_width, digits, digit_bits
         self._row_bits, self._tile_bits = ceil_log2(block_rows), ceil_log2(head_dim // size)

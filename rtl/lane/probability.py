@@ -7,7 +7,8 @@ from amaranth.lib.wiring import In, Out
 
 from ..component import Component
 from ..formats import ceil_log2
-from .job import index
+from ..stream._check import check_count
+from .job import check_row_width, index
 
 __all__ = ["ProbabilityBuffer"]
 
@@ -32,9 +33,17 @@ class ProbabilityBuffer(Component):
         ``bank``, ``row``, ``chunk``, ``digits``, ``rescale``; always taken.
     r : In
         ``en``, ``bank``, ``row`` and, one cycle later, ``digits`` and ``rescale``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When a parameter is not a positive integer, or ``row_width`` does not divide ``size``.
     """
 
     def __init__(self, *, size: int, block_rows: int, row_width: int, digits: int) -> None:
+        for name, value in (("Size", size), ("Block rows", block_rows), ("Digits", digits)):
+            check_count(name, value)
+        check_row_width(row_width, size=size)
         self._size, self._block_rows = size, block_rows
         self._row_width = row_width
         digit = data.ArrayLayout(8, digits)

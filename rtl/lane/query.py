@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from ..buffer.banks import read_port
 from ..component import Component
 from ..formats import I8, ceil_log2
-from .job import block_layout, index
+from .job import block_layout, check_shape, index
 
 __all__ = ["QueryBuffer"]
 
@@ -32,10 +32,16 @@ class QueryBuffer(Component):
     freed : In(stream)
         A slot whose output has left the lane. All slots are free after reset.
     r : In(read_port)
-        ``bank`` is the slot, ``address`` is row and tile.
+        ``bank`` is the slot, ``address`` is tile (low bits) and row.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When a parameter does not suit a lane.
     """
 
     def __init__(self, *, size: int, block_rows: int, head_dim: int, slots: int) -> None:
+        check_shape(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
         self._tile_bits = ceil_log2(head_dim // size)
         self._depth = block_rows << self._tile_bits
         self._slots = slots

@@ -20,7 +20,8 @@ class StepExpander(Component):
     o : Out(stream)
         Steps, ``ceil(keys / size)`` per job and at least one; one per cycle, combinational.
 
-    Parameters are those of :func:`~qkloom.rtl.lane.job.job_layout`.
+    Parameters, and what is wrong with them, are those of
+    :func:`~qkloom.rtl.lane.job.job_layout`.
     """
 
     def __init__(

@@ -7,6 +7,8 @@ from amaranth.lib.wiring import In, Out
 from ..buffer.banks import Banks, read_port
 from ..component import Component
 from ..formats import Integer
+from ..stream._check import check_count
+from .job import check_shape
 from .tag import tag_layout
 
 __all__ = ["ScoreAccumulator"]
@@ -33,6 +35,11 @@ class ScoreAccumulator(Component):
         Scores, for the row unit; latency 1.
     complete : Out(stream)
         A bank whose last row has been stored; readable from the next cycle on.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When a parameter does not suit a lane, or a score is narrower than a partial sum.
     """
 
     def __init__(
@@ -45,6 +52,13 @@ class ScoreAccumulator(Component):
         product_width: int,
         score_width: int,
     ) -> None:
+        check_shape(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
+        check_count("Product width", product_width)
+        check_count("Score width", score_width)
+        if score_width < product_width:
+            raise ValueError(
+                f"Score width must be at least product width {product_width}, not {score_width}"
+            )
         self._shape = {"banks": 2, "depth": block_rows}
         self._scores = data.ArrayLayout(Integer(score_width), size)
         self._size = size

@@ -2,13 +2,14 @@
 
 from amaranth.lib import data
 
-from .job import index
+from .job import check_shape, index
 
 __all__ = ["tag_layout"]
 
 
 def tag_layout(*, size: int, block_rows: int, head_dim: int, slots: int) -> data.StructLayout:
     """Return the tag's layout, of about 20 bits."""
+    check_shape(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
     return data.StructLayout(
         {
             "value": 1,  # second product: the row goes to the output accumulator
