@@ -32,7 +32,7 @@ def meets(row: dict) -> bool | None:
 
 def main(names: list[str]) -> None:
     """Run the modules, print a table of each as it comes, and write them all."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 160)
     modules = sorted(path.stem for path in HERE.glob("bench_*.py"))
     chosen = [f"bench_{name}" for name in names] or modules
     unknown = sorted(set(chosen) - set(modules))
