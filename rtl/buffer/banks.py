@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..component import Component
+from ..stream._check import check_count
 
 __all__ = ["Banks", "read_port", "write_port"]
 
@@ -59,12 +60,16 @@ class Banks(Component):
         Written at the end of the cycle; the next cycle's read sees it.
     r_update, r_drain : In(read_port)
         Latency 1, one read per cycle each.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When a count is not a positive integer.
     """
 
     def __init__(self, *, shape: object, depth: int, banks: int) -> None:
-        for name, value in (("Depth", depth), ("Number of banks", banks)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a positive integer, not {value!r}")
+        check_count("Depth", depth)
+        check_count("Number of banks", banks)
         self._shape, self._depth, self._banks = shape, depth, banks
         super().__init__(
             {

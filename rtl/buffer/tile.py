@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from ..component import Component
 from ..formats import I8, NumberFormat, ceil_log2
 from ..stream import Queue
+from ..stream._check import check_count
 
 __all__ = ["TileBuffer"]
 
@@ -58,7 +59,7 @@ class TileBuffer(Component):
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         When ``size`` is not a power of two, or a count is not positive.
     """
 
@@ -73,11 +74,11 @@ class TileBuffer(Component):
         columns: bool = False,
         element: NumberFormat = I8,
     ) -> None:
+        check_count("Tile size", size)
         if size < 2 or size & size - 1:
             raise ValueError(f"Tile size must be a power of two of at least 2, not {size!r}")
-        for name, value in (("tiles", tiles), ("strips", strips)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"Number of {name} must be a positive integer, not {value!r}")
+        check_count("Number of tiles", tiles)
+        check_count("Number of strips", strips)
         self._size, self._tiles, self._strips = size, tiles, strips
         self._columns, self._element = columns, element
         row = data.ArrayLayout(element, size)

@@ -1,82 +1,88 @@
 """The tile buffer gives back tiles by rows and by columns, whatever stalls."""
 
-import random
-
+import numpy as np
 import pytest
 
 from qkloom.gen.emit import emit
 from qkloom.rtl.buffer.tile import TileBuffer
-from qkloom.tb.simulate import simulate
+from qkloom.rtl.formats import I8, Integer
+from qkloom.tb.buffer.tile import strip_rows, tile
+from qkloom.tb.simulate import from_bits, simulate, to_bits
 
 
-def bits(row: list[int]) -> int:
-    return sum((element & 0xFF) << 8 * i for i, element in enumerate(row))
+def strips_of(rng, *, n, size, tiles):
+    """Return strips of 1 to ``tiles`` tiles."""
+    return [rng.integers(-128, 128, (size, size * rng.integers(1, tiles + 1))) for _ in range(n)]
 
 
-def strips_of(rng: random.Random, *, n: int, size: int, tiles: int) -> list[list[list[int]]]:
-    """Return strips[strip][token][element], of 1 to `tiles` chunks."""
-    return [
-        [[rng.randrange(256) for _ in range(size * width)] for _ in range(size)]
-        for width in (rng.randint(1, tiles) for _ in range(n))
-    ]
+def run(dut, rows, reads, **options):
+    inputs = {
+        "i": [to_bits(dut.i.payload.shape(), row) for row in rows],
+        "read": [to_bits(dut.read.payload.shape(), read) for read in reads],
+    }
+    log = simulate(dut, inputs=inputs, outputs=["o"], idle=100, **options)
+    return log, [from_bits(dut.o.payload.shape(), item) for item in log["o"].items]
 
 
 @pytest.mark.parametrize("pace", [1.0, 0.6])
 @pytest.mark.parametrize("columns", [False, True])
 @pytest.mark.parametrize(("size", "tiles", "strips"), [(2, 1, 1), (4, 3, 2), (8, 2, 3)])
 def test_tiles_come_out_as_asked(size, tiles, strips, columns, pace):
-    rng = random.Random(1)
-    stored = strips_of(rng, n=6, size=size, tiles=tiles)
+    rng = np.random.default_rng(1)
     rows, reads, expected = [], [], []
-    for strip in stored:
-        width = len(strip[0]) // size
-        for token in strip:
-            chunks = [token[c * size : (c + 1) * size] for c in range(width)]
-            rows += [bits(chunk) | (c == width - 1) << 8 * size for c, chunk in enumerate(chunks)]
-        order = [rng.randrange(width) for _ in range(3)]  # a tile may be read again, in any order
-        tile_bits = max((tiles - 1).bit_length(), 1)
-        reads += [tile | (n == 2) << tile_bits for n, tile in enumerate(order)]
-        for tile in order:
-            square = [token[tile * size : (tile + 1) * size] for token in strip]
-            expected += [bits(row) for row in (zip(*square) if columns else square)]
-    log = simulate(
-        TileBuffer(size=size, tiles=tiles, strips=strips, columns=columns),
-        inputs={"i": rows, "read": reads},
-        outputs=["o"],
-        cycles=1200,
-        pace={"i": pace, "read": pace, "o": pace},
-    )
-    assert log["o"].items == expected
+    for strip in strips_of(rng, n=6, size=size, tiles=tiles):
+        rows += strip_rows(strip, size=size)
+        for n in range(3):  # a tile may be read again, in any order
+            number = int(rng.integers(0, strip.shape[1] // size))
+            reads.append({"tile": number, "release": n == 2})
+            expected += tile(strip, number, columns=columns).tolist()
+    pace = {"i": pace, "read": pace, "o": pace}
+    dut = TileBuffer(size=size, tiles=tiles, strips=strips, columns=columns)
+    assert run(dut, rows, reads, cycles=2000, pace=pace)[1] == expected
+
+
+@pytest.mark.parametrize("columns", [False, True])
+def test_elements_of_other_widths(columns):
+    strip = np.random.default_rng(1).integers(-16, 16, (4, 4))
+    dut = TileBuffer(size=4, tiles=1, columns=columns, element=Integer(5))
+    reads = [{"tile": 0, "release": 1}]
+    _, beats = run(dut, strip_rows(strip, size=4), reads, cycles=100)
+    assert beats == tile(strip, 0, columns=columns).tolist()
 
 
 def test_a_tile_leaves_one_row_a_cycle_and_the_next_one_right_behind():
-    size = 8
-    rows = [bits([1] * size) | 1 << 8 * size] * size
-    log = simulate(
-        TileBuffer(size=size, tiles=1, columns=True),
-        inputs={"i": rows, "read": [0, 0, 0]},
-        outputs=["o"],
-        cycles=60,
-    )
+    rows = strip_rows(np.ones((8, 8), int), size=8)
+    reads = 3 * [{"tile": 0, "release": 0}]
+    log, _ = run(TileBuffer(size=8, tiles=1, columns=True), rows, reads, cycles=200)
     first = log["o"].cycles[0]
     assert first == log["i"].cycles[-1] + 3  # the strip is complete, two more cycles to read
-    assert log["o"].cycles == list(range(first, first + 3 * size))
+    assert log["o"].cycles == list(range(first, first + 24))
 
 
-def test_nothing_is_taken_while_all_strips_are_full():
-    log = simulate(
-        TileBuffer(size=4, tiles=1, strips=2),
-        inputs={"i": [1 << 32] * 40, "read": []},
-        outputs=["o"],
-        cycles=60,
-    )
+def test_a_full_buffer_takes_a_strip_when_one_is_released():
+    rows = 3 * strip_rows(np.ones((4, 4), int), size=4)
+    log, _ = run(TileBuffer(size=4, tiles=1), rows, [], cycles=200)
     assert len(log["i"].items) == 8
+    pace = {"read": lambda cycle: cycle >= 20}
+    reads = [{"tile": 0, "release": 1}]
+    log, _ = run(TileBuffer(size=4, tiles=1), rows, reads, cycles=200, pace=pace)
+    assert log["i"].cycles == [*range(8), *range(24, 28)]
+
+
+def test_beats_wait_when_nobody_takes_them():
+    rows = strip_rows(np.arange(16).reshape(4, 4), size=4)
+    reads = 2 * [{"tile": 0, "release": 0}]
+    pace = {"o": lambda cycle: cycle >= 40}
+    log, beats = run(TileBuffer(size=4, tiles=1), rows, reads, cycles=200, pace=pace)
+    assert log["o"].valid_cycles[0] == log["i"].cycles[-1] + 3
+    assert beats == 2 * np.arange(16).reshape(4, 4).tolist()
 
 
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
         ({"size": 6, "tiles": 1}, "^Tile size must be a power of two of at least 2, not 6$"),
+        ({"size": 1, "tiles": 1}, "^Tile size must be a power of two of at least 2, not 1$"),
         ({"size": 4, "tiles": 0}, "^Number of tiles must be a positive integer, not 0$"),
         (
             {"size": 4, "tiles": 1, "strips": 0},
@@ -90,5 +96,5 @@ def test_bad_parameters(parameters, message):
 
 
 def test_it_emits():
-    design = emit(TileBuffer(size=4, tiles=2, columns=True))
+    design = emit(TileBuffer(size=4, tiles=2, columns=True, element=I8))
     assert {port.name for port in design.ports} >= {"i__payload", "read__valid", "o__ready"}

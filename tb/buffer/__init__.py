@@ -1,0 +1,1 @@
+"""Exact models of the buffers on chip."""
