@@ -38,13 +38,13 @@ class Softmax(_Table):
     """The number formats between the two products."""
 
     p_width: int = Field(
-        default=15,
+        default=14,
         ge=7,
         le=16,
         description="Bits of a probability; above 8 the second product takes two passes.",
     )
     segments: Literal[4, 8, 16, 32, 64] = Field(
-        default=16, description="Straight pieces that 2^-x is made of."
+        default=8, description="Straight pieces that 2^-x is made of."
     )
     fraction: int = Field(default=10, ge=6, le=12, description="Fraction bits of a base-2 score.")
 

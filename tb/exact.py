@@ -1,7 +1,7 @@
 """Exact model of :mod:`qkloom.rtl.lane.lane`: attention with the bits of the hardware.
 
 Rows are independent of each other, so the model takes many at a time; along a row it goes tile by
-tile as the lane does, because every rescale rounds.
+tile as the lane does, because every shift rounds.
 """
 
 from dataclasses import dataclass
@@ -76,9 +76,10 @@ def exact_attention(
             tile_keys = keys[:, tile].astype(np.float32).swapaxes(1, 2)
             scores = (queries[:, rows] @ tile_keys).astype(np.int64)
             step = state.step(base2_scores(scores, mantissa, shift, numerics), visible)
-            if step.rescale.any():
-                acc = round_shift(acc, step.rescale[..., None])
-            acc += (step.p.astype(np.float64) @ values[:, tile]).astype(np.int64)
+            if step.old_shift.any():
+                acc = round_shift(acc, step.old_shift[..., None])
+            products = (step.p.astype(np.float64) @ values[:, tile]).astype(np.int64)
+            acc += round_shift(products << numerics.acc_guard, step.new_shift[..., None])
         out[:, rows] = normalize(acc, state.total)
     return out.reshape(q.shape)
 

@@ -43,7 +43,7 @@ class Numerics:
     size: int
     head_dim: int
     tokens: int
-    p_width: int = 15
+    p_width: int = 14
     segments: int = 8
     fraction: int = 10
 
@@ -55,6 +55,8 @@ class Numerics:
     """Bits of a running maximum (an integer, signed)."""
     guard: ClassVar[int] = 2
     """Bits that ``2**-x`` has below the last place of a probability."""
+    acc_guard: ClassVar[int] = 4
+    """Bits that sums and accumulators keep below the last place of a probability."""
     out_integer: ClassVar[int] = 8
     out_fraction: ClassVar[int] = 16
 
@@ -139,12 +141,12 @@ class Numerics:
     @property
     def sum_width(self) -> int:
         """Bits of a row sum, unsigned. The spare bit holds what rounding up at rescales may add."""
-        return self.p_width + ceil_log2(self.tokens) + 1
+        return self.p_width + self.acc_guard + ceil_log2(self.tokens) + 1
 
     @property
     def acc_width(self) -> int:
         """Bits of an output accumulator, signed."""
-        return self.p_width + 8 + ceil_log2(self.tokens)
+        return self.p_width + 8 + self.acc_guard + ceil_log2(self.tokens)
 
     # 2**-x on [0, 1)
 

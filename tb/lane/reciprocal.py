@@ -17,7 +17,7 @@ def exponent(total: ArrayLike) -> Ints:
 def align(value: ArrayLike, exponent: ArrayLike) -> Ints:
     """Return ``floor(value * 2**(18 - exponent))``.
 
-    Left shifts happen only to values of at most ``128 * 2**(exponent + 1)`` and end below 2**27.
+    Left shifts happen only where a row sum is below 2**18; its accumulators are far below 2**45.
     """
     value, amount = np.asarray(value, np.int64), 18 - np.asarray(exponent, np.int64)
     return (value << np.maximum(amount, 0)) >> np.maximum(-amount, 0)

@@ -50,12 +50,15 @@ class RowStep:
     -------
     p : (..., keys) int64
         Probabilities, 0 to ``p_max``; 0 where a key is not visible.
-    rescale : (...) int64
+    old_shift : (...) int64
         Right shift of what the row has accumulated so far.
+    new_shift : (...) int64
+        Right shift of what this step adds; one of the two is 0.
     """
 
     p: Ints
-    rescale: Ints
+    old_shift: Ints
+    new_shift: Ints
 
 
 class RowState:
@@ -73,7 +76,7 @@ class RowState:
     maximum : (*shape) int64
         Running maximum of the base-2 scores, rounded up to an integer.
     total : (*shape) int64
-        Sum of the probabilities, in units of ``1 / p_max`` at the running maximum.
+        Sum of the probabilities at the running maximum, in units of ``1 / (p_max << acc_guard)``.
     """
 
     def __init__(self, shape: int | tuple[int, ...], numerics: Numerics) -> None:
@@ -84,20 +87,25 @@ class RowState:
     def step(self, x: ArrayLike, visible: ArrayLike) -> RowStep:
         """Take the base-2 scores of more keys, ``(*shape, keys)``, and whether each is visible.
 
-        Distances to the maximum are below 2**(17 + fraction), sums below 2**(p_width + 24).
+        Distances to the maximum are below 2**(17 + fraction), sums below 2**(p_width + 28).
         """
         x, visible = np.asarray(x, np.int64), np.asarray(visible, bool)
         fraction = self._numerics.fraction
         # The floor stands for "no key": every score is at least -x_max, so it never wins.
         floor = self._numerics.max_init << fraction
         highest = np.max(np.where(visible, x, floor), axis=-1, initial=floor)
-        maximum = np.maximum(self.maximum, -(-highest >> fraction))
-        rescale: Ints = np.minimum(maximum - self.maximum, self._numerics.rescale_max)
-        y = np.where(visible, (maximum[..., None] << fraction) - x, 0)
+        of_tile = -(-highest >> fraction)
+        maximum = np.maximum(self.maximum, of_tile)
+        old_shift, new_shift = (
+            np.minimum(maximum - part, self._numerics.rescale_max)
+            for part in (self.maximum, of_tile)
+        )
+        y = np.where(visible, (of_tile[..., None] << fraction) - x, 0)
         p = np.where(visible, exp2(y, self._numerics), 0)
         self.maximum = maximum
-        self.total = round_shift(self.total, rescale) + p.sum(axis=-1)
-        return RowStep(p, rescale)
+        added = p.sum(axis=-1) << self._numerics.acc_guard
+        self.total = round_shift(self.total, old_shift) + round_shift(added, new_shift)
+        return RowStep(p, old_shift, new_shift)
 
 
 def split(p: ArrayLike, numerics: Numerics) -> Ints:

@@ -66,7 +66,7 @@ class TestDescription:
     def test_defaults(self) -> None:
         chip = read_chip(PLAIN)
         assert (chip.cores, chip.row_width, chip.acc_width) == (1, None, None)
-        assert chip.softmax.model_dump() == {"p_width": 15, "segments": 16, "fraction": 10}
+        assert chip.softmax.model_dump() == {"p_width": 14, "segments": 8, "fraction": 10}
 
     def test_lane_groups_are_listed_one_by_one(self) -> None:
         groups = [{"matrix": "plain", "n": 2}, {"matrix": "plain", "n": 1}]
@@ -78,8 +78,8 @@ class TestDescription:
     def test_derived_widths(self) -> None:
         derived = read_chip(PLAIN).derived
         assert derived["score_width"] == 16 + 5
-        assert derived["acc_width"] == 15 + 8 + 9
-        assert derived["p_max"] == 32639
+        assert derived["acc_width"] == 14 + 8 + 4 + 9
+        assert derived["p_max"] == 16319
 
     def test_is_frozen(self) -> None:
         with pytest.raises(ValidationError, match="frozen"):
@@ -137,10 +137,10 @@ class TestMistakes:
             ({"head_dim": 36}, r"head_dim = 36: must be a multiple of size, 8, .* 32 or 40"),
             ({"row_width": 3}, r"row_width = 3: must divide size, 8, .*; use 2 or leave it out$"),
             (
-                {"acc_width": 31},
-                r"acc_width = 31: must be at least 32, to sum 512 values .* at most 256 tokens",
+                {"acc_width": 34},
+                r"acc_width = 34: must be at least 35, to sum 512 values .* at most 256 tokens",
             ),
-            ({"acc_width": 8}, r"acc_width = 8: must be at least 32, .*; use 32, or leave it out$"),
+            ({"acc_width": 8}, r"acc_width = 8: must be at least 35, .*; use 35, or leave it out$"),
         ],
     )
     def test_one(self, changes: dict[str, Any], message: str) -> None:
@@ -148,7 +148,7 @@ class TestMistakes:
         assert re.match(message, line), line
 
     def test_wide_enough_accumulator_is_fine(self) -> None:
-        assert read_chip({**PLAIN, "acc_width": 32}).acc_width == 32
+        assert read_chip({**PLAIN, "acc_width": 35}).acc_width == 35
 
     def test_all_at_once_and_rules_of_what_is_right_by_itself(self) -> None:
         lines = mistakes(

@@ -49,11 +49,14 @@ def slow_row(q, k, v, mantissa, shift, setting, tiles, sees):
         for key in filter(sees, tile):
             score = sum(a * b for a, b in zip(q, k[key], strict=True))
             x[key] = min(max(rs(score * mantissa, shift), -limit), limit)
-        new = max([m, *((value + 2**fraction - 1) >> fraction for value in x.values())])
-        s = min(new - m, 63)
-        p = {key: slow_exp2((new << fraction) - value, *setting) for key, value in x.items()}
-        total = rs(total, s) + sum(p.values())
-        acc = [rs(a, s) + sum(p[key] * v[key][d] for key in p) for d, a in enumerate(acc)]
+        own = max([-(2**15), *((value + 2**fraction - 1) >> fraction for value in x.values())])
+        new = max(m, own)
+        old, s = min(new - m, 63), min(new - own, 63)
+        p = {key: slow_exp2((own << fraction) - value, *setting) for key, value in x.items()}
+        total = rs(total, old) + rs(sum(p.values()) << 4, s)
+        acc = [
+            rs(a, old) + rs(sum(p[key] * v[key][d] for key in p) << 4, s) for d, a in enumerate(acc)
+        ]
         m = new
     if not total:
         return [0] * len(q)
@@ -61,7 +64,7 @@ def slow_row(q, k, v, mantissa, shift, setting, tiles, sees):
     r = (2**35 - 1) // (total * 2**18 // 2**e)
     assert 2**16 <= r < 2**17
     aligned = [a * 2**18 // 2**e for a in acc]
-    assert all(-(2**26) <= a < 2**26 for a in aligned)
+    aligned = [min(max(a, -(2**26)), 2**26 - 1) for a in aligned]
     return [min(max((a * r + 2**18) >> 19, -(2**23)), 2**23 - 1) for a in aligned]
 
 

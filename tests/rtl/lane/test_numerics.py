@@ -26,7 +26,7 @@ def test_digits(p_width, digits, base, is_signed, p_max):
 def test_widths():
     n = Numerics(**SHAPE, p_width=14, segments=16, fraction=10)
     assert (n.score_width, n.x_width, n.x_max) == (22, 26, 32767 << 10)
-    assert (n.sum_width, n.acc_width, n.out_width) == (27, 34, 24)
+    assert (n.sum_width, n.acc_width, n.out_width) == (31, 38, 24)
     assert (n.segment_bits, n.rem_width, n.table_width, n.n_max) == (4, 6, 16, 15)
     assert (n.max_init, n.rescale_max) == (-32768, 63)
     assert Numerics(size=1, head_dim=3, tokens=1).score_width == 18

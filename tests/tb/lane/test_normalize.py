@@ -22,12 +22,14 @@ def test_quotient(total, data):
 
 
 @pytest.mark.parametrize("e", range(5, 40))
-def test_largest_accumulators_fit_27_bits(e):
+def test_27_bits_hold_every_result_that_does_not_saturate(e):
     total = np.array([1 << e, (1 << e + 1) - 1])
-    acc = np.stack([-(128 * total + 65), 127 * total + 65], axis=-1)
+    acc = np.stack([-128 * total, 128 * total - 1], axis=-1)
     aligned = align(acc, exponent(total)[:, None])
     assert aligned.min() >= -(1 << 26) and aligned.max() < 1 << 26
-    assert normalize(acc, total).min() >= -(128 << 16)
+    beyond = np.array([-(1 << e + 8) - 1, 1 << e + 8])
+    assert normalize(beyond[None], total[1:]).tolist() == [[-(1 << 23), (1 << 23) - 1]]
+    assert normalize(beyond[None] << 5, total[:1]).tolist() == [[-(1 << 23), (1 << 23) - 1]]
 
 
 def test_saturates():
