@@ -67,7 +67,9 @@ def lint_with_slang(source: Design | Path) -> list[str]:
         from pyslang.ast import Compilation
         from pyslang.syntax import SyntaxTree
     except ImportError:
-        raise ToolError("slang is not installed: `python -m pip install 'pyslang>=9'`") from None
+        raise ToolError(
+            "slang is missing or too old: `python -m pip install --upgrade pyslang`"
+        ) from None
     with tempfile.TemporaryDirectory(prefix="qkloom-") as folder:
         tree = SyntaxTree.fromFile(str(_file(source, folder)))
         compilation = Compilation()

@@ -130,7 +130,7 @@ class TestLint:
         with pytest.raises(ToolError, match=r"^Verilator is not installed: `.*"):
             lint_with_verilator(faulty)
         monkeypatch.setitem(sys.modules, "pyslang", None)
-        with pytest.raises(ToolError, match=r"^slang is not installed: `.*`$"):
+        with pytest.raises(ToolError, match=r"^slang is missing or too old: `.*`$"):
             lint_with_slang(faulty)
 
 
