@@ -1,13 +1,13 @@
 """The Python interface: load a chip, generate it, run attention on it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .chip import ChipDescription, read_chip
 
 if TYPE_CHECKING:
-    from .simulate import Simulation
+    from .simulate import Progress, Simulation
 
 __all__ = ["Chip", "load"]
 
@@ -69,7 +69,8 @@ class Chip:
         scale: float | None = None,
         engine: str = "cxxrtl",
         waves: str | Path | None = None,
-        progress: Callable[[str], None] | None = None,
+        verilator: str | Path | None = None,
+        progress: "Progress | None" = None,
     ) -> "Simulation":
         """Run attention on the hardware, and compare it with its exact model and with float64.
 
@@ -89,8 +90,10 @@ class Chip:
             ``cxxrtl``, ``verilator`` or ``pysim``.
         waves : path, optional
             Where to write waveforms (VCD).
+        verilator : path, optional
+            A Verilator to use instead of that of the Python package.
         progress : callable, optional
-            Is told each step as it begins.
+            Is told each step as it begins, and while the hardware runs the share of its answers.
 
         Raises
         ------
@@ -98,6 +101,8 @@ class Chip:
             When the tensors are no attention call, or one that the chip is too small for.
         ToolError
             When the simulator cannot be built or run.
+        RunError
+            When the hardware breaks a rule of its streams, or does not finish.
         """
         from .simulate import simulate
 
@@ -111,6 +116,7 @@ class Chip:
             scale=scale,
             engine=engine,
             waves=waves,
+            verilator=verilator,
             progress=progress,
         )
 

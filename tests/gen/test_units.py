@@ -35,7 +35,7 @@ class TestRegistry:
 
     def test_defaults_of_a_lane_are_those_of_the_tiny_chip(self) -> None:
         usage = find_unit("lane").usage()
-        assert "--size 8 --block-rows 16 --head-dim 64 --tokens 1024 --p-width 15" in usage
+        assert "--size 8 --block-rows 16 --head-dim 64 --tokens 1024 --p-width 14" in usage
 
 
 class TestEmission:

@@ -1,0 +1,75 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qkloom.gen.call import prepare
+from qkloom.gen.chip import read_chip
+from qkloom.tb.tensors import InputError
+
+TINY = read_chip("u280-tiny")
+
+
+def tensors(*shape: int, heads: int | None = None, seed: int = 0) -> list[Any]:
+    """Return q, k and v; ``heads`` of them for k and v."""
+    rng = np.random.default_rng(seed)
+    kv_shape = (*shape[:-3], heads or shape[-3], *shape[-2:])
+    return [rng.standard_normal(s).astype(np.float32) for s in (shape, kv_shape, kv_shape)]
+
+
+class TestPrepare:
+    def test_shapes(self) -> None:
+        prepared = prepare(TINY, *tensors(2, 4, 5, 12, heads=2))
+        assert prepared.call.q.shape == (8, 5, 16)
+        assert prepared.call.k.shape == (4, 5, 16)
+        assert prepared.call.mantissa.shape == prepared.call.shift.shape == (8,)
+        assert prepared.expected.shape == (2, 4, 5, 12)
+
+    def test_padding_is_zero(self) -> None:
+        call = prepare(TINY, *tensors(1, 3, 12)).call
+        for padded in (call.q, call.k, call.v):
+            assert not padded[..., 12:].any()
+
+    def test_padding_changes_nothing(self) -> None:
+        narrow = tensors(1, 20, 12)
+        wide = [np.pad(x, ((0, 0), (0, 0), (0, 4))) for x in narrow]
+        scale = 12**-0.5  # of the narrow head, for both
+        a, b = prepare(TINY, *narrow, scale=scale), prepare(TINY, *wide, scale=scale)
+        np.testing.assert_array_equal(a.expected, b.expected[..., :12])
+
+    def test_usual_scale_is_the_default(self) -> None:
+        q, k, v = tensors(1, 20, 16)
+        a, b = prepare(TINY, q, k, v), prepare(TINY, q, k, v, scale=0.25)
+        np.testing.assert_array_equal(a.expected, b.expected)
+        np.testing.assert_array_equal(a.call.mantissa, b.call.mantissa)
+
+    def test_negative_scale_turns_the_queries_around(self) -> None:
+        q, k, v = tensors(1, 20, 16)
+        a, b = prepare(TINY, -q, k, v), prepare(TINY, q, k, v, scale=-0.25)
+        np.testing.assert_array_equal(a.expected, b.expected)
+
+    @pytest.mark.parametrize(
+        ("shape", "options", "message"),
+        [
+            ((1, 4, 65), {}, r"u280-tiny takes head_dim \(last axis\) up to 64, not 65; cut"),
+            ((1, 1025, 8), {}, r"u280-tiny takes queries \(axis .* up to 1024, not 1025; cut the"),
+            ((1, 4, 8), {"q_start": 3}, r"q_start means something with causal only, and is 3$"),
+            (
+                (1, 4, 8),
+                {"q_start": -1025, "causal": True},
+                r"q_start must be -1024 to 1024, not -1025$",
+            ),
+            ((1, 4, 8), {"scale": float("inf")}, r"scale must be a finite number, not inf$"),
+            ((1, 4, 8), {"scale": 1e6}, r"Scores in base 2 must stay below 32768, "),
+            ((4, 8), {}, r"The input: q, k and v must be \(heads, tokens, head_dim\) or "),
+        ],
+    )
+    def test_mistakes(self, shape: tuple[int, ...], options: dict[str, Any], message: str) -> None:
+        q = np.ones(shape, np.float32)
+        with pytest.raises(InputError, match="^" + message):
+            prepare(TINY, q, q, q, **options)
+
+    def test_too_many_keys(self) -> None:
+        q, k = np.ones((1, 4, 8)), np.ones((1, 2000, 8))
+        with pytest.raises(InputError, match=r"^u280-tiny takes keys \(.* up to 1024, not 2000; "):
+            prepare(TINY, q, k, k)

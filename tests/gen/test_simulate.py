@@ -1,0 +1,128 @@
+"""Attention on small chips, through the Python interface."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import qkloom
+from qkloom.rtl.lane.numerics import Numerics
+from qkloom.tb.attention import attention
+from qkloom.tb.tensors import InputError
+
+MINI = {
+    "name": "mini",
+    "clock_mhz": 100.0,
+    "lanes": [{"matrix": "plain", "n": 2}],
+    "size": 4,
+    "block": 8,
+    "head_dim": 8,
+    "tokens": 64,
+    "softmax": {"p_width": 12, "segments": 8, "fraction": 8},
+}
+
+
+@pytest.fixture(scope="module")
+def mini(require: Any) -> qkloom.Chip:
+    require("compiler")
+    return qkloom.load(MINI)
+
+
+def tensors(*shape: int, kv: tuple[int, ...] | None = None, seed: int = 0) -> list[Any]:
+    rng = np.random.default_rng(seed)
+    return [rng.standard_normal(s).astype(np.float32) for s in (shape, kv or shape, kv or shape)]
+
+
+class TestOutput:
+    @pytest.mark.parametrize(
+        ("shape", "kv", "options"),
+        [
+            ((2, 5, 8), None, {}),
+            ((1, 9, 8), None, {"causal": True}),
+            ((2, 2, 4, 5), (2, 1, 9, 5), {"causal": True, "q_start": 5}),
+            ((1, 3, 8), None, {"scale": 0.5}),
+        ],
+    )
+    def test_is_attention(
+        self,
+        mini: qkloom.Chip,
+        shape: tuple[int, ...],
+        kv: tuple[int, ...] | None,
+        options: dict[str, Any],
+    ) -> None:
+        q, k, v = tensors(*shape, kv=kv)
+        result = mini.simulate(q, k, v, **options)
+        assert result.bit_exact
+        assert result.output.shape == shape
+        assert result.output.dtype == np.float32
+        scale = options.pop("scale", shape[-1] ** -0.5)
+        wanted = attention(q * scale * shape[-1] ** 0.5, k, v, **options)
+        np.testing.assert_allclose(result.output, wanted, atol=0.05)
+
+    def test_rows_that_see_nothing_are_zero(self, mini: qkloom.Chip) -> None:
+        result = mini.simulate(*tensors(1, 4, 8), causal=True, q_start=-2)
+        assert result.bit_exact
+        assert not result.output[:, :2].any()
+        assert result.output[:, 2:].any()
+
+    def test_double_precision_stays(self, mini: qkloom.Chip) -> None:
+        q, k, v = (x.astype(np.float64) for x in tensors(1, 2, 4))
+        assert mini.simulate(q, k, v).output.dtype == np.float64
+
+    def test_lists_are_arrays_too(self, mini: qkloom.Chip) -> None:
+        q, k, v = (x.tolist() for x in tensors(1, 2, 4))
+        assert mini.simulate(q, k, v).output.shape == (1, 2, 4)
+
+
+class TestReport:
+    def test_keys_and_figures(self, mini: qkloom.Chip) -> None:
+        steps = []
+        result = mini.simulate(*tensors(2, 8, 8), progress=lambda *step: steps.append(step))
+        report = result.report
+        keys = "chip engine cycles mac_utilization attention_efficiency bit_exact max_abs_error"
+        assert list(report)[:9] == [*keys.split(), "mean_abs_error", "rms_relative_error"]
+        assert (report["chip"], report["engine"]) == ("mini", "cxxrtl")
+        assert report["cycles"] == result.cycles
+        # Two heads, 8 x 8 pairs of 8 elements; the second product takes two passes.
+        slots = 4 * 4 * 2 * result.cycles
+        assert report["mac_utilization"] == pytest.approx(2 * 8 * 8 * 8 * 3 / slots)
+        assert report["attention_efficiency"] == pytest.approx(2 * 8 * 8 * 8 * 2 / slots)
+        assert report["seconds_at_clock"] == pytest.approx(result.cycles / 100e6)
+        assert steps[0] == ("exact model", None)
+        assert ("comparing with float64", None) in steps
+        assert any(share == 1.0 for _, share in steps)
+
+    def test_wrong_answers_are_noticed(
+        self, mini: qkloom.Chip, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # The exact model of another chip stands in for hardware that is wrong.
+        other = Numerics(size=4, head_dim=8, tokens=64, p_width=9, segments=4, fraction=6)
+        monkeypatch.setattr(type(mini.description), "numerics", other)
+        result = mini.simulate(*tensors(1, 8, 8))
+        assert not result.bit_exact
+        assert result.report["differing_outputs"] > 32
+
+
+class TestMistakes:
+    def test_engine(self, mini: qkloom.Chip) -> None:
+        with pytest.raises(
+            InputError, match=r"^Engine must be one of .*, not 'cxrtl' \(did you mean cxxrtl\?\)$"
+        ):
+            mini.simulate(*tensors(1, 2, 4), engine="cxrtl")
+
+    def test_tensors(self, mini: qkloom.Chip) -> None:
+        q, k, v = tensors(1, 2, 4)
+        k[0, 1, 2] = np.nan
+        with pytest.raises(InputError, match=r"must be finite .* nan at \(0, 1, 2\)"):
+            mini.simulate(q, k, v)
+
+
+def test_plain_simulator_agrees(mini: qkloom.Chip, tmp_path: Path) -> None:
+    inputs, waves = tensors(2, 11, 8), tmp_path / "mini.vcd"
+    fast = mini.simulate(*inputs, causal=True)
+    slow = mini.simulate(*inputs, causal=True, engine="pysim", waves=waves)
+    assert slow.bit_exact and fast.bit_exact
+    assert slow.cycles == fast.cycles
+    np.testing.assert_array_equal(slow.output, fast.output)
+    assert "$enddefinitions" in waves.read_text()
