@@ -9,7 +9,7 @@ from amaranth.hdl import ClockDomain, Const, Module, Shape, Value
 from amaranth.lib import data
 from amaranth.sim import Simulator
 
-__all__ = ["Log", "from_bits", "simulate", "to_bits"]
+__all__ = ["Log", "from_bits", "read_words", "simulate", "to_bits"]
 
 
 def to_bits(shape: Any, value: Any) -> int:
@@ -171,6 +171,33 @@ def simulate(
         simulator.add_process(process)
     simulator.run()
     return logs
+
+
+async def read_words(ctx: Any, port: Any, places: Sequence[tuple[int, int]]) -> list[Any]:
+    """Read through a port of :func:`~qkloom.rtl.buffer.banks.read_port`, in a process beside.
+
+    The first read happens in the cycle in which this is called; one cycle each.
+
+    Parameters
+    ----------
+    places : sequence of (bank, address)
+        What to read.
+
+    Returns
+    -------
+    list
+        Numbers, as of :func:`from_bits`.
+    """
+    words = []
+    for place in [*places, None]:
+        ctx.set(port.en, place is not None)
+        if place is not None:
+            ctx.set(port.bank, place[0])
+            ctx.set(port.address, place[1])
+        _, _, word = await ctx.tick().sample(Value.cast(port.data))
+        words.append(word)
+    shape = port.signature.members["data"].shape
+    return [from_bits(shape, word) for word in words[1:]]
 
 
 def _find(dut: Any, name: str) -> Any:

@@ -1,0 +1,160 @@
+"""The query buffer keeps each slot's rows until the slot is freed."""
+
+import random
+import re
+
+import pytest
+
+from qkloom.gen.emit import emit
+from qkloom.rtl.lane.query import QueryBuffer
+from qkloom.tb.simulate import from_bits, read_words, simulate, to_bits
+
+SHAPES = {
+    "two slots": {"size": 4, "block_rows": 4, "head_dim": 8, "slots": 2},
+    "odd sizes": {"size": 2, "block_rows": 5, "head_dim": 6, "slots": 3},
+    "one of each": {"size": 4, "block_rows": 1, "head_dim": 4, "slots": 1},
+}
+
+
+class Blocks:
+    """Query blocks, each in a random slot."""
+
+    def __init__(self, *, n, seed, size, block_rows, head_dim, slots):
+        rng = random.Random(seed)
+        n_tiles = head_dim // size
+        self.tile_bits = (n_tiles - 1).bit_length()
+        self.loads = [
+            {
+                "slot": rng.randrange(slots),
+                "rows": rng.randint(1, block_rows),
+                "d_tiles": rng.randint(1, n_tiles),
+            }
+            for _ in range(n)
+        ]
+        self.rows = [
+            [
+                [[rng.randrange(-128, 128) for _ in range(size)] for _ in range(load["d_tiles"])]
+                for _ in range(load["rows"])
+            ]
+            for load in self.loads
+        ]
+
+    def inputs(self, dut):
+        shape = dut.i.payload.shape()
+        chunks = [chunk for block in self.rows for row in block for chunk in row]
+        return {
+            "load": [to_bits(dut.load.payload.shape(), load) for load in self.loads],
+            "i": [to_bits(shape, chunk) for chunk in chunks],
+        }
+
+    def places(self, n):
+        """Return (bank, address) of each chunk of block ``n``."""
+        load = self.loads[n]
+        return [
+            (load["slot"], tile | row << self.tile_bits)
+            for row in range(load["rows"])
+            for tile in range(load["d_tiles"])
+        ]
+
+
+@pytest.mark.parametrize("pace", [1.0, 0.5])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_blocks_are_there_when_loaded_and_stay_until_freed(shape, pace):
+    dut = QueryBuffer(**shape)
+    blocks = Blocks(n=12, seed=1, **shape)
+    rng = random.Random(2)
+    loaded, found = [], []
+
+    async def note(ctx):
+        async for _, _, valid, slot in ctx.tick().sample(dut.loaded.valid, dut.loaded.payload.slot):
+            if valid:
+                loaded.append(slot)
+
+    async def use(ctx):
+        for n, load in enumerate(blocks.loads):
+            while len(loaded) <= n or rng.random() < 0.7:  # others load meanwhile
+                await ctx.tick()
+            found.append(await read_words(ctx, dut.r, blocks.places(n)))
+            ctx.set(dut.freed.valid, 1)
+            ctx.set(dut.freed.payload.slot, load["slot"])
+            await ctx.tick()
+            ctx.set(dut.freed.valid, 0)
+
+    log = simulate(
+        dut,
+        inputs=blocks.inputs(dut),
+        outputs=["loaded"],
+        cycles=3000,
+        idle=60,
+        pace={"load": pace, "i": pace},
+        beside=[note, use],
+    )
+    assert loaded == [load["slot"] for load in blocks.loads]
+    assert found == [[chunk for row in block for chunk in row] for block in blocks.rows]
+    assert log["load"].cycles == log["loaded"].cycles
+
+
+def test_a_row_a_cycle_readable_in_the_cycle_after_the_last():
+    shape = SHAPES["two slots"]
+    dut = QueryBuffer(**shape)
+    blocks = Blocks(n=1, seed=3, **shape)
+    found = []
+
+    async def use(ctx):
+        await ctx.tick().until(dut.loaded.valid)
+        found.extend(await read_words(ctx, dut.r, blocks.places(0)[::-1]))
+
+    log = simulate(
+        dut, inputs=blocks.inputs(dut), outputs=["loaded"], cycles=60, idle=30, beside=[use]
+    )
+    n = len(blocks.places(0))
+    assert log["i"].cycles == list(range(n))
+    assert log["loaded"].cycles == [n - 1]
+    assert found == [chunk for row in blocks.rows[0] for chunk in row][::-1]
+
+
+@pytest.mark.parametrize("freed_at", [None, 5, 20])
+def test_a_slot_in_use_takes_nothing(freed_at):
+    dut = QueryBuffer(size=4, block_rows=2, head_dim=4, slots=2)
+    load = to_bits(dut.load.payload.shape(), {"slot": 1, "rows": 2, "d_tiles": 1})
+    freed = [to_bits(dut.freed.payload.shape(), {"slot": 1})] if freed_at else []
+    log = simulate(
+        dut,
+        inputs={"load": [load, load], "i": [0] * 4, "freed": freed},
+        outputs=["loaded"],
+        cycles=40,
+        pace={"freed": lambda cycle: cycle == freed_at},
+    )
+    assert log["i"].cycles == [0, 1] + ([freed_at + 1, freed_at + 2] if freed_at else [])
+
+
+def test_other_slots_load_meanwhile():
+    dut = QueryBuffer(size=4, block_rows=2, head_dim=4, slots=3)
+    shape = dut.load.payload.shape()
+    loads = [to_bits(shape, {"slot": slot, "rows": 2, "d_tiles": 1}) for slot in (0, 2, 1)]
+    log = simulate(dut, inputs={"load": loads, "i": [0] * 6}, outputs=["loaded"], cycles=20)
+    slots = [from_bits(dut.loaded.payload.shape(), item)["slot"] for item in log["loaded"].items]
+    assert (slots, log["loaded"].cycles) == ([0, 2, 1], [1, 3, 5])
+
+
+def test_nothing_is_taken_before_a_load():
+    dut = QueryBuffer(**SHAPES["two slots"])
+    log = simulate(dut, inputs={"load": [], "i": [0]}, outputs=["loaded"], cycles=20)
+    assert log["i"].items == log["loaded"].valid_cycles == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"slots": 0}, "Slots must be a positive integer, not 0"),
+        ({"head_dim": 6}, "Head_dim must be a multiple of size 4, not 6"),
+    ],
+)
+def test_bad_parameters(change, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        QueryBuffer(**SHAPES["two slots"] | change)
+
+
+def test_it_emits():
+    rtlil = emit(QueryBuffer(**SHAPES["odd sizes"])).rtlil
+    assert rtlil.count("cell $memrd_v2") == 1
