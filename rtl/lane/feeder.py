@@ -9,6 +9,7 @@ from ..component import Component
 from ..formats import I8, ceil_log2
 from ..stream import Queue
 from .job import check_digits, check_shape, index, pass_layout
+from .rescale import RESCALE
 from .tag import tag_layout
 
 __all__ = ["Feeder"]
@@ -78,7 +79,7 @@ class Feeder(Component):
                             "bank": Out(1),
                             "row": Out(index(block_rows)),
                             "digits": In(data.ArrayLayout(data.ArrayLayout(8, digits), size)),
-                            "rescale": In(6),
+                            "rescale": In(RESCALE),
                         }
                     )
                 ),

@@ -16,13 +16,13 @@ __all__ = ["RunningMaximum"]
 
 
 class RunningMaximum(Component):
-    """Largest element that a row has had so far, rounded up to an integer.
+    """Largest element of a tile's row, and of the row before that tile, rounded up to integers.
 
     ::
 
-        chunk --> tree --> over the row --> round up --> with the state of the row --> o
-                                                          |                      |
-                                                          +---- state memory <---+
+        chunk --> tree --> over the row --> round up -+-> with the state of the row -> o
+                                                      |                 ^
+                                                      +-> larger -> state memory
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ class RunningMaximum(Component):
         anything below the integer; what does not count is as low as it gets. ``place``: see
         :func:`~qkloom.rtl.lane.place.chunk_layout`; the chunks of a row come one after another.
     o : Out(stream)
-        Per row, ``latency`` cycles after its last chunk: the new ``maximum`` and the one
-        ``before``. They stay until the next row's.
+        Per row, ``latency`` cycles after its last chunk: the maximum of these chunks, ``tile``, and
+        that of all steps ``before``. They stay until the next row's.
 
     Raises
     ------
@@ -64,7 +64,7 @@ class RunningMaximum(Component):
                 "place": chunk_layout(**self._rows),
             }
         )
-        result = data.StructLayout({"maximum": integer, "before": integer})
+        result = data.StructLayout({"tile": integer, "before": integer})
         super().__init__(
             {
                 "i": In(stream.Signature(chunk, always_ready=True)),
@@ -112,11 +112,11 @@ class RunningMaximum(Component):
         m.submodules.state = state
         r_port, w_port = state.read_port(), state.write_port()
         maximum = Signal(signed(Numerics.max_width), reset_less=True)
+        of_tile = Signal(signed(Numerics.max_width), reset_less=True)
         before = Signal(signed(Numerics.max_width), reset_less=True)
         m.d.comb += r_port.addr.eq(self._address(places[1]))
         with m.If(valids[2] & places[2].end):
-            m.d.sync += maximum.eq(r_port.data)
-            m.d.sync += before.eq(r_port.data)
+            m.d.sync += [maximum.eq(r_port.data), before.eq(r_port.data), of_tile.eq(rounded)]
             with m.If(places[2].first | (rounded > r_port.data)):
                 m.d.sync += maximum.eq(rounded)
             with m.If(places[2].first):
@@ -125,7 +125,7 @@ class RunningMaximum(Component):
         # 3: write back. Read at 1, written at 3: a read at 4 sees it.
         m.d.comb += [
             self.o.valid.eq(valids[3] & places[3].end),
-            self.o.payload.maximum.eq(maximum),
+            self.o.payload.tile.eq(of_tile),
             self.o.payload.before.eq(before),
             w_port.en.eq(self.o.valid),
             w_port.addr.eq(self._address(places[3])),

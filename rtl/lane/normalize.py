@@ -155,7 +155,7 @@ class Normalizer(Component):
         factor = Signal(self._factor, reset_less=True)
         m.d.sync += factor.eq(reciprocal)
 
-        # floor(acc * 2**(18 - e)) has 27 bits: |acc| is at most about 128 times the row sum.
+        # floor(acc * 2**(18 - e)) has 27 bits, or the output saturates anyway.
         in_shift = shift_stages(self._amount_width)
         aligned = shift_right(
             m,

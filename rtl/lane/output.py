@@ -6,20 +6,23 @@ from amaranth.lib.wiring import In, Out
 
 from ..buffer.banks import Banks, read_port
 from ..component import Component
-from ..formats import Integer, ceil_log2
+from ..formats import Integer, ceil_log2, wrap
 from ..stream._check import check_count
 from .job import block_layout, check_digits, check_shape
+from .numerics import Numerics
+from .rescale import RESCALED_SUM_STAGES, rescaled_sums
 from .tag import tag_layout
 
 __all__ = ["OutputAccumulator"]
 
 
 class OutputAccumulator(Component):
-    """Sum over key tiles: ``output = rescaled output + probabilities x values``.
+    """Sum over key tiles: ``output += probabilities x values``, with a right shift of one side.
 
-    The running maximum is a whole power of two, so rescaling is a right shift, rounded to nearest
-    with ties up: the bit last shifted out is the carry-in of the sum. A probability of two digits
-    comes as two rows, one behind the other, and is put together before it is added.
+    Outputs belong to their row's running maximum, products to the maximum of their tile; see
+    :data:`~qkloom.rtl.lane.rescale.RESCALE`. An output has ``Numerics.acc_guard`` bits below the
+    last place of a product. A probability of two digits comes as two rows, one behind the other,
+    and is put together before it is added.
 
     It always accepts. A row may come again for the next key tile no sooner than 5 cycles later; a
     pass over keys lies between.
@@ -97,7 +100,7 @@ class OutputAccumulator(Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Put digits together and read; shift coarsely; shift finely; add and write."""
+        """Put digits together and read; bring both sides together; write."""
         m = Module()
         m.submodules.banks = banks = Banks(**self._shape, shape=self._outputs)
         wiring.connect(m, wiring.flipped(self.r), banks.r_drain)
@@ -114,46 +117,43 @@ class OutputAccumulator(Component):
             banks.r_update.address.eq(address(tag)),
         ]
 
-        # Stages 1 to 3 carry the tag along; the write is stage 4.
+        # Stage 1 has both sides, stage 4 writes their sum; the tag goes along.
         tags, valids = [tag], [mine]
-        for stage in (1, 2, 3):
+        for stage in range(1, RESCALED_SUM_STAGES + 1):
             valid = Signal(name=f"valid_{stage}")
             carried = Signal(tag.shape(), name=f"tag_{stage}", reset_less=True)
             m.d.sync += [valid.eq(valids[-1]), carried.eq(tags[-1])]
             tags.append(carried)
             valids.append(valid)
         m.d.sync += [
-            banks.w.en.eq(valids[3]),
-            banks.w.bank.eq(tags[3].slot),
-            banks.w.address.eq(address(tags[3])),
-            self.complete.valid.eq(valids[3] & tags[3].complete),
-            self.complete.payload.slot.eq(tags[3].slot),
-            self.complete.payload.rows.eq(tags[3].row + 1),
-            self.complete.payload.d_tiles.eq(tags[3].tile + 1),
+            banks.w.en.eq(valids[-1]),
+            banks.w.bank.eq(tags[-1].slot),
+            banks.w.address.eq(address(tags[-1])),
+            self.complete.valid.eq(valids[-1] & tags[-1].complete),
+            self.complete.payload.slot.eq(tags[-1].slot),
+            self.complete.payload.rows.eq(tags[-1].row + 1),
+            self.complete.payload.d_tiles.eq(tags[-1].tile + 1),
         ]
 
+        acc = Integer(self._acc_width)
         sum_width = self._product_width + self._digit_bits * (self._digits - 1) + 1
+        old, new = [], []
         for column in range(self._size):
             product = self.i.payload.row[column]
-
-            def register(name: str, width: int, column: int = column) -> Signal:
-                return Signal(Integer(width), name=f"{name}_{column}", reset_less=True)
-
-            sums = [register(f"sum_{i}", sum_width) for i in (1, 2, 3)]
+            total = Signal(Integer(sum_width), name=f"sum_{column}", reset_less=True)
             if self._digits == 2:
-                high = register("high", self._product_width)
+                high = Signal(Integer(self._product_width), name=f"high_{column}", reset_less=True)
                 with m.If(self.i.valid):
                     m.d.sync += high.eq(product)
-                m.d.sync += sums[0].eq((high << self._digit_bits) + product)
+                m.d.sync += total.eq((high << self._digit_bits) + product)
             else:
-                m.d.sync += sums[0].eq(product)
-            m.d.sync += [sums[1].eq(sums[0]), sums[2].eq(sums[1])]
-
-            # One spare bit below keeps the bit shifted out last, which rounds.
-            old = Signal(Integer(self._acc_width + 1), name=f"old_{column}")
-            coarse, fine = (register(n, self._acc_width + 1) for n in ("coarse", "fine"))
-            m.d.comb += old.eq(Mux(tags[1].first, 0, banks.r_update.data[column] << 1))
-            m.d.sync += coarse.eq(old >> (tags[1].rescale[3:] << 3))
-            m.d.sync += fine.eq(coarse >> tags[2].rescale[:3])
-            m.d.sync += banks.w.data[column].eq((fine >> 1) + sums[2] + fine[0])
+                m.d.sync += total.eq(product)
+            old.append(Signal(acc, name=f"old_{column}"))
+            new.append(Signal(acc, name=f"new_{column}"))
+            m.d.comb += [
+                old[-1].eq(Mux(tags[1].first, 0, banks.r_update.data[column])),
+                new[-1].eq(wrap(total << Numerics.acc_guard, acc)),
+            ]
+        for column, output in enumerate(rescaled_sums(m, old, new, tags[1].rescale, name="output")):
+            m.d.comb += banks.w.data[column].eq(output)
         return m

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from amaranth.hdl import Cat, Const, Module, Shape, Signal, Value, ValueLike
 
 from ..delay import Delay
-from ..formats import ceil_log2
+from ..formats import Integer, ceil_log2, saturate
 
 __all__ = ["delayed", "shift_right", "shift_stages", "tree", "tree_stages"]
 
@@ -41,8 +41,7 @@ def shift_right(
     name : str
         Prefix of the registers.
     keep : int, optional
-        Bits of a result that matter: higher ones are dropped as soon as no later stage can need
-        them.
+        Bits of a result, which saturates. Each stage keeps only those that later ones can need.
 
     Returns
     -------
@@ -58,7 +57,12 @@ def shift_right(
             needed = len(value) if keep is None else min(len(value), keep + (1 << low) - 1)
             is_signed = value.shape().signed
             register = Signal(Shape(needed, is_signed), name=f"{name}_{low}_{i}", reset_less=True)
-            m.d.sync += register.eq((value >> by)[:needed])
+            result = Signal(Shape(len(value), is_signed), name=f"{name}_full_{low}_{i}")
+            m.d.comb += result.eq(value >> by)
+            if needed < len(value):
+                m.d.sync += register.eq(saturate(result, Integer(needed, is_signed=is_signed)))
+            else:
+                m.d.sync += register.eq(result)
             shifted.append(register)
         if low:
             rest = Signal(low, name=f"{name}_amount_{low}", reset_less=True)

@@ -8,13 +8,14 @@ from amaranth.lib.wiring import In, Out
 from ..component import Component
 from ..formats import ceil_log2
 from ..stream._check import check_count
-from .job import check_row_width, index
+from .job import check_digits, check_row_width, index
+from .rescale import RESCALE
 
 __all__ = ["ProbabilityBuffer"]
 
 
 class ProbabilityBuffer(Component):
-    """Two banks of probability rows, each with the rescale that its row asks of the output so far.
+    """Two banks of probability rows, each with the rescale that goes with it into the output.
 
     Parameters
     ----------
@@ -41,8 +42,9 @@ class ProbabilityBuffer(Component):
     """
 
     def __init__(self, *, size: int, block_rows: int, row_width: int, digits: int) -> None:
-        for name, value in (("Size", size), ("Block rows", block_rows), ("Digits", digits)):
-            check_count(name, value)
+        check_count("Size", size)
+        check_count("Block rows", block_rows)
+        check_digits(digits)
         check_row_width(row_width, size=size)
         self._size, self._block_rows = size, block_rows
         self._row_width = row_width
@@ -58,7 +60,7 @@ class ProbabilityBuffer(Component):
                                 "row": index(block_rows),
                                 "chunk": index(size // row_width),
                                 "digits": data.ArrayLayout(digit, row_width),
-                                "rescale": 6,
+                                "rescale": RESCALE,
                             }
                         ),
                         always_ready=True,
@@ -71,7 +73,7 @@ class ProbabilityBuffer(Component):
                             "bank": Out(1),
                             "row": Out(index(block_rows)),
                             "digits": In(data.ArrayLayout(digit, size)),
-                            "rescale": In(6),
+                            "rescale": In(RESCALE),
                         }
                     )
                 ),
@@ -85,7 +87,7 @@ class ProbabilityBuffer(Component):
         m.submodules.digits = digits = Memory(
             shape=data.ArrayLayout(self._digit, self._size), depth=depth, init=[]
         )
-        m.submodules.rescales = rescales = Memory(shape=6, depth=depth, init=[])
+        m.submodules.rescales = rescales = Memory(shape=RESCALE, depth=depth, init=[])
         w = digits.write_port(granularity=self._row_width)
         r = digits.read_port()
         w_rescale, r_rescale = rescales.write_port(), rescales.read_port()

@@ -1,6 +1,6 @@
 """The row unit: base-2 online softmax of the rows of a score tile."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
@@ -14,6 +14,7 @@ from .maximum import RunningMaximum
 from .numerics import Numerics
 from .pipeline import delayed
 from .place import chunk_layout, row_layout
+from .rescale import RESCALE
 from .scale import Scale
 from .total import RunningSum
 
@@ -31,10 +32,10 @@ class RowUnit(Component):
            v
         r.data --> scale --> mask -+-> delay line --> distance --> exp2 -+--> digits -----> o_p
                                    |                  ^                  v
-                                   +--> running maximum -- rescale --> running sum --> o_sum
+                                   +--> maximum of the tile, rescale --> running sum --> o_sum
 
     A row is ``chunks = size / row_width`` chunks. A step of ``rows`` rows takes ``rows * chunks``
-    cycles, or 7 if that is more; the next one starts right behind. Nothing inside ever waits: all
+    cycles, or 5 if that is more; the next one starts right behind. Nothing inside ever waits: all
     outputs must be taken at once. Probabilities leave ``14 + chunks + ceil_log2(row_width)`` cycles
     plus the latency of :class:`~qkloom.rtl.lane.exp2.Exp2` after the read of their scores.
 
@@ -62,8 +63,8 @@ class RowUnit(Component):
         ``bank`` of a step whose scores have been read.
     o_p : Out(stream)
         ``chunk`` of a ``row``: ``digits`` of its probabilities, high digit first, 8 bits each;
-        ``rescale``, the right shift of what the row has accumulated so far, is the same for all
-        chunks of a row.
+        ``rescale``, which is :data:`~qkloom.rtl.lane.rescale.RESCALE`, is the same for all chunks
+        of a row.
     o_sum : Out(stream)
         Sum ``l`` of each row of a query block's last step; ``tag`` names the row.
     done : Out(stream)
@@ -116,7 +117,7 @@ class RowUnit(Component):
                 "row": index(block_rows),
                 "chunk": index(self._chunks),
                 "digits": data.ArrayLayout(data.ArrayLayout(8, numbers.digits), row_width),
-                "rescale": Numerics.shift_width,
+                "rescale": RESCALE,
             }
         )
         total = data.StructLayout({"l": numbers.sum_width, "tag": row_layout(**self._rows)})
@@ -203,21 +204,35 @@ class RowUnit(Component):
             chunk_in.place.eq(tags[at_masked].place),
         ]
 
-        # They wait until the maximum of their row is known; then their distance to it counts.
+        # They wait until the tile's maximum of their row is known; their distance to it counts.
         waiting = delayed(m, masked, at_maximum - at_masked, name="waiting")
         is_visible = delayed(m, visible, at_y - at_x, name="is_visible")
-        top = maximum.o.payload.maximum
+        top = maximum.o.payload.tile
         for i, exp2 in enumerate(exps):
             x = waiting.word_select(i, numbers.x_width).as_signed()
             y = Signal(exp2.i.y.shape(), name=f"y_{i}", reset_less=True)
             m.d.sync += y.eq(((top << numbers.fraction) - x)[: len(y)])
             m.d.comb += [exp2.i.y.eq(y), exp2.i.visible.eq(is_visible[i])]
-        rise = Signal(numbers.max_width + 1, reset_less=True)
-        rescale = Signal(numbers.shift_width, reset_less=True)
-        m.d.sync += rise.eq((top - maximum.o.payload.before)[: len(rise)])
-        m.d.sync += rescale.eq(
-            Mux(rise > numbers.rescale_max, numbers.rescale_max, rise[: len(rescale)])
-        )
+
+        # Which of both maxima is higher, and by how much.
+        before = maximum.o.payload.before
+        rise = Signal(signed(numbers.max_width + 1), reset_less=True)
+        fall = Signal(signed(numbers.max_width + 1), reset_less=True)
+        difference = Signal(signed(numbers.max_width + 1))
+        rescale = Signal(RESCALE, reset_less=True)
+        m.d.comb += difference.eq(Mux(rise < 0, fall, rise))
+        m.d.sync += [
+            rise.eq(top - before),
+            fall.eq(before - top),
+            rescale.of_new.eq(rise < 0),
+            rescale.amount.eq(
+                Mux(
+                    difference > numbers.rescale_max,
+                    numbers.rescale_max,
+                    difference[: numbers.shift_width],
+                )
+            ),
+        ]
 
         # Probabilities: summed, and cut into digits.
         with_p = total.i.payload

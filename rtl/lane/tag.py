@@ -3,6 +3,7 @@
 from amaranth.lib import data
 
 from .job import check_shape, index
+from .rescale import RESCALE
 
 __all__ = ["tag_layout"]
 
@@ -20,6 +21,6 @@ def tag_layout(*, size: int, block_rows: int, head_dim: int, slots: int) -> data
             "bank": 1,
             "row": index(block_rows),
             "tile": index(head_dim // size),
-            "rescale": 6,  # right shift of the output so far
+            "rescale": RESCALE,  # of the output so far, or of what this row adds
         }
     )

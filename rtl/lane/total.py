@@ -1,46 +1,45 @@
 """Running sum of query rows, from one key tile to the next."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..component import Component
 from .numerics import Numerics
-from .pipeline import delayed, shift_right, shift_stages, tree, tree_stages
+from .pipeline import delayed, tree, tree_stages
 from .place import chunk_layout, row_address, row_layout
+from .rescale import RESCALE, RESCALED_SUM_STAGES, rescaled_sums
 
 __all__ = ["RunningSum"]
 
-_READ_STAGES = 1
-_SHIFT_STAGES = shift_stages(Numerics.shift_width) + 1
-
 
 class RunningSum(Component):
-    """Sum of the probabilities that a row has had so far, shifted whenever the row's maximum rises.
+    """Sum of the probabilities that a row has had so far, in units of its running maximum.
 
     ::
 
-        chunk --> tree --> over the row ----------------+--> + --> o
-        rescale --> shift the state of the row, round --+    |
-                               ^                             |
-                               +------ state memory <--------+
+        chunk --> tree --> over the row --> shift one side, add --> o
+                                                 ^        |
+                            rescale              |        v
+                                               state memory
 
     Parameters
     ----------
     row_width : int
         Probabilities in a chunk.
     p_width, sum_width : int
-        Bits of a probability and of a sum, unsigned.
+        Bits of a probability and of a sum, unsigned. A sum has ``Numerics.acc_guard`` bits below
+        the last place of a probability.
     block_rows, slots : int
         Rows of a query block, and query blocks, whose sum is kept.
 
     Members
     -------
     i : In(stream)
-        A chunk, always taken. ``p``: probabilities. ``rescale``: right shift of the sum so far.
-        ``place``: see :func:`~qkloom.rtl.lane.place.chunk_layout`; the chunks of a row come one
-        after another.
+        A chunk, always taken. ``p``: probabilities. ``rescale``: see
+        :data:`~qkloom.rtl.lane.rescale.RESCALE`; the same in all chunks of a row. ``place``: see
+        :func:`~qkloom.rtl.lane.place.chunk_layout`; the chunks of a row come one after another.
     o : Out(stream)
         Sum ``l`` of each row of a query block's last step, ``latency`` cycles after the row's last
         chunk. ``tag``: the row.
@@ -48,10 +47,10 @@ class RunningSum(Component):
     Raises
     ------
     ValueError
-        When a parameter is not positive, or a sum narrower than a probability.
+        When a parameter is not positive, or a sum narrower than a probability and the guard.
     """
 
-    feedback = _READ_STAGES + _SHIFT_STAGES + 2
+    feedback = RESCALED_SUM_STAGES + 2
     """Least distance in cycles between the chunks that end a row in one step and in the next."""
 
     def __init__(
@@ -67,14 +66,15 @@ class RunningSum(Component):
         for name, value in parameters.items():
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a positive integer, not {value!r}")
-        if sum_width < p_width:
-            raise ValueError(f"Sum width must be at least P width {p_width}, not {sum_width}")
+        least = p_width + Numerics.acc_guard
+        if sum_width < least:
+            raise ValueError(f"Sum width must be at least {least}, not {sum_width}")
         self._row_width, self._sum_width = row_width, sum_width
         self._rows = {"block_rows": block_rows, "slots": slots}
         chunk = data.StructLayout(
             {
                 "p": data.ArrayLayout(p_width, row_width),
-                "rescale": Numerics.shift_width,
+                "rescale": RESCALE,
                 "place": chunk_layout(**self._rows),
             }
         )
@@ -89,20 +89,13 @@ class RunningSum(Component):
     @property
     def latency(self) -> int:
         """Cycles from the last chunk of a row to ``o``."""
-        return self._read_stage + self.feedback - 1
-
-    @property
-    def _read_stage(self) -> int:
-        """Cycles from a chunk to the read of its row's state, so late that both addends meet."""
-        return max(0, tree_stages(self._row_width) + 1 - _READ_STAGES - _SHIFT_STAGES)
+        return tree_stages(self._row_width) + 1 + RESCALED_SUM_STAGES
 
     def elaborate(self, platform: object) -> Module:
-        """Sum a chunk and a row; shift the state; add both."""
+        """Sum a chunk and a row; meanwhile read the state; bring both together."""
         m = Module()
         chunk = self.i.payload
-        in_tree, reads = tree_stages(self._row_width), self._read_stage
-        shifts, adds = reads + _READ_STAGES, reads + _READ_STAGES + _SHIFT_STAGES
-
+        in_tree = tree_stages(self._row_width)
         valids = Signal(self.latency)
         m.d.sync += valids.eq(Cat(self.i.valid, valids))
 
@@ -110,41 +103,41 @@ class RunningSum(Component):
         of_chunk = tree(
             m, [chunk.p[i] for i in range(self._row_width)], lambda a, b: a + b, name="of_chunk"
         )
-        of_row = Signal(self._sum_width, reset_less=True)
-        so_far = Signal(self._sum_width)
-        begin = delayed(m, chunk.place.begin, in_tree, name="begin")
-        m.d.comb += so_far.eq(Mux(begin, 0, of_row))
-        m.d.sync += of_row.eq((so_far + of_chunk)[: self._sum_width])
-        addend = delayed(m, of_row, adds - in_tree - 1, name="addend")
-
-        # The state, shifted; one spare bit below keeps the bit shifted out last, which rounds.
-        read_place = Signal(chunk.place.shape())
-        m.d.comb += read_place.eq(delayed(m, chunk.place, reads, name="place_read"))
-        state = Memory(
-            shape=self._sum_width, depth=1 << len(row_address(read_place, **self._rows)), init=[]
-        )
-        m.submodules.state = state
-        r_port, w_port = state.read_port(), state.write_port()
-        m.d.comb += r_port.addr.eq(row_address(read_place, **self._rows))
-        amount = delayed(m, chunk.rescale, shifts, name="amount")
-        (shifted,) = shift_right(m, [Cat(Const(0, 1), r_port.data)], amount, name="shifted")
-        rescaled = Signal(self._sum_width, reset_less=True)
-        first = delayed(m, chunk.place.first, adds - 1, name="first")
-        m.d.sync += rescaled.eq(Mux(first, 0, ((shifted + 1) >> 1)[: self._sum_width]))
-
-        # Read at `reads`, written behind this addition: `feedback` cycles later a read sees it.
-        total = Signal(self._sum_width, reset_less=True)
-        m.d.sync += total.eq((rescaled + addend)[: self._sum_width])
         place = Signal(chunk.place.shape())
-        rest = self.latency - reads
+        so_far = Signal(self._sum_width - Numerics.acc_guard)
+        of_row = Signal.like(so_far, reset_less=True)
+        m.d.comb += place.eq(delayed(m, chunk.place, in_tree, name="place"))
+        m.d.comb += so_far.eq(Mux(place.begin, 0, of_row))
+        m.d.sync += of_row.eq((so_far + of_chunk)[: len(of_row)])
+
+        # Read beside the row's sum, written behind the addition: what is read `feedback` cycles
+        # later has been.
+        address = Signal(len(row_address(place, **self._rows)))
+        m.d.comb += address.eq(row_address(place, **self._rows))
+        m.submodules.state = state = Memory(shape=self._sum_width, depth=1 << len(address), init=[])
+        r_port, w_port = state.read_port(), state.write_port()
+        m.d.comb += r_port.addr.eq(address)
+        first = Signal(reset_less=True)
+        m.d.sync += first.eq(place.first)
+        old = Signal(self._sum_width)
+        new = Signal(self._sum_width)
+        rescale = Signal(RESCALE)
         m.d.comb += [
-            place.eq(delayed(m, read_place, rest, name="place_write")),
-            w_port.en.eq(valids[-1] & place.end),
-            w_port.addr.eq(row_address(place, **self._rows)),
+            old.eq(Mux(first, 0, r_port.data)),
+            new.eq(of_row << Numerics.acc_guard),
+            rescale.eq(delayed(m, chunk.rescale, in_tree + 1, name="rescale")),
+        ]
+        (total,) = rescaled_sums(m, [old], [new], rescale, name="total")
+        at_end = Signal(place.shape())
+        late = self.latency - in_tree
+        m.d.comb += [
+            at_end.eq(delayed(m, place, late, name="place_write")),
+            w_port.en.eq(valids[-1] & at_end.end),
+            w_port.addr.eq(row_address(at_end, **self._rows)),
             w_port.data.eq(total),
-            self.o.valid.eq(w_port.en & place.last),
+            self.o.valid.eq(w_port.en & at_end.last),
             self.o.payload.l.eq(total),
-            self.o.payload.tag.slot.eq(place.slot),
-            self.o.payload.tag.row.eq(place.row),
+            self.o.payload.tag.slot.eq(at_end.slot),
+            self.o.payload.tag.row.eq(at_end.row),
         ]
         return m

@@ -12,7 +12,7 @@ PARAMETERS = {"row_width": 2, "block_rows": 3, "slots": 2}
 
 
 def run(dut, rows):
-    """Send rows, each a list of chunks, when they say; return (cycle, maximum, before) per row."""
+    """Send rows, each a list of chunks, when they say; return (cycle, tile, before) per row."""
     found = []
 
     async def drive(ctx):
@@ -35,7 +35,7 @@ def run(dut, rows):
 
     async def watch(ctx):
         o, cycle = dut.o.payload, 0
-        async for _, _, valid, *result in ctx.tick().sample(dut.o.valid, o.maximum, o.before):
+        async for _, _, valid, *result in ctx.tick().sample(dut.o.valid, o.tile, o.before):
             if valid:
                 found.append((cycle, *result))
             cycle += 1
@@ -64,12 +64,12 @@ def test_rows_of_all_slots_at_the_least_distance(row_width, n_chunks):
         cycle = max(cycle, last_end.get((slot, row), -99) + dut.feedback - n_chunks + 1)
         cycle += int(rng.random() < 0.1)
         before = LOWEST if first else state[slot, row]
-        maximum = max(before, -(-int(chunks.max()) >> 1))
+        of_tile = -(-int(chunks.max()) >> 1)
         rows.append((cycle, slot, row, int(first), chunks.tolist()))
         cycle += n_chunks
         last_end[slot, row] = cycle - 1
-        expected.append((cycle - 1 + dut.latency, maximum, before))
-        state[slot, row] = maximum
+        expected.append((cycle - 1 + dut.latency, of_tile, before))
+        state[slot, row] = max(before, of_tile)
     assert run(dut, rows) == expected
 
 

@@ -52,7 +52,9 @@ class Blocks:
             # Values and half of the rows at the ends of their range.
             values = rng.choice([-128, 127, *rng.integers(-128, 128, 6)], (rows, columns))
             most = (1 << parameters["acc_width"] - 1) - 1
-            limit = np.minimum(128 * totals + 64, most)
+            # An eighth of the rows is far beyond what 27 aligned bits hold.
+            far = rng.choice([1, 1, 1, 1, 1, 1, 1, 999], rows)
+            limit = np.minimum((128 * totals + 64) * far, most)
             accs = totals[:, None] * values + rng.integers(-1, 2, (rows, columns))
             accs = np.clip(accs, -limit[:, None], limit[:, None])
             at_end = rng.random(rows) < 0.3

@@ -44,15 +44,24 @@ def test_shift_right_signed_and_unsigned(amount_width):
     assert found == [[x >> shift, y >> shift] for x, y, shift in words]
 
 
-@pytest.mark.parametrize("keep", [1, 5, 8])
-def test_shift_right_keeps_the_low_bits(keep):
+@pytest.mark.parametrize("keep", [1, 5, 8, 19])
+def test_shift_right_saturates_at_what_it_keeps(keep):
     m = Module()
-    a, amount = Signal(20), Signal(5)
-    (shifted,) = shift_right(m, [a], amount, name="shifted", keep=keep)
-    assert len(shifted) == keep
-    words = [(random.Random(shift).randrange(1 << 20), shift) for shift in range(32)]
-    found = run(m, (a, amount), [shifted], shift_stages(5), words)
-    assert found == [[(x >> shift) % (1 << keep)] for x, shift in words]
+    a, b, amount = Signal(20), Signal(signed(20)), Signal(5)
+    outputs = shift_right(m, [a, b], amount, name="shifted", keep=keep)
+    assert [len(output) for output in outputs] == [keep, keep]
+    rng = random.Random(keep)
+    words = [
+        (rng.randrange(1 << 20) >> low, rng.randrange(-1 << 19, 1 << 19) >> low, shift)
+        for shift in range(32)
+        for low in (0, 0, 0, 5, 10, 15)
+    ]
+    half = 1 << keep - 1
+    expected = [
+        [min(x >> shift, 2 * half - 1), min(max(y >> shift, -half), half - 1)]
+        for x, y, shift in words
+    ]
+    assert run(m, (a, b, amount), outputs, shift_stages(5), words) == expected
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8, 11])

@@ -22,7 +22,7 @@ DEFAULT = {
     "segments": 8,
     "fraction": 8,
 }
-SPACING = 7
+SPACING = 5
 VARIANTS = {
     "one element a cycle, one digit of 7 bits": {"row_width": 1, "p_width": 7},
     "whole rows, one digit of 8 bits": {"row_width": 4, "p_width": 8},
@@ -82,7 +82,9 @@ class Script:
         for row, chunk in itertools.product(range(n_rows), range(numbers.size // width)):
             part = digits[:, row, chunk * width : (chunk + 1) * width].T & 255
             where = {"bank": place["bank"], "row": row, "chunk": chunk}
-            self.p.append(where | {"digits": part.tolist(), "rescale": int(made.rescale[row])})
+            old, new = int(made.old_shift[row]), int(made.new_shift[row])
+            rescale = {"amount": max(old, new), "of_new": int(new > 0)}
+            self.p.append(where | {"digits": part.tolist(), "rescale": rescale})
         if place["last"]:
             self.sums += [
                 {"l": int(total), "tag": {"slot": place["slot"], "row": row}}

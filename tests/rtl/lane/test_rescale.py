@@ -1,0 +1,53 @@
+import random
+
+import pytest
+from amaranth.hdl import Module, Signal, signed, unsigned
+from amaranth.sim import Simulator
+
+from qkloom.rtl.lane.rescale import RESCALE, RESCALED_SUM_STAGES, rescaled_sums
+
+
+def rs(value, shift):
+    return (((value << 1) >> shift) + 1) >> 1
+
+
+@pytest.mark.parametrize("shape", [signed(43), unsigned(9)], ids=repr)
+def test_every_amount_on_either_side(shape):
+    m = Module()
+    old, new = ([Signal(shape, name=f"{side}_{i}") for i in range(2)] for side in ("old", "new"))
+    rescale = Signal(RESCALE)
+    sums = rescaled_sums(m, old, new, rescale, name="sum")
+    low, high = (-1 << 41, 1 << 41) if shape.signed else (0, 1 << 8)
+    rng = random.Random(shape.width)
+    work = [
+        ({"amount": amount, "of_new": of_new}, [rng.randrange(low, high) >> down for _ in range(4)])
+        for amount in range(64)
+        for of_new in (0, 1)
+        for down in (0, 3, 40)
+    ]
+    work += [
+        ({"amount": 1, "of_new": side}, [low, high - 1, -1 if low else 1, 1]) for side in (0, 1)
+    ]
+    found = []
+
+    async def drive(ctx):
+        for cycle in range(len(work) + RESCALED_SUM_STAGES):
+            if cycle >= RESCALED_SUM_STAGES:
+                found.append([ctx.get(total) for total in sums])
+            if cycle < len(work):
+                ctx.set(rescale, work[cycle][0])
+                for signal, value in zip((*old, *new), work[cycle][1], strict=True):
+                    ctx.set(signal, value)
+            await ctx.tick()
+
+    simulator = Simulator(m)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(drive)
+    simulator.run()
+    assert found == [
+        [
+            rs(a, 0 if by["of_new"] else by["amount"]) + rs(b, by["of_new"] * by["amount"])
+            for a, b in (values[::2], values[1::2])
+        ]
+        for by, values in ((by, [v[0], v[2], v[1], v[3]]) for by, v in work)
+    ]
