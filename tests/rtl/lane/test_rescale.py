@@ -25,9 +25,8 @@ def test_every_amount_on_either_side(shape):
         for of_new in (0, 1)
         for down in (0, 3, 40)
     ]
-    work += [
-        ({"amount": 1, "of_new": side}, [low, high - 1, -1 if low else 1, 1]) for side in (0, 1)
-    ]
+    ends = [low, high - 1, high - 1, low]
+    work += [({"amount": 1, "of_new": of_new}, ends) for of_new in (0, 1)]
     found = []
 
     async def drive(ctx):
@@ -44,10 +43,9 @@ def test_every_amount_on_either_side(shape):
     simulator.add_clock(1e-6)
     simulator.add_testbench(drive)
     simulator.run()
-    assert found == [
-        [
-            rs(a, 0 if by["of_new"] else by["amount"]) + rs(b, by["of_new"] * by["amount"])
-            for a, b in (values[::2], values[1::2])
-        ]
-        for by, values in ((by, [v[0], v[2], v[1], v[3]]) for by, v in work)
-    ]
+    expected = []
+    for by, values in work:
+        old_shift, new_shift = (0, by["amount"]) if by["of_new"] else (by["amount"], 0)
+        pairs = zip(values[:2], values[2:], strict=True)
+        expected.append([rs(a, old_shift) + rs(b, new_shift) for a, b in pairs])
+    assert found == expected
