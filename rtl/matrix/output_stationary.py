@@ -181,7 +181,7 @@ class OutputStationary(Component):
     i_a : In(stream)
         ``row``: one left operand per row of the array, ``last``: last beat of a fold.
     i_b : In(stream)
-        ``row``: one right operand per column, ``last``: as in the same beat of ``i_a``.
+        ``row``: one right operand per column, ``last``: as at ``i_a``; either one ends the fold.
     o : Out(stream)
         ``row``: the sums of one row, row 0 of a fold first; ``last``: its last row.
     latency : int
@@ -211,6 +211,10 @@ class OutputStationary(Component):
         self._cols = check_count("Number of columns", cols)
         self._a, self._b = check_integer("Left", a), check_integer("Right", b)
         check_count("Depth", depth)
+        if acc_width is not None:
+            check_count("Width of the accumulator", acc_width)
+        if queue is not None:
+            check_count("Depth of the queue", queue)
         least = a.width + b.width + ceil_log2(depth) + (not a.is_signed and not b.is_signed)
         if acc_width is not None and acc_width < least:
             raise ValueError(
@@ -254,18 +258,20 @@ class OutputStationary(Component):
         a, b = self.i_a.payload, self.i_b.payload
 
         # Admission: last beats are at least `rows` cycles apart, since a bus carries a row per
-        # cycle. After a reset too: sums of before may still be on their way.
+        # cycle; and that far from a reset, since sums of before may still be on their way.
         left = Signal(range(rows + 1), init=rows)
         delivers = Signal()
         room = Signal(range(self._queue + 1), init=self._queue)
         is_first = Signal(init=1)
         is_last = Signal()
+        is_free = Signal()
         admitted = Signal()
         taken = Signal()
         ends = Signal()
         m.d.comb += [
             is_last.eq(a.last | b.last),
-            admitted.eq(~is_last | ((left <= 1) & (room >= rows))),
+            is_free.eq((left == 0) | (left == 1)),
+            admitted.eq(~is_last | (is_free & (room >= rows))),
             self.i_a.ready.eq(admitted & self.i_b.valid),
             self.i_b.ready.eq(admitted & self.i_a.valid),
             taken.eq(admitted & self.i_a.valid & self.i_b.valid),

@@ -8,6 +8,7 @@ from amaranth.hdl import Elaboratable, Signal
 
 from qkloom.tb.packing import pack, to_words, unpack
 from qkloom.tb.simulate import simulate
+from qkloom.tb.testbench import FREE, Expectation, Stall, Stimulus, Testbench
 
 
 class Taken(Elaboratable):
@@ -37,3 +38,22 @@ def run():
         return unpack(layout, to_words(np.array(logs["o"].items, object), layout.size)), logs
 
     return run
+
+
+@pytest.fixture
+def testbench():
+    """Make a testbench that stalls all streams but always ready ones, from payloads by field."""
+
+    def testbench(unit, inputs, expected, *, stall=0.0, **options):
+        def words(name, fields):
+            return pack(getattr(unit, name).payload.shape(), **fields)
+
+        always_ready = unit.signature.members["o"].signature.always_ready
+        output = FREE if always_ready else Stall(stall, seed=1)
+        return Testbench(
+            {name: Stimulus(words(name, f), Stall(stall)) for name, f in inputs.items()},
+            {"o": Expectation(words("o", expected), output)},
+            **{"max_cycles": 20_000, **options},
+        )
+
+    return testbench

@@ -1,3 +1,4 @@
+import itertools
 import re
 
 import numpy as np
@@ -9,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from qkloom.gen.emit import emit
 from qkloom.rtl.formats import F16, I4, I8, U8, Integer
 from qkloom.rtl.matrix.output_stationary import OutputStationary
+from qkloom.tb.engines import check
 from qkloom.tb.matrix.output_stationary import model, program, read_back
 
 SIZES = [(1, 1), (1, 6), (6, 1), (4, 4), (3, 5)]
@@ -76,6 +78,12 @@ class TestConstructor:
                 ValueError,
                 "Accumulator must have 23 bits or more for 100 products of I8 and I8, not 22",
             ),
+            (
+                {"acc_width": "32"},
+                TypeError,
+                "Width of the accumulator must be a positive integer, not '32'",
+            ),
+            ({"queue": 2.5}, TypeError, "Depth of the queue must be a positive integer, not 2.5"),
             ({"queue": 1}, ValueError, "Queue must hold the 2 rows of a fold or more, not 1"),
         ],
     )
@@ -100,6 +108,19 @@ class TestValues:
         got, logs = run(unit, {"i_a": i_a, "i_b": i_b}, cycles=int(1.3 * beats) + 60, pace=pace)
         assert equal(got, model(unit, i_a, i_b))
         assert logs["i_a"].cycles == logs["i_b"].cycles
+
+    @pytest.mark.parametrize("ends", [("i_a",), ("i_b",), ("i_a", "i_b")])
+    def test_last(self, run, ends):
+        """Either operand ends the fold."""
+        unit = OutputStationary(rows=2, cols=3)
+        i_a, i_b = payloads(unit, [3, 2, 1], np.random.default_rng(7))
+        expected = model(unit, i_a, i_b)
+        inputs = {
+            name: fields if name in ends else {**fields, "last": 0}
+            for name, fields in [("i_a", i_a), ("i_b", i_b)]
+        }
+        got, _ = run(unit, inputs, cycles=40)
+        assert equal(got, expected)
 
     @pytest.mark.parametrize(("a", "b"), [(I8, I8), (I4, I4), (U8, I8), (I4, U8), (U8, U8)])
     @pytest.mark.parametrize("extreme", [False, True])
@@ -164,6 +185,50 @@ class TestTiming:
         assert logs["o"].valid_cycles[0] == logs["i_a"].cycles[0] + unit.latency
         got, _ = run(OutputStationary(rows=3, cols=2, queue=7), inputs, cycles=80, pace={"o": 0.3})
         assert equal(got, model(unit, i_a, i_b))
+
+
+class TestReset:
+    """Whatever is under way when reset comes, what follows is right and nothing else comes out."""
+
+    @pytest.mark.parametrize("cycles", [1, 4, 5, 6, 7, 8, 12, 17])
+    def test_reset(self, testbench, cycles):
+        unit = OutputStationary(rows=4, cols=3)
+        i_a, i_b = payloads(unit, [1] * 3 + [2] * 3, np.random.default_rng(6))
+        inputs = {"i_a": i_a, "i_b": i_b}
+        bench = testbench(unit, inputs, model(unit, i_a, i_b), aborted_cycles=cycles)
+        check(emit(unit), bench, "pysim")
+
+
+class TestCompiled:
+    @pytest.mark.parametrize(("rows", "cols"), [(20, 18)])
+    def test_large(self, require, testbench, rows, cols):
+        require("compiler")
+        unit = OutputStationary(rows=rows, cols=cols, depth=128)
+        design = emit(unit)
+        rng = np.random.default_rng([rows, cols])
+        for stall, extreme in [(0, False), (0.3, False), (0.1, True)]:
+            folds = [1, rows - 1, rows, 2, rows + 1, 128, 1, 1]
+            i_a, i_b = payloads(unit, folds, rng, extreme=extreme)
+            inputs = {"i_a": i_a, "i_b": i_b}
+            options = {"stall": stall, "aborted_cycles": 2 * rows + 5}
+            check(design, testbench(unit, inputs, model(unit, i_a, i_b), **options))
+
+    def test_bound(self, require, testbench):
+        require("compiler")
+        unit = OutputStationary(rows=20, cols=18, depth=128)
+        design = emit(unit)
+        for shape in itertools.product([1, 20, 45], [1, 19, 21, 80], [17, 18, 19]):
+            m, k, n = shape
+            rng = np.random.default_rng(shape)
+            a, b = rng.integers(-128, 128, (m, k)), rng.integers(-128, 128, (k, n))
+            i_a, i_b = program(unit, a, b)
+            bench = testbench(
+                unit,
+                {"i_a": i_a, "i_b": i_b},
+                model(unit, i_a, i_b),
+                max_cycles=bound(unit, shape),
+            )
+            assert np.array_equal(read_back(unit, check(design, bench).unpacked("o"), shape), a @ b)
 
 
 def test_conversion():

@@ -4,14 +4,14 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from amaranth.hdl import ResetInserter, Shape, Signal, unsigned
+from amaranth.hdl import Shape, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.sim import Simulator
 
 from qkloom.gen.emit import emit
 from qkloom.rtl.formats import F16, I4, I8, U8, Fixed, Integer
 from qkloom.rtl.matrix.stationary import MatrixUnit
+from qkloom.tb.engines import check
 from qkloom.tb.matrix.stationary import model, program, read_back
 
 SIZES = [(1, 1), (1, 6), (6, 1), (4, 4), (3, 5), (8, 8), (17, 5)]
@@ -197,50 +197,49 @@ class TestTiming:
         assert logs["tile"].valid_cycles == list(range(20))
 
 
-def test_reset():
+class TestReset:
     """Whatever is under way when reset comes, what follows is right and nothing else comes out."""
-    unit = MatrixUnit(rows=3, cols=2, tag=1)
-    reset = Signal()
-    simulator = Simulator(ResetInserter(reset)(unit))
-    simulator.add_clock(1e-6)
-    results = []
 
-    async def feed(ctx, tile, rows):
-        ctx.set(unit.tile.valid, 1)
-        ctx.set(unit.i.valid, 1)
-        tile, rows = list(tile), list(rows)
-        first = 1
-        while rows:
-            ctx.set(unit.tile.payload.row, tile[0] if tile else [9, 9])
-            ctx.set(unit.i.payload.row, rows[0])
-            ctx.set(unit.i.payload.new_tile, first)
-            _, _, loaded, taken = await ctx.tick().sample(unit.tile.ready, unit.i.ready)
-            tile = tile[loaded:]
-            if taken:
-                rows, first = rows[1:], 0
-        ctx.set(unit.tile.valid, 0)
-        ctx.set(unit.i.valid, 0)
+    @pytest.mark.parametrize("cycles", [1, 3, 4, 7, 8, 12, 17])
+    def test_reset(self, testbench, cycles):
+        unit = MatrixUnit(rows=3, cols=4, tag=1)
+        tile, i = payloads(unit, [2, 1, 4, 3], np.random.default_rng(6))
+        inputs = {"tile": tile, "i": i}
+        bench = testbench(unit, inputs, model(unit, tile, i), aborted_cycles=cycles)
+        check(emit(unit), bench, "pysim")
 
-    async def drive(ctx):
-        ctx.set(unit.tile.payload.is_signed, 1)
-        await feed(ctx, [[7, 7]] * 3, [[1, 1, 1]] * 2)
-        ctx.set(reset, 1)
-        await ctx.tick()
-        ctx.set(reset, 0)
-        await feed(ctx, [[1, 2], [3, 4], [5, 6]], [[1, 0, 0], [1, 1, 1], [0, 0, 2]])
-        await ctx.tick().repeat(10)
 
-    async def watch(ctx):
-        async for _, _, valid, row in ctx.tick().sample(
-            unit.o.valid, unit.o.payload.row.as_value()
-        ):
-            if valid:
-                results.append((row & 0x3FFFF, row >> 18))
+class TestCompiled:
+    @pytest.mark.parametrize(("rows", "cols"), [(20, 18), (32, 32)])
+    def test_large(self, require, testbench, rows, cols):
+        require("compiler")
+        unit = MatrixUnit(rows=rows, cols=cols, tag=9)
+        design = emit(unit)
+        rng = np.random.default_rng([rows, cols])
+        for stall, extreme in [(0, False), (0.3, False), (0.1, True)]:
+            tile, i = payloads(unit, [1, rows - 1, rows, 2, rows + 1, 99, 1], rng, extreme=extreme)
+            inputs = {"tile": tile, "i": i}
+            options = {"stall": stall, "aborted_cycles": 2 * rows + 5}
+            result = check(design, testbench(unit, inputs, model(unit, tile, i), **options))
+            ages = result.transfers["o"] - result.transfers["i"]
+            assert (ages == unit.latency).all()
 
-    simulator.add_testbench(drive)
-    simulator.add_testbench(watch, background=True)
-    simulator.run()
-    assert results == [(1, 2), (9, 12), (10, 12)]
+    def test_bound(self, require, testbench):
+        require("compiler")
+        unit = MatrixUnit(rows=20, cols=18)
+        design = emit(unit)
+        for shape in itertools.product([1, 19, 21, 80], [1, 20, 45], [17, 18, 19]):
+            m, k, n = shape
+            rng = np.random.default_rng(shape)
+            a, b = rng.integers(-128, 128, (m, k)), rng.integers(-128, 128, (k, n))
+            tile, i = program(unit, a, b)
+            bench = testbench(
+                unit,
+                {"tile": tile, "i": i},
+                model(unit, tile, i),
+                max_cycles=bound(unit, shape),
+            )
+            assert np.array_equal(read_back(unit, check(design, bench).unpacked("o"), shape), a @ b)
 
 
 def test_conversion():
