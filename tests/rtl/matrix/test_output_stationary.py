@@ -158,8 +158,8 @@ def bound(unit, shape):
 
 
 class TestTiming:
-    @pytest.mark.parametrize("k", [1, 3, 4, 5, 11, 16])
-    @pytest.mark.parametrize(("m", "n"), [(1, 1), (4, 3), (5, 7), (16, 2)])
+    @pytest.mark.parametrize("k", [1, 3, 4, 5, 16])
+    @pytest.mark.parametrize(("m", "n"), [(1, 1), (5, 7), (16, 2)])
     def test_bound(self, run, m, k, n):
         unit = OutputStationary(rows=4, cols=3)
         rng = np.random.default_rng(3)

@@ -167,8 +167,8 @@ def bound(unit, shape):
 
 
 class TestTiming:
-    @pytest.mark.parametrize("m", [1, 3, 4, 5, 11, 16])
-    @pytest.mark.parametrize(("k", "n"), [(1, 1), (4, 3), (5, 7), (16, 2)])
+    @pytest.mark.parametrize("m", [1, 3, 4, 5, 16])
+    @pytest.mark.parametrize(("k", "n"), [(1, 1), (5, 7), (16, 2)])
     def test_bound(self, run, m, k, n):
         unit = MatrixUnit(rows=4, cols=3)
         rng = np.random.default_rng(3)
@@ -226,7 +226,7 @@ class TestCompiled:
 
     def test_bound(self, require, testbench):
         require("compiler")
-        unit = MatrixUnit(rows=20, cols=18)
+        unit = MatrixUnit(rows=20, cols=18, tag=9)
         design = emit(unit)
         for shape in itertools.product([1, 19, 21, 80], [1, 20, 45], [17, 18, 19]):
             m, k, n = shape
