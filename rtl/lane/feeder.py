@@ -9,6 +9,7 @@ from ..component import Component
 from ..formats import I8, ceil_log2
 from ..stream import Queue
 from .job import check_digits, check_shape, index, pass_layout
+from .output import OutputAccumulator
 from .rescale import RESCALE
 from .tag import tag_layout
 
@@ -22,8 +23,9 @@ class Feeder(Component):
     values streams each probability row once per digit, the high digit first; it waits until the row
     unit has finished the step. Rows leave through a small queue whose free places are counted
     before a memory is read: the memories need no stall, and once a pass has started its rows are
-    one cycle apart unless the matrix unit itself waits for a tile. The accumulators behind rely on
-    that distance.
+    one cycle apart unless the matrix unit itself waits for a tile, and the first rows of two passes
+    at least ``OutputAccumulator.feedback`` cycles. The accumulators behind rely on these distances;
+    of the smallest arrays, the loading time of a tile would not suffice.
 
     Parameters
     ----------
@@ -121,7 +123,6 @@ class Feeder(Component):
         # Row and digit counters.
         depth = 6
         m.submodules.queue = queue = Queue(shape=self.o.payload.shape(), depth=depth)
-        wiring.connect(m, wiring.flipped(self.o), queue.o)
         room = Signal(range(depth + 1), init=depth)
         row = Signal(index(self._block_rows))
         digit = Signal()
@@ -149,6 +150,20 @@ class Feeder(Component):
             self.probabilities.bank.eq(work.bank),
             self.probabilities.row.eq(row),
         ]
+
+        # Out: the first row of a pass waits until the pass before is old enough.
+        wait = Signal(range(OutputAccumulator.feedback))
+        held = Signal()
+        m.d.comb += [
+            held.eq(queue.o.payload.new_tile & (wait != 0)),
+            self.o.valid.eq(queue.o.valid & ~held),
+            self.o.payload.eq(queue.o.payload),
+            queue.o.ready.eq(self.o.ready & ~held),
+        ]
+        with m.If(queue.o.payload.new_tile & self.o.valid & self.o.ready):
+            m.d.sync += wait.eq(OutputAccumulator.feedback - 1)
+        with m.Elif(wait != 0):
+            m.d.sync += wait.eq(wait - 1)
 
         # One cycle later: the row, with its tag.
         arrives = Signal()

@@ -1,5 +1,7 @@
 """The output accumulator: sums probabilities times values, rescaling by shifts."""
 
+from typing import ClassVar
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -24,8 +26,8 @@ class OutputAccumulator(Component):
     last place of a product. A probability of two digits comes as two rows, one behind the other,
     and is put together before it is added.
 
-    It always accepts. A row may come again for the next key tile no sooner than 5 cycles later; a
-    pass over keys lies between.
+    It always accepts. A row may come again for the next key tile no sooner than ``feedback`` cycles
+    later; the feeder keeps passes that far apart.
 
     Parameters
     ----------
@@ -51,6 +53,9 @@ class OutputAccumulator(Component):
         When a parameter does not suit a lane, a width is not positive, or there are not one or two
         digits.
     """
+
+    feedback: ClassVar[int] = RESCALED_SUM_STAGES + 2
+    """Least distance in cycles between a row in one step and in the next."""
 
     def __init__(
         self,
