@@ -9,7 +9,7 @@ from amaranth.hdl import ClockDomain, Const, Module, Shape, Value
 from amaranth.lib import data
 from amaranth.sim import Simulator
 
-__all__ = ["Log", "from_bits", "read_words", "simulate", "to_bits"]
+__all__ = ["Log", "from_bits", "reader", "simulate", "to_bits"]
 
 
 def to_bits(shape: Any, value: Any) -> int:
@@ -173,31 +173,44 @@ def simulate(
     return logs
 
 
-async def read_words(ctx: Any, port: Any, places: Sequence[tuple[int, int]]) -> list[Any]:
-    """Read through a port of :func:`~qkloom.rtl.buffer.banks.read_port`, in a process beside.
+def reader(
+    pulse: Any, port: Any, places: Sequence[Sequence[tuple[int, int]]], found: list[list[Any]]
+) -> Callable[[Any], Coroutine[Any, Any, None]]:
+    """Return a process beside that reads a memory when a stream says that there is something.
 
-    The first read happens in the cycle in which this is called; one cycle each.
+    Reads begin in the cycle after the transfer, one a cycle, or follow those of transfers before.
 
     Parameters
     ----------
-    places : sequence of (bank, address)
-        What to read.
-
-    Returns
-    -------
-    list
-        Numbers, as of :func:`from_bits`.
+    pulse : stream
+        Always taken.
+    port : read port
+        Of :func:`~qkloom.rtl.buffer.banks.read_port`.
+    places : sequence
+        Bank and address of each read, for each transfer.
+    found : list
+        Gets what each transfer's reads gave: numbers, as of :func:`from_bits`.
     """
-    words = []
-    for place in [*places, None]:
-        ctx.set(port.en, place is not None)
-        if place is not None:
-            ctx.set(port.bank, place[0])
-            ctx.set(port.address, place[1])
-        _, _, word = await ctx.tick().sample(Value.cast(port.data))
-        words.append(word)
     shape = port.signature.members["data"].shape
-    return [from_bits(shape, word) for word in words[1:]]
+
+    async def process(ctx: Any) -> None:
+        waiting: list[tuple[int, tuple[int, int]]] = []
+        # Which transfer the reads of the last two cycles are for; data come a cycle later.
+        before, now = None, None
+        async for _, _, valid, word in ctx.tick().sample(pulse.valid, Value.cast(port.data)):
+            if before is not None:
+                found[before].append(from_bits(shape, word))
+            if valid:
+                waiting += [(len(found), place) for place in places[len(found)]]
+                found.append([])
+            before, now = now, None
+            if waiting:
+                now, (bank, address) = waiting.pop(0)
+                ctx.set(port.bank, bank)
+                ctx.set(port.address, address)
+            ctx.set(port.en, now is not None)
+
+    return process
 
 
 def _find(dut: Any, name: str) -> Any:

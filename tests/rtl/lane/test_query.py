@@ -7,7 +7,7 @@ import pytest
 
 from qkloom.gen.emit import emit
 from qkloom.rtl.lane.query import QueryBuffer
-from qkloom.tb.simulate import from_bits, read_words, simulate, to_bits
+from qkloom.tb.simulate import from_bits, reader, simulate, to_bits
 
 SHAPES = {
     "two slots": {"size": 4, "block_rows": 4, "head_dim": 8, "slots": 2},
@@ -63,18 +63,14 @@ def test_blocks_are_there_when_loaded_and_stay_until_freed(shape, pace):
     dut = QueryBuffer(**shape)
     blocks = Blocks(n=12, seed=1, **shape)
     rng = random.Random(2)
-    loaded, found = [], []
+    # Others load between the first and the last time that a block is read.
+    places = [3 * blocks.places(n) for n in range(len(blocks.loads))]
+    found = []
 
-    async def note(ctx):
-        async for _, _, valid, slot in ctx.tick().sample(dut.loaded.valid, dut.loaded.payload.slot):
-            if valid:
-                loaded.append(slot)
-
-    async def use(ctx):
+    async def free(ctx):
         for n, load in enumerate(blocks.loads):
-            while len(loaded) <= n or rng.random() < 0.7:  # others load meanwhile
+            while len(found) <= n or len(found[n]) < len(places[n]) or rng.random() < 0.7:
                 await ctx.tick()
-            found.append(await read_words(ctx, dut.r, blocks.places(n)))
             ctx.set(dut.freed.valid, 1)
             ctx.set(dut.freed.payload.slot, load["slot"])
             await ctx.tick()
@@ -85,12 +81,13 @@ def test_blocks_are_there_when_loaded_and_stay_until_freed(shape, pace):
         inputs=blocks.inputs(dut),
         outputs=["loaded"],
         cycles=3000,
-        idle=60,
+        idle=100,
         pace={"load": pace, "i": pace},
-        beside=[note, use],
+        beside=[free, reader(dut.loaded, dut.r, places, found)],
     )
-    assert loaded == [load["slot"] for load in blocks.loads]
-    assert found == [[chunk for row in block for chunk in row] for block in blocks.rows]
+    slots = [from_bits(dut.loaded.payload.shape(), item)["slot"] for item in log["loaded"].items]
+    assert slots == [load["slot"] for load in blocks.loads]
+    assert found == [3 * [chunk for row in block for chunk in row] for block in blocks.rows]
     assert log["load"].cycles == log["loaded"].cycles
 
 
@@ -98,19 +95,19 @@ def test_a_row_a_cycle_readable_in_the_cycle_after_the_last():
     shape = SHAPES["two slots"]
     dut = QueryBuffer(**shape)
     blocks = Blocks(n=1, seed=3, **shape)
+    places = blocks.places(0)[::-1]  # the last row first
     found = []
-
-    async def use(ctx):
-        await ctx.tick().until(dut.loaded.valid)
-        found.extend(await read_words(ctx, dut.r, blocks.places(0)[::-1]))
-
     log = simulate(
-        dut, inputs=blocks.inputs(dut), outputs=["loaded"], cycles=60, idle=30, beside=[use]
+        dut,
+        inputs=blocks.inputs(dut),
+        outputs=["loaded"],
+        cycles=60,
+        idle=30,
+        beside=[reader(dut.loaded, dut.r, [places], found)],
     )
-    n = len(blocks.places(0))
-    assert log["i"].cycles == list(range(n))
-    assert log["loaded"].cycles == [n - 1]
-    assert found == [chunk for row in blocks.rows[0] for chunk in row][::-1]
+    assert log["i"].cycles == list(range(len(places)))
+    assert log["loaded"].cycles == [len(places) - 1]
+    assert found == [[chunk for row in blocks.rows[0] for chunk in row][::-1]]
 
 
 @pytest.mark.parametrize("freed_at", [None, 5, 20])
