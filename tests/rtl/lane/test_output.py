@@ -38,13 +38,15 @@ class Script:
     first product, which are not for the accumulator, fill the time between.
     """
 
-    def __init__(self, *, seed, p_width, acc_width, n_blocks=6, full=False, **shape):
+    def __init__(self, *, seed, p_width, acc_width, n_blocks=6, **shape):
         self.shape = shape = SHAPE | shape
         self.numerics = Numerics(
             size=shape["size"], head_dim=shape["head_dim"], tokens=1, p_width=p_width
         )
         self.acc = Integer(acc_width)
-        self.product = Integer(18)
+        # As wide as it takes to fill an accumulator in one step.
+        weight = self.numerics.digit_bits * (self.numerics.digits - 1)
+        self.product = Integer(acc_width - Numerics.acc_guard - weight)
         self.parameters = shape | {
             "product_width": self.product.width,
             "acc_width": acc_width,
@@ -56,7 +58,7 @@ class Script:
         for n in range(n_blocks):
             block = {
                 "slot": n % shape["slots"],
-                "rows": shape["block_rows"] if full else self.upto(shape["block_rows"]),
+                "rows": self.upto(shape["block_rows"]),
                 "d_tiles": self.upto(shape["head_dim"] // shape["size"]),
             }
             self.add(block, n_steps=self.upto(5))
@@ -87,11 +89,11 @@ class Script:
 
     def sums(self, acc, *, old_shift, new_shift):
         """Return sums of digits that lead to accumulators anywhere, and often to the ends."""
-        low, high = self.acc.min_raw, self.acc.max_raw
+        low, high = self.acc.min_raw + 15, self.acc.max_raw  # sums are rounded down, by up to 15
         wanted = self.rng.choice([low, high, *self.rng.integers(low, high, 4)], acc.shape)
         kept = accumulate(acc, [[0]] * self.numerics.digits, self.numerics, old_shift=old_shift)
-        room = np.clip(wanted - kept, low, high - 15) >> self.numerics.acc_guard
-        total = np.clip(room, *(sum_of * self.weight for sum_of in self.limits))
+        room = wanted - kept >> self.numerics.acc_guard
+        total = np.clip(room, *(limit * self.weight for limit in self.limits))
         if self.numerics.digits == 1:
             return total[None]
         base = self.numerics.digit_base
