@@ -35,14 +35,26 @@ VARIANTS = {
 
 
 class Script:
-    """Random steps, their scores, and what the exact model makes of them."""
+    """Random steps, their scores, and what the exact model makes of them.
 
-    def __init__(self, *, seed=0, n_steps=24, rows=None, one_slot=False, extreme=False, **changes):
+    With ``tops``, one query block instead: about the largest base-2 score of each of its steps, or
+    None where nothing is visible.
+    """
+
+    def __init__(
+        self, *, seed=0, n_steps=24, rows=None, one_slot=False, extreme=False, tops=None, **changes
+    ):
         self.parameters = DEFAULT | changes
         names = ("size", "head_dim", "tokens", "p_width", "segments", "fraction")
         self.numerics = Numerics(**{name: self.parameters[name] for name in names})
         self.steps, self.scores, self.p, self.sums = [], [], [], []
         self._rng = np.random.default_rng(seed)
+        if tops:
+            state = RowState(2, self.numerics)
+            for k, top in enumerate(tops):
+                place = {"bank": k % 2, "slot": 0, "first": k == 0, "last": k == len(tops) - 1}
+                self._append(state, place, **self._below(2, top))
+            return
         blocks = {}
         for k in range(n_steps):
             slot = 0 if one_slot else self._int(0, self.parameters["slots"])
@@ -52,15 +64,23 @@ class Script:
                 blocks[slot] = RowState(n_rows, self.numerics)
             last = self._rng.random() < 0.3
             place = {"bank": k % 2, "slot": slot, "first": first, "last": last}
-            self._append(blocks[slot], extreme, place)
+            self._append(blocks[slot], place, **self._random(len(blocks[slot].total), extreme))
             if last:
                 del blocks[slot]
 
     def _int(self, low, high):
         return int(self._rng.integers(low, high))
 
-    def _append(self, state, extreme, place):
-        numbers, n_rows = self.numerics, len(state.total)
+    def _below(self, n_rows, top):
+        """Return scores that are whole base-2 scores: the first is at the top, one row lower."""
+        numbers = self.numerics
+        scores = self._rng.integers(-20, 1, (n_rows, numbers.size)) + (top or 0)
+        scores[:, 0] = (top or 0) - np.arange(n_rows)
+        job = {"mantissa": 1 << 16, "shift": 16 - numbers.fraction, "causal": 0, "diagonal": 0}
+        return job | {"scores": scores, "keys": 0 if top is None else numbers.size}
+
+    def _random(self, n_rows, extreme):
+        numbers = self.numerics
         bits = numbers.score_width - 1
         shape = (n_rows, numbers.size)
         if extreme:
@@ -75,7 +95,15 @@ class Script:
         far = [-numbers.tokens, 2 * numbers.tokens - 1]
         diagonal = self._int(-n_rows - 1, numbers.size + 2)
         diagonal = int(self._rng.choice(far)) if self._int(0, 5) == 0 else diagonal
-        visible = visible_keys(n_rows, keys, numbers, diagonal=diagonal if causal else None)
+        job = {"mantissa": mantissa, "shift": shift, "causal": causal, "diagonal": diagonal}
+        return job | {"scores": scores, "keys": keys}
+
+    def _append(self, state, place, *, scores, **job):
+        numbers, n_rows = self.numerics, len(state.total)
+        diagonal, mantissa, shift = job["diagonal"], job["mantissa"], job["shift"]
+        visible = visible_keys(
+            n_rows, job["keys"], numbers, diagonal=diagonal if job["causal"] else None
+        )
         made = state.step(base2_scores(scores, mantissa, shift, numbers), visible)
 
         digits, width = split(made.p, numbers), self.parameters["row_width"]
@@ -91,8 +119,7 @@ class Script:
                 for row, total in enumerate(state.total)
             ]
         self.scores.append(scores.tolist())
-        job = {"causal": causal, "diagonal": diagonal, "mantissa": mantissa, "shift": shift}
-        self.steps.append(place | job | {"keys": keys, "rows": n_rows, "d_tiles": 1})
+        self.steps.append(place | job | {"rows": n_rows, "d_tiles": 1})
 
 
 def plain(value):
@@ -190,6 +217,23 @@ def test_random_steps(changes):
 @pytest.mark.parametrize("seed", range(3))
 def test_extreme_scores_and_factors(seed):
     script = Script(seed=seed, extreme=True)
+    check(script, run(script))
+
+
+def test_sinks():
+    """A first tile far above the rest, rising maxima, nothing visible, and a new sink."""
+    script = Script(tops=[40, 0, 3, 9, None, 27, 39, None, 41, 2000, 1990, None, -30000, 32767])
+    check(script, run(script))
+
+
+def test_every_rescale():
+    tops, highest = [0], 0
+    for amount in range(67):
+        tops += [highest + amount, highest]
+        highest += amount
+    script = Script(tops=tops)
+    amounts = {(p["rescale"]["of_new"], p["rescale"]["amount"]) for p in script.p}
+    assert amounts == {(0, n) for n in range(64)} | {(1, n) for n in range(1, 64)}
     check(script, run(script))
 
 
