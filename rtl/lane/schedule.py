@@ -72,6 +72,8 @@ class PassScheduler(Component):
 
     With steps k in their order, the array does Q.K of k+1, then P.V of k. A step's P.V is held back
     by one step only while a further step is known; so the last one of a burst waits for nothing.
+    Nor does the last one of a query block when the next query block takes the same slot: its
+    queries would wait for the slot, and the slot for the output.
 
     Members
     -------
@@ -120,9 +122,12 @@ class PassScheduler(Component):
         with m.If(self.passes.valid & self.passes.ready):
             m.d.sync += tile.eq(Mux(out.tile_last, 0, tile + 1))
 
+        takes_slot = Signal()
+        m.d.comb += takes_slot.eq(older_valid & step.first & (step.slot == older.slot))
+
         with m.FSM():
             with m.State("choose"):
-                with m.If(self.i.valid):
+                with m.If(self.i.valid & ~takes_slot):
                     m.next = "keys"
                 with m.Elif(older_valid):
                     m.next = "values"
