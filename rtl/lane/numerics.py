@@ -52,7 +52,7 @@ class Numerics:
     shift_width: ClassVar[int] = 6
     """Bits of a shift amount: of the score factor, and of a rescale."""
     max_width: ClassVar[int] = 16
-    """Bits of a running maximum (an integer, signed)."""
+    """Bits of a maximum, of a tile or running (an integer, signed)."""
     guard: ClassVar[int] = 2
     """Bits that ``2**-x`` has below the last place of a probability."""
     acc_guard: ClassVar[int] = 4

@@ -141,4 +141,4 @@ def rows() -> Iterator[dict]:
 
 def figure(name: str, value: float, unit: str, asked: float | None, how: str) -> dict:
     """Return a row of the report."""
-    return dict(name=name, value=value, unit=unit, asked=asked, better="less", how=how)
+    return dict(name=name, value=float(value), unit=unit, asked=asked, better="less", how=how)
