@@ -113,7 +113,7 @@ def prepare(
     # As if one lane did it all, slowly.
     passes = -(-n_kv // description.size) * -(-head_dim // description.size)
     rows = len(call.q) * (n_q + block)
-    cycle_limit = 100_000 + 8 * rows * passes * (1 + numerics.digits)
+    cycle_limit = 50_000 + 4 * rows * passes * (1 + numerics.digits)
     return Prepared(Tensors(q, k, v), operands, call, expected, cycle_limit)
 
 

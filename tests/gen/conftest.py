@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import qkloom
+
 
 class Bench:
     """Builds generated testbenches, without ``make``, and runs them."""
@@ -55,6 +57,23 @@ class Bench:
         (verdict,) = re.findall("(?:PASS|FAIL).*", done.stdout + done.stderr)
         assert (done.returncode == 0) == verdict.startswith("PASS")
         return str(verdict)
+
+
+@pytest.fixture(scope="session")
+def mini() -> qkloom.Chip:
+    """Return a chip that is emitted and compiled in seconds, and so once for all tests."""
+    return qkloom.load(
+        {
+            "name": "mini",
+            "clock_mhz": 100.0,
+            "lanes": [{"matrix": "plain", "n": 2}],
+            "size": 4,
+            "block": 8,
+            "head_dim": 32,
+            "tokens": 64,
+            "softmax": {"p_width": 12, "segments": 8, "fraction": 8},
+        }
+    )
 
 
 @pytest.fixture(scope="session")

@@ -11,22 +11,12 @@ from qkloom.rtl.lane.numerics import Numerics
 from qkloom.tb.attention import attention
 from qkloom.tb.tensors import InputError
 
-MINI = {
-    "name": "mini",
-    "clock_mhz": 100.0,
-    "lanes": [{"matrix": "plain", "n": 2}],
-    "size": 4,
-    "block": 8,
-    "head_dim": 8,
-    "tokens": 64,
-    "softmax": {"p_width": 12, "segments": 8, "fraction": 8},
-}
+pytestmark = pytest.mark.usefixtures("compiler")
 
 
 @pytest.fixture(scope="module")
-def mini(require: Any) -> qkloom.Chip:
+def compiler(require: Any) -> None:
     require("compiler")
-    return qkloom.load(MINI)
 
 
 def tensors(*shape: int, kv: tuple[int, ...] | None = None, seed: int = 0) -> list[Any]:
@@ -97,7 +87,7 @@ class TestReport:
         self, mini: qkloom.Chip, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # The exact model of another chip stands in for hardware that is wrong.
-        other = Numerics(size=4, head_dim=8, tokens=64, p_width=9, segments=4, fraction=6)
+        other = Numerics(size=4, head_dim=32, tokens=64, p_width=9, segments=4, fraction=6)
         monkeypatch.setattr(type(mini.description), "numerics", other)
         result = mini.simulate(*tensors(1, 8, 8))
         assert not result.bit_exact
