@@ -57,6 +57,8 @@ class OutputAccumulator(Component):
     feedback: ClassVar[int] = RESCALED_SUM_STAGES + 2
     """Least distance in cycles between a row in one step and in the next."""
 
+    keep_boundary: ClassVar[bool] = True
+
     def __init__(
         self,
         *,

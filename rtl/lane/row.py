@@ -1,5 +1,7 @@
 """The row unit: base-2 online softmax of the rows of a score tile."""
 
+from typing import ClassVar
+
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
@@ -75,6 +77,8 @@ class RowUnit(Component):
     TypeError, ValueError
         When a parameter is out of range.
     """
+
+    keep_boundary: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -1,5 +1,7 @@
 """The score accumulator: sums the products of head_dim tiles into scores."""
 
+from typing import ClassVar
+
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -41,6 +43,8 @@ class ScoreAccumulator(Component):
     TypeError, ValueError
         When a parameter does not suit a lane, or a score is narrower than a partial sum.
     """
+
+    keep_boundary: ClassVar[bool] = True
 
     def __init__(
         self,
