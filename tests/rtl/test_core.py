@@ -1,0 +1,117 @@
+"""A core gives each lane its work, and the same bits for any number of lanes."""
+
+import re
+
+import numpy as np
+import pytest
+
+from qkloom.gen.emit import emit
+from qkloom.rtl.core import Core
+from qkloom.rtl.lane.numerics import Numerics
+from qkloom.tb.core import Call, program, read_back
+from qkloom.tb.engines import run
+from qkloom.tb.exact import exact_attention
+from qkloom.tb.testbench import Stall
+
+SMALL = {
+    "size": 4,
+    "block_rows": 4,
+    "head_dim": 8,
+    "tokens": 64,
+    "p_width": 8,
+    "segments": 8,
+    "fraction": 8,
+    "row_width": 2,
+}
+
+
+def call_of(*, heads, kv_heads, n_q, n_kv, seed=1, **options):
+    rng = np.random.default_rng(seed)
+    q, k, v = (
+        rng.integers(-128, 128, (n_heads, n, SMALL["head_dim"])).astype(np.int8)
+        for n_heads, n in ((heads, n_q), (kv_heads, n_kv), (kv_heads, n_kv))
+    )
+    return Call(
+        q=q,
+        k=k,
+        v=v,
+        mantissa=rng.integers(1 << 16, 1 << 17, heads),
+        shift=rng.integers(22, 25, heads),
+        **options,
+    )
+
+
+def check(call, *, n_lanes, stall=0.0, seed=0):
+    """Run a call; return the testbench and what came of it."""
+    core = Core(lanes=("plain",) * n_lanes, **SMALL)
+    names = ("size", "head_dim", "tokens", "p_width", "segments", "fraction")
+    numerics = Numerics(**{name: SMALL[name] for name in names})
+    testbench = program(core, call, max_cycles=5000, stall=Stall(stall, seed=seed))
+    result = run(emit(core), testbench, engine="pysim")
+    assert result.problem() is None
+    expected = exact_attention(
+        call.q,
+        call.k,
+        call.v,
+        call.mantissa,
+        call.shift,
+        numerics,
+        block_rows=SMALL["block_rows"],
+        causal=call.causal,
+        q_start=call.q_start,
+    )
+    assert np.array_equal(read_back(core, call, result.outputs["o"]), expected)
+    return testbench, result
+
+
+@pytest.mark.parametrize("n_lanes", [2, 3])
+def test_causal_attention_of_grouped_heads(n_lanes):
+    # Blocks of one round need different numbers of tiles, some of them of different KV heads.
+    call = call_of(heads=4, kv_heads=2, n_q=5, n_kv=7, causal=True, q_start=2)
+    check(call, n_lanes=n_lanes, stall=0.3, seed=n_lanes)
+
+
+def test_one_lane():
+    check(call_of(heads=1, kv_heads=1, n_q=5, n_kv=3), n_lanes=1)
+
+
+def test_keys_and_values_are_sent_once_for_lanes_that_share_them():
+    call = call_of(heads=3, kv_heads=1, n_q=4, n_kv=8)
+    testbench, result = check(call, n_lanes=3)
+    tokens = 8 * SMALL["head_dim"] // SMALL["size"]
+    for name in ("i_key", "i_value"):
+        assert len(testbench.inputs[name].values) == len(result.transfers[name]) == tokens
+
+
+def test_attributes():
+    core = Core(lanes=("plain", "plain", "plain"), **SMALL)
+    assert core.n_lanes == 3
+    assert dict(core.lane_parameters) == SMALL | {"slots": 2}
+    with pytest.raises(TypeError):
+        core.lane_parameters["size"] = 8
+    numbers = (core.i_job.payload.to, core.i_query.payload.to, core.o.payload.index)
+    assert [len(number) for number in numbers] == [2, 2, 2]
+    assert len(core.i_key.payload.to) == len(core.i_value.payload.to) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"lanes": ()}, ValueError, "Lanes must be one or more, not ()"),
+        ({"lanes": ["plain"]}, TypeError, "Parameter 'lanes' must be immutable, not ['plain']"),
+        ({"lanes": ("plain", "lut")}, ValueError, "Matrix must be 'plain', not 'lut'"),
+        ({"size": 6}, ValueError, "Size must be a power of two of at least 4, not 6"),
+        ({"p_width": 17}, ValueError, "P_width must be 7 to 16, not 17"),
+        ({"row_width": 3}, ValueError, "Row width must divide size 4, not 3"),
+        ({"block_rows": 0}, ValueError, "Block rows must be a positive integer, not 0"),
+    ],
+)
+def test_bad_parameters(change, error, message):
+    with pytest.raises(error, match=f"^{re.escape(message)}$"):
+        Core(**{"lanes": ("plain",), **SMALL} | change)
+
+
+def test_equal_lanes_are_one_module():
+    rtlil = emit(Core(lanes=("plain", "plain"), **SMALL)).rtlil
+    assert len(re.findall(r"^module \\lane", rtlil, re.M)) == 1
+    assert len(re.findall(r"cell \\lane\w* \\lane_[01]$", rtlil, re.M)) == 2
