@@ -1,5 +1,6 @@
 """A missing tool skips the checks that need it, and the summary lists what was not checked."""
 
+import gc
 import importlib.util
 import os
 import shutil
@@ -36,6 +37,14 @@ TOOLS: dict[str, tuple[Callable[[], bool], str]] = {
 def pytest_configure(config: pytest.Config) -> None:
     """Let constructor tests make components that nothing elaborates."""
     config.addinivalue_line("filterwarnings", "ignore::amaranth.hdl.UnusedElaboratable")
+
+
+def pytest_sessionfinish() -> None:
+    """Collect components of constructor tests while the filter above still holds.
+
+    A caught exception and its traceback keep them until some collection, or pytest's last one.
+    """
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
