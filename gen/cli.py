@@ -195,8 +195,9 @@ def simulate(
     Every bit is compared with the exact model, and the result with attention in float64.
 
     Without --input it takes the extract of a real layer that comes with qkloom (12 heads,
-    512 tokens, head_dim 32): head 0 and the first four blocks of tokens, which every engine
-    finishes in seconds.
+    512 tokens, head_dim 32): head 0 and the first four blocks of tokens, which a tiny chip
+    finishes in seconds on every engine.
+
     Exit code 1 means that hardware and exact model differ.
     """
     from ..tb.tensors import InputError, default_tensors, load_tensors, write_npz
@@ -207,6 +208,8 @@ def simulate(
             raise InputError(
                 f"{option} must be a {ending} file in a folder that exists, not {file}"
             )
+    if layer is not None and source is None:
+        raise InputError(f"--layer chooses one of a file, and is {layer} without --input")
     loaded = load(chip)
     tensors = default_tensors() if source is None else load_tensors(source, layer)
     if source is None:
@@ -320,7 +323,7 @@ def _progress(task: str) -> Iterator["Progress"]:
 
 def _print_report(result: "Simulation") -> None:
     report = result.report
-    shape = "{heads} heads, {n_q} x {n_kv} tokens of {head_dim}".format_map(report)
+    shape = "heads {heads}, queries {n_q}, keys {n_kv}, head_dim {head_dim}".format_map(report)
     verdict = "yes" if report["bit_exact"] else f"NO: {report['differing_outputs']} outputs differ"
     rows = {
         "attention": shape + (", causal" if report["causal"] else ""),

@@ -203,7 +203,7 @@ class TestSimulate:
         words = ["--input", str(tensors), "--layer", "3", "--save", str(saved)]
         text = shell.run("simulate", chip, *words)
         assert "mini on cxxrtl" in text
-        assert re.search(r"^attention +2 heads, 6 x 6 tokens of 8$", text, re.MULTILINE)
+        assert re.search(r"^attention +heads 2, queries 6, keys 6, head_dim 8$", text, re.MULTILINE)
         assert re.search(r"^bit exact +yes$", text, re.MULTILINE)
         with np.load(saved) as archive:
             q, k, v = (archive[name] for name in "qkv")
@@ -250,6 +250,7 @@ class TestSimulate:
                 "mini takes queries (axis before the last of q) up to 64, not 512",
             ),
             (["--engine", "icarus"], "Engine must be one of "),
+            (["--layer", "3"], "--layer chooses one of a file, and is 3 without --input"),
             (["--q-start", "3"], "q_start means something with causal only"),
             (["--waves", "out.txt"], "--waves must be a .vcd file in a folder that exists"),
             (["--save", "none/out.npz"], "--save must be a .npz file in a folder that exists"),
