@@ -20,7 +20,7 @@ module qkloom_source #(
   reg [WIDTH-1:0] words[0:COUNT-1];
   reg [15:0] random = SEED;
   integer next = 0;
-  string folder;
+  reg [8*256-1:0] folder;  // a string variable crashes Icarus 11
 
   initial begin
     valid   = 0;
@@ -71,7 +71,7 @@ module qkloom_sink #(
   integer left[0:KEYS-1];
   integer taken = 0;
   integer k;
-  string folder;
+  reg [8*256-1:0] folder;  // a string variable crashes Icarus 11
 
   function integer key_of(input [WIDTH-1:0] word);
     key_of = {{(32 - KEY_BITS) {1'b0}}, word[KEY_BITS-1:0]} & (KEYS - 1);
