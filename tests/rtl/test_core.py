@@ -7,10 +7,12 @@ import pytest
 
 from qkloom.gen.emit import emit
 from qkloom.rtl.core import Core
+from qkloom.rtl.lane.lane import Lane
 from qkloom.rtl.lane.numerics import Numerics
 from qkloom.tb.core import Call, program, read_back
 from qkloom.tb.engines import run
 from qkloom.tb.exact import exact_attention
+from qkloom.tb.simulate import simulate, to_bits
 from qkloom.tb.testbench import Stall
 
 SMALL = {
@@ -81,6 +83,26 @@ def test_keys_and_values_are_sent_once_for_lanes_that_share_them():
     tokens = 8 * SMALL["head_dim"] // SMALL["size"]
     for name in ("i_key", "i_value"):
         assert len(testbench.inputs[name].values) == len(result.transfers[name]) == tokens
+
+
+def test_jobs_wait_at_their_lane():
+    job = dict.fromkeys(("slot", "causal", "diagonal", "mantissa", "shift"), 0)
+    job |= {"first": 1, "last": 1, "rows": 4, "d_tiles": 2, "keys": 4}
+    lane, core = Lane(**SMALL), Core(lanes=("plain", "plain"), **SMALL)
+    shape = core.i_job.payload.shape()
+    at_lane = simulate(
+        lane,
+        inputs={"i_job": [to_bits(lane.i_job.payload.shape(), job)] * 20},
+        outputs=["o"],
+        cycles=60,
+    )
+    at_core = simulate(
+        core,
+        inputs={"i_job": [to_bits(shape, {"to": 0, "item": job})] * 20},
+        outputs=["o"],
+        cycles=60,
+    )
+    assert len(at_core["i_job"].items) == len(at_lane["i_job"].items) + 4
 
 
 def test_attributes():
