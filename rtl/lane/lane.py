@@ -119,8 +119,7 @@ class Lane(Component):
         Query rows of each job that is ``first``, chunks of ``size`` elements, token-major.
     i_key, i_value : In(stream)
         Rows of each job's key tiles, likewise, ``last`` on a token's last chunk. A tile that ends
-        early is filled up to ``size`` tokens; what the filling holds does not matter for keys and
-        must be zero for values.
+        early is filled up to ``size`` tokens; what the filling holds does not matter.
     o : Out(stream)
         Output rows in the order of jobs, ``row_width`` elements of ``Fixed(8, 16)`` a beat,
         ``last`` on the last beat of a query block.
