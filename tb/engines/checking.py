@@ -129,7 +129,9 @@ def check_held(
         with closing(start(plan, engine, **options)) as simulation:
             simulation.reset(testbench.reset_cycles)
             while simulation.cycle < testbench.max_cycles:
-                simulation.advance(HOLD_CYCLES, to_end=False)
+                simulation.advance(
+                    min(HOLD_CYCLES, testbench.max_cycles - simulation.cycle), to_end=False
+                )
                 if simulation.transfers()[place].first_valid is not None:
                     simulation.advance(HOLD_CYCLES, to_end=False)
                     break

@@ -67,14 +67,11 @@ class Compiler:
         ToolError
             When it fails; the message has its first error.
         """
-        # zig leaves what it makes on the way in a folder of its own.
-        environment = os.environ | {"ZIG_LOCAL_CACHE_DIR": str(cwd / "zig-cache")}
         command = [*self.command, *self.flags, *arguments]
         try:
             done = subprocess.run(
                 command,
                 cwd=cwd,
-                env=environment,
                 capture_output=True,
                 text=True,
                 errors="replace",

@@ -237,35 +237,38 @@ class Simulation {
 
 }  // namespace qkloom
 
+// Everything else stays inside, so that the compiler may inline it or leave it out.
+#define QKLOOM_API __attribute__((visibility("default")))
+
 extern "C" {
 
-void *qkloom_new(qkloom::Stream *streams, uint32_t n_streams) {
+QKLOOM_API void *qkloom_new(qkloom::Stream *streams, uint32_t n_streams) {
   return new qkloom::Simulation(streams, n_streams);
 }
 
-void qkloom_delete(void *simulation) { delete static_cast<qkloom::Simulation *>(simulation); }
+QKLOOM_API void qkloom_delete(void *simulation) { delete static_cast<qkloom::Simulation *>(simulation); }
 
-void qkloom_set(void *simulation, uint32_t port, const uint32_t *words) {
+QKLOOM_API void qkloom_set(void *simulation, uint32_t port, const uint32_t *words) {
   static_cast<qkloom::Simulation *>(simulation)->set(port, words);
 }
 
-void qkloom_reset(void *simulation, uint64_t cycles) {
+QKLOOM_API void qkloom_reset(void *simulation, uint64_t cycles) {
   static_cast<qkloom::Simulation *>(simulation)->reset(cycles);
 }
 
-void qkloom_advance(void *simulation, uint64_t cycles, uint32_t to_end) {
+QKLOOM_API void qkloom_advance(void *simulation, uint64_t cycles, uint32_t to_end) {
   static_cast<qkloom::Simulation *>(simulation)->advance(cycles, to_end != 0);
 }
 
-uint64_t qkloom_cycle(void *simulation) {
+QKLOOM_API uint64_t qkloom_cycle(void *simulation) {
   return static_cast<qkloom::Simulation *>(simulation)->cycle();
 }
 
-uint32_t qkloom_n_awaited(void *simulation) {
+QKLOOM_API uint32_t qkloom_n_awaited(void *simulation) {
   return static_cast<qkloom::Simulation *>(simulation)->n_awaited();
 }
 
-uint32_t qkloom_violations(void *simulation, qkloom::Violation *found, uint32_t capacity) {
+QKLOOM_API uint32_t qkloom_violations(void *simulation, qkloom::Violation *found, uint32_t capacity) {
   auto &all = static_cast<qkloom::Simulation *>(simulation)->violations();
   uint32_t n = 0;
   for (; n < capacity && n < all.size(); n++) found[n] = all[n];
@@ -273,7 +276,7 @@ uint32_t qkloom_violations(void *simulation, qkloom::Violation *found, uint32_t 
 }
 
 #ifdef QKLOOM_WAVES
-void qkloom_waves(void *simulation, const char *path) {
+QKLOOM_API void qkloom_waves(void *simulation, const char *path) {
   static_cast<qkloom::Simulation *>(simulation)->waves(path);
 }
 #endif

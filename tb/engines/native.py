@@ -276,7 +276,7 @@ def compile_library(
     compiler.run(
         [
             "-shared",
-            "-fvisibility=default",
+            "-fvisibility=hidden",
             "-I.",
             f"-I{SOURCES}",
             f'-DQKLOOM_DUT="{adapter}"',

