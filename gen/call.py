@@ -62,6 +62,12 @@ def prepare(
     InputError
         When the tensors are no attention call, or one that the chip is too small for.
     """
+    if not isinstance(causal, bool | np.bool_):
+        raise TypeError(f"causal must be True or False, not {causal!r}")
+    if not isinstance(q_start, int | np.integer):
+        raise TypeError(f"q_start must be an integer, not {q_start!r}")
+    if scale is not None and not isinstance(scale, int | float | np.integer | np.floating):
+        raise TypeError(f"scale must be a number, not {scale!r}")
     q, k, v = as_tensors(q, k, v)
     n_q, n_kv, head_dim = q.shape[-2], k.shape[-2], q.shape[-1]
     for rule, value, most in (
@@ -75,16 +81,23 @@ def prepare(
                 "cut the tensors, or describe a larger chip"
             )
     if q_start and not causal:
-        raise InputError(f"q_start means something with causal only, and is {q_start}")
+        raise InputError(f"q_start must be 0 unless causal is chosen, not {q_start}; choose it")
     if abs(q_start) > description.tokens:
         raise InputError(
-            f"q_start must be {-description.tokens} to {description.tokens}, not {q_start}"
+            f"q_start must be {-description.tokens} to {description.tokens}, not {q_start}; "
+            "positions count from the first key"
         )
     if scale is not None:
         if not math.isfinite(scale):
-            raise InputError(f"scale must be a finite number, not {scale}")
+            raise InputError(f"scale must be a finite number, not {scale}; leave it out")
         # The lane divides by sqrt(head_dim); anything else becomes part of the queries.
-        q = q * (scale * math.sqrt(head_dim))
+        with np.errstate(over="ignore"):
+            q = q * (scale * math.sqrt(head_dim))
+        if not np.isfinite(q).all():
+            raise InputError(
+                f"scale times q must stay finite in float32, and does not with {scale:g}; "
+                "use a smaller scale"
+            )
     numerics, block = description.numerics, description.block
     try:
         operands = quantize(q, k, v, numerics)

@@ -225,6 +225,10 @@ def read_chip(source: str | Path | Mapping[str, Any]) -> ChipDescription:
     """
     if isinstance(source, Mapping):
         return _check(dict(source), "The description")
+    if not isinstance(source, str | Path):
+        raise TypeError(
+            f"A chip must be a preset's name, a path of a .toml file or a mapping, not {source!r}"
+        )
     path = PRESETS / f"{source}.toml"
     if str(source) not in preset_names():
         path = Path(source)

@@ -49,7 +49,8 @@ def main(arguments: list[str] | None = None) -> None:
         from ..tb.tensors import InputError
 
         if isinstance(error, OSError):
-            error = InputError(f"{error.filename}: {error.strerror}")
+            place = error.filename or "The output"
+            error = InputError(f"{place} cannot be used: {error.strerror or error}")
         if not isinstance(error, InputError | ToolError | RunError):
             raise
         print(f"qkloom: {error}", file=sys.stderr)
@@ -216,6 +217,8 @@ def simulate(
         head, tokens = head or "0", tokens or str(4 * loaded.description.block)
     if head not in (None, "all"):
         number = _count(head, "--head")
+        if number >= (n_heads := tensors.q.shape[-3]):
+            raise InputError(f"--head must be 0 to {n_heads - 1} or `all`, not {number}")
         tensors = tensors.take_heads(number, number + 1)
     if tokens not in (None, "all"):
         tensors = tensors.take_tokens(_count(tokens, "--tokens"))

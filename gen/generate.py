@@ -29,7 +29,7 @@ def generate_chip(description: ChipDescription, directory: str | Path, *, vector
     from .call import build_core
     from .chip_vectors import chip_vectors
 
-    target = _checked(directory)
+    target = _checked(directory, vectors)
     core = build_core(description)
     design = emit(core, name=description.identifier, verilog=True)
     is_preset = description.name in preset_names() and read_chip(description.name) == description
@@ -71,7 +71,7 @@ def generate_unit(
     """
     from .unit_vectors import unit_vectors
 
-    target = _checked(directory)
+    target = _checked(directory, vectors)
     component = unit.build(options)
     cases = unit_vectors(component, vectors) if vectors else None
     return _write(
@@ -154,8 +154,12 @@ It ends with PASS, or with FAIL and an exit code that is not 0.
 """
 
 
-def _checked(directory: str | Path) -> Path:
+def _checked(directory: str | Path, vectors: int) -> Path:
     """Return an output folder, refused before the work if it is someone else's."""
+    if not isinstance(vectors, int):
+        raise TypeError(f"vectors must be an integer, not {vectors!r}")
+    if vectors < 0:
+        raise InputError(f"vectors must be at least 0, not {vectors}; 0 leaves out the testbench")
     target = Path(directory).resolve()
     _check_replaceable(target)
     return target

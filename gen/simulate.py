@@ -70,7 +70,7 @@ def simulate(
     if engine not in ENGINES:
         raise InputError(
             f"Engine must be one of {', '.join(ENGINES)}, not {engine!r}"
-            f"{suggestion(engine, ENGINES)}"
+            f"{suggestion(str(engine), ENGINES)}"
         )
     tell = progress or (lambda step, share: None)
     tell("exact model", None)
@@ -119,7 +119,9 @@ def simulate(
         "q_start": q_start,
         "seconds_at_clock": result.cycles / (description.clock_mhz * 1e6),
     }
-    dtype = np.float64 if getattr(q, "dtype", None) == np.float64 else np.float32
+    # By name, for the element types of other libraries are not NumPy's: `torch.float64`.
+    is_double = str(getattr(q, "dtype", "")).endswith("float64")
+    dtype = np.float64 if is_double else np.float32
     return Simulation(output.astype(dtype), result.cycles, bit_exact, report)
 
 

@@ -17,6 +17,7 @@ from ..tb.formats import Ints
 from ..tb.lane.reciprocal import exponent, reciprocal
 from ..tb.packing import pack
 from ..tb.tensors import InputError
+from .units import find_units
 from .vectors import Expected, Vectors, integers
 
 __all__ = ["unit_vectors"]
@@ -32,9 +33,10 @@ def unit_vectors(component: Component, n: int) -> Vectors:
     """
     make = _MAKERS.get(type(component))
     if make is None:
-        kinds = ", ".join(kind.__name__ for kind in _MAKERS)
+        names = {unit.component: unit.name for unit in find_units().values()}
         raise InputError(
-            f"Test vectors exist for {kinds}, not for {type(component).__name__}; "
+            f"Test vectors exist for {', '.join(names[kind] for kind in _MAKERS)}, "
+            f"not for {names[type(component)]}; "
             "leave out --vectors, or take a chip that contains it"
         )
     return make(component, n, random.Random(n))

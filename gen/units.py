@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, get_args, get_origin
 
-from amaranth.hdl import unsigned
+from amaranth.hdl import Shape, unsigned
 from amaranth.lib import data
 
 from .. import rtl
@@ -164,6 +164,8 @@ def _kebab(name: str) -> str:
 def _spell(default: Any) -> str:
     if isinstance(default, tuple):
         return ",".join(default)
+    if isinstance(default, Shape):
+        return str(default.width)
     return (
         str(default).lower() if isinstance(default, bool | formats.NumberFormat) else str(default)
     )

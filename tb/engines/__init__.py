@@ -11,7 +11,7 @@ verilator C++ made from the Verilog, by Verilator             the same, and the 
 
 from .cache import Cache, default_cache
 from .checking import check, check_held, find_difference
-from .compiler import find_compiler
+from .compiler import chosen_compiler, find_compiler
 from .running import ENGINES, Progress, Result, run
 from .verilator import find_verilator
 
@@ -22,6 +22,7 @@ __all__ = [
     "Result",
     "check",
     "check_held",
+    "chosen_compiler",
     "default_cache",
     "find_compiler",
     "find_difference",

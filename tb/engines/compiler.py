@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..errors import ToolError
 
-__all__ = ["Compiler", "find_compiler"]
+__all__ = ["Compiler", "chosen_compiler", "find_compiler"]
 
 # A build that takes longer than this is stuck: a full 32x32 lane takes seconds, zig's first one a
 # minute or two.
@@ -91,6 +91,21 @@ class Compiler:
             )
 
 
+def chosen_compiler() -> tuple[str, ...]:
+    """Return the command in ``$CXX``, empty when it is not set.
+
+    Raises
+    ------
+    ToolError
+        When it is no command.
+    """
+    text = os.environ.get("CXX", "")
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise ToolError(f"CXX must be a command, not {text}: {error}; {REMEDY}") from None
+
+
 def find_compiler() -> Compiler:
     """Return the compiler to use: ``$CXX``, clang++, g++, or the one in the ziglang wheel.
 
@@ -99,11 +114,12 @@ def find_compiler() -> Compiler:
     ToolError
         When there is none.
     """
-    if chosen := os.environ.get("CXX", "").strip():
-        command = shlex.split(chosen)
-        if shutil.which(command[0]) is None:
-            raise ToolError(f"CXX names a compiler that is not there: {chosen}; {REMEDY}")
-        return _probe(tuple(command))
+    if chosen := chosen_compiler():
+        if shutil.which(chosen[0]) is None:
+            raise ToolError(
+                f"CXX names a compiler that is not there: {shlex.join(chosen)}; {REMEDY}"
+            )
+        return _probe(chosen)
     for name in ("clang++", "g++"):
         if (path := shutil.which(name)) is not None:
             return _probe((path,))

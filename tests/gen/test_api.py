@@ -28,6 +28,25 @@ def test_wrong_description() -> None:
         qkloom.load({})
 
 
+def test_wrong_kind() -> None:
+    with pytest.raises(TypeError, match=r"^A chip must be a preset's name, .*, not None$"):
+        qkloom.load(None)  # type: ignore[arg-type]
+
+
+def test_vectors_must_be_a_count(tmp_path: Path) -> None:
+    chip, folder = qkloom.load("u280-tiny"), tmp_path / "tiny"
+    with pytest.raises(InputError, match=r"^vectors must be at least 0, not -1; 0 leaves out"):
+        chip.generate(folder, vectors=-1)
+    with pytest.raises(TypeError, match=r"^vectors must be an integer, not '2'$"):
+        chip.generate(folder, vectors="2")  # type: ignore[arg-type]
+    assert not folder.exists()
+
+
+def test_engine_must_be_a_name() -> None:
+    with pytest.raises(InputError, match=r"^Engine must be one of .*, not None$"):
+        qkloom.load("u280-tiny").simulate([], [], [], engine=None)  # type: ignore[arg-type]
+
+
 def test_unknown_attribute() -> None:
     with pytest.raises(AttributeError, match="'loda'"):
         qkloom.loda  # noqa: B018

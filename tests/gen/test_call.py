@@ -53,13 +53,22 @@ class TestPrepare:
         [
             ((1, 4, 65), {}, r"u280-tiny takes head_dim \(last axis\) up to 64, not 65; cut"),
             ((1, 1025, 8), {}, r"u280-tiny takes queries \(axis .* up to 1024, not 1025; cut the"),
-            ((1, 4, 8), {"q_start": 3}, r"q_start means something with causal only, and is 3$"),
+            (
+                (1, 4, 8),
+                {"q_start": 3},
+                r"q_start must be 0 unless causal is chosen, not 3; choose",
+            ),
             (
                 (1, 4, 8),
                 {"q_start": -1025, "causal": True},
-                r"q_start must be -1024 to 1024, not -1025$",
+                r"q_start must be -1024 to 1024, not -1025; positions count",
             ),
-            ((1, 4, 8), {"scale": float("inf")}, r"scale must be a finite number, not inf$"),
+            (
+                (1, 4, 8),
+                {"scale": float("inf")},
+                r"scale must be a finite number, not inf; leave it out$",
+            ),
+            ((1, 4, 8), {"scale": 1e300}, r"scale times q must stay finite .* not with 1e\+300; "),
             ((1, 4, 8), {"scale": 1e6}, r"Scores in base 2 must stay below 32768, "),
             ((4, 8), {}, r"The input: q, k and v must be \(heads, tokens, head_dim\) or "),
         ],
@@ -68,6 +77,18 @@ class TestPrepare:
         q = np.ones(shape, np.float32)
         with pytest.raises(InputError, match="^" + message):
             prepare(TINY, q, q, q, **options)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"causal": "no"}, "causal must be True or False, not 'no'"),
+            ({"q_start": 1.5, "causal": True}, "q_start must be an integer, not 1.5"),
+            ({"scale": "x"}, "scale must be a number, not 'x'"),
+        ],
+    )
+    def test_wrong_kinds(self, options: dict[str, Any], message: str) -> None:
+        with pytest.raises(TypeError, match=f"^{message}$"):
+            prepare(TINY, *tensors(1, 4, 8), **options)
 
     def test_too_many_keys(self) -> None:
         q, k = np.ones((1, 4, 8)), np.ones((1, 2000, 8))

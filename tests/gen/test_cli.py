@@ -242,7 +242,7 @@ class TestSimulate:
         ("words", "message"),
         [
             (["--input", "none.npz"], "none.npz must be an existing file with tensors"),
-            (["--head", "12"], "Heads must be a range within 0:12, not 12:13"),
+            (["--head", "12"], "--head must be 0 to 11 or `all`, not 12"),
             (["--head", "one"], "--head must be a number or `all`, not 'one'"),
             (["--tokens", "0"], "Tokens must be 1 to 512, not 0"),
             (
@@ -251,7 +251,7 @@ class TestSimulate:
             ),
             (["--engine", "icarus"], "Engine must be one of "),
             (["--layer", "3"], "--layer chooses one of a file, and is 3 without --input"),
-            (["--q-start", "3"], "q_start means something with causal only"),
+            (["--q-start", "3"], "q_start must be 0 unless causal is chosen, not 3"),
             (["--waves", "out.txt"], "--waves must be a .vcd file in a folder that exists"),
             (["--save", "none/out.npz"], "--save must be a .npz file in a folder that exists"),
         ],

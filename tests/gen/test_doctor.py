@@ -33,6 +33,12 @@ def test_named_compiler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> No
     assert "\ncxxrtl: CXX names a compiler" in findings.summary()
 
 
+def test_compiler_with_a_quote_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "'clang++")
+    reason = examine().engines["cxxrtl"]
+    assert reason.startswith("CXX must be a command, not 'clang++: No closing quotation; install")
+
+
 def test_cache(tmp_path: Path) -> None:
     def build(folder: Path) -> None:
         (folder / "simulator.so").write_bytes(bytes(2_000_000))

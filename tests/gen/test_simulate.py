@@ -60,6 +60,15 @@ class TestOutput:
         q, k, v = (x.astype(np.float64) for x in tensors(1, 2, 4))
         assert mini.simulate(q, k, v).output.dtype == np.float64
 
+    def test_double_precision_of_another_library_stays(self, mini: qkloom.Chip) -> None:
+        class Tensor:
+            dtype = "torch.float64"  # as it prints
+
+            def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+                return np.ones((1, 2, 4))
+
+        assert mini.simulate(Tensor(), Tensor(), Tensor()).output.dtype == np.float64
+
     def test_lists_are_arrays_too(self, mini: qkloom.Chip) -> None:
         q, k, v = (x.tolist() for x in tensors(1, 2, 4))
         assert mini.simulate(q, k, v).output.shape == (1, 2, 4)

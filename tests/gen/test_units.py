@@ -30,7 +30,7 @@ class TestRegistry:
             find_unit("matriks")
 
     def test_usage_shows_defaults(self) -> None:
-        usage = "--rows --cols --stream i8 --stationary i8 --tag unsigned(0)"
+        usage = "--rows --cols --stream i8 --stationary i8 --tag 0"
         assert MATRIX.usage() == usage
 
     def test_defaults_of_a_lane_are_those_of_the_tiny_chip(self) -> None:

@@ -124,7 +124,7 @@ class TestVectors:
 
     def test_no_model(self) -> None:
         with pytest.raises(
-            InputError, match=r"^Test vectors exist for .*, not for Exp2; leave out"
+            InputError, match=r"^Test vectors exist for matrix, .*, not for exp2; leave out"
         ):
             unit_vectors(Exp2(p_width=8, segments=8, fraction=8), 1)
 
