@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib.wiring import In, Out
 
 from .component import Component
-from .stream._check import check_count
+from .check import check_count
 
 __all__ = ["Delay", "Skew"]
 

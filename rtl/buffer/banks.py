@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..component import Component
-from ..stream._check import check_count
+from ..check import check_count
 
 __all__ = ["Banks", "read_port", "write_port"]
 

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from ..component import Component
 from ..formats import I8, NumberFormat, ceil_log2
 from ..stream import Queue
-from ..stream._check import check_count
+from ..check import check_count
 
 __all__ = ["TileBuffer"]
 

@@ -9,7 +9,7 @@ from amaranth.hdl import signed
 from amaranth.lib import data
 
 from ..formats import ceil_log2
-from ..stream._check import check_count
+from ..check import check_count
 
 __all__ = [
     "block_layout",

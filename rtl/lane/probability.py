@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..component import Component
 from ..formats import ceil_log2
-from ..stream._check import check_count
+from ..check import check_count
 from .job import check_digits, check_row_width, index
 from .rescale import RESCALE
 

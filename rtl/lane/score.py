@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from ..buffer.banks import Banks, read_port
 from ..component import Component
 from ..formats import Integer
-from ..stream._check import check_count
+from ..check import check_count
 from .job import check_shape
 from .tag import tag_layout
 

@@ -12,9 +12,9 @@ from ..component import Component
 from ..delay import Delay, Skew
 from ..formats import I8, Fixed, Integer, NumberFormat, ceil_log2
 from ..stream import Queue
-from ..stream._check import check_count
+from ..check import check_count
 from .element import OutputElement, output_token
-from .stationary import GROUP, check_integer
+from .stationary import GROUP, MOST, check_integer
 
 __all__ = ["OutputStationary"]
 
@@ -207,8 +207,8 @@ class OutputStationary(Component):
         acc_width: int | None = None,
         queue: int | None = None,
     ) -> None:
-        self._rows = check_count("Number of rows", rows)
-        self._cols = check_count("Number of columns", cols)
+        self._rows = check_count("Number of rows", rows, most=MOST)
+        self._cols = check_count("Number of columns", cols, most=MOST)
         self._a, self._b = check_integer("Left", a), check_integer("Right", b)
         check_count("Depth", depth)
         if acc_width is not None:

@@ -10,13 +10,16 @@ from amaranth.lib.wiring import In, Out
 from ..component import Component
 from ..delay import Delay, Skew
 from ..formats import I8, Fixed, Integer, ceil_log2
-from ..stream._check import check_count
+from ..check import check_count
 from .element import StationaryElement, stationary_token
 
 __all__ = ["MatrixUnit"]
 
 # Rows and columns of elements that make one module of the hierarchy.
 GROUP = 16
+
+# Most rows or columns of an array; a larger number is a typing mistake.
+MOST = 1024
 
 
 def check_integer(name: str, number: object) -> Fixed:
@@ -220,8 +223,8 @@ class MatrixUnit(Component):
         stationary: Fixed = I8,
         tag: Any = unsigned(0),  # noqa: B008 - shapes are immutable
     ) -> None:
-        self._rows = check_count("Number of rows", rows)
-        self._cols = check_count("Number of columns", cols)
+        self._rows = check_count("Number of rows", rows, most=MOST)
+        self._cols = check_count("Number of columns", cols, most=MOST)
         self._stream = check_integer("Streaming", stream)
         self._stationary = check_integer("Stationary", stationary)
         tile = {"row": data.ArrayLayout(stationary, cols), "is_signed": 1}

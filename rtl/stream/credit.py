@@ -7,7 +7,7 @@ from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
 from ..component import Component
-from ._check import check_count
+from ..check import check_count
 
 __all__ = ["CreditGate"]
 

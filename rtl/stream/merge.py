@@ -9,7 +9,7 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from ..component import Component
-from ._check import check_count
+from ..check import check_count
 
 __all__ = ["Merge"]
 

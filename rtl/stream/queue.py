@@ -8,7 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..component import Component
-from ._check import check_count
+from ..check import check_count
 from .slice import RegisterSlice
 
 __all__ = ["Queue"]
