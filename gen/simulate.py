@@ -72,6 +72,10 @@ def simulate(
             f"Engine must be one of {', '.join(ENGINES)}, not {engine!r}"
             f"{suggestion(str(engine), ENGINES)}"
         )
+    if verilator is not None and engine != "verilator":
+        raise InputError(
+            f"verilator may be given only with engine 'verilator', not {engine!r}; leave it out"
+        )
     tell = progress or (lambda step, share: None)
     tell("exact model", None)
     prepared = prepare(description, q, k, v, causal=causal, q_start=q_start, scale=scale)
