@@ -5,8 +5,8 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..component import Component
 from ..check import check_count
+from ..component import Component
 
 __all__ = ["Banks", "read_port", "write_port"]
 

@@ -7,10 +7,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from ..check import check_count
 from ..component import Component
 from ..formats import I8, NumberFormat, ceil_log2
 from ..stream import Queue
-from ..check import check_count
 
 __all__ = ["TileBuffer"]
 

@@ -8,8 +8,8 @@ by.
 from amaranth.hdl import signed
 from amaranth.lib import data
 
-from ..formats import ceil_log2
 from ..check import check_count
+from ..formats import ceil_log2
 
 __all__ = [
     "block_layout",

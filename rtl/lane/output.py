@@ -7,9 +7,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..buffer.banks import Banks, read_port
+from ..check import check_count
 from ..component import Component
 from ..formats import Integer, ceil_log2, wrap
-from ..check import check_count
 from .job import block_layout, check_digits, check_shape
 from .numerics import Numerics
 from .rescale import RESCALED_SUM_STAGES, rescaled_sums

@@ -5,9 +5,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from ..check import check_count
 from ..component import Component
 from ..formats import ceil_log2
-from ..check import check_count
 from .job import check_digits, check_row_width, index
 from .rescale import RESCALE
 

@@ -7,9 +7,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..buffer.banks import Banks, read_port
+from ..check import check_count
 from ..component import Component
 from ..formats import Integer
-from ..check import check_count
 from .job import check_shape
 from .tag import tag_layout
 

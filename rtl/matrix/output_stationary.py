@@ -8,11 +8,11 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
+from ..check import check_count
 from ..component import Component
 from ..delay import Delay, Skew
 from ..formats import I8, Fixed, Integer, NumberFormat, ceil_log2
 from ..stream import Queue
-from ..check import check_count
 from .element import OutputElement, output_token
 from .stationary import GROUP, MOST, check_integer
 

@@ -7,10 +7,10 @@ from amaranth.lib import data
 from amaranth.lib.stream import Signature as StreamSignature
 from amaranth.lib.wiring import In, Out
 
+from ..check import check_count
 from ..component import Component
 from ..delay import Delay, Skew
 from ..formats import I8, Fixed, Integer, ceil_log2
-from ..check import check_count
 from .element import StationaryElement, stationary_token
 
 __all__ = ["MatrixUnit"]

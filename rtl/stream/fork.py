@@ -7,8 +7,8 @@ from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
-from ..component import Component
 from ..check import check_count
+from ..component import Component
 
 __all__ = ["Fork", "Multicast"]
 

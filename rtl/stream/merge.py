@@ -8,8 +8,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
-from ..component import Component
 from ..check import check_count
+from ..component import Component
 
 __all__ = ["Merge"]
 

@@ -7,8 +7,8 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..component import Component
 from ..check import check_count
+from ..component import Component
 from .slice import RegisterSlice
 
 __all__ = ["Queue"]

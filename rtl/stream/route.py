@@ -6,8 +6,8 @@ from amaranth.hdl import Module
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
-from ..component import Component
 from ..check import check_count
+from ..component import Component
 
 __all__ = ["Route"]
 
