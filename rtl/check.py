@@ -6,7 +6,7 @@ __all__ = ["check_count"]
 
 
 def check_count(name: str, value: Any, *, most: int | None = None) -> int:
-    """Return ``value`` when it is an integer from 1 to ``most``; else ``name`` starts the message."""
+    """Return ``value`` if it is an integer from 1 to ``most``; else ``name`` starts a message."""
     message = f"{name} must be a positive integer, not {value!r}"
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(message)
