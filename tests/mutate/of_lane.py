@@ -1,0 +1,188 @@
+"""Stimuli of what else a lane is made of, and of the lane."""
+
+import random
+
+import numpy as np
+
+from qkloom.rtl.lane.lane import Lane
+from qkloom.rtl.lane.loader import TileLoader
+from qkloom.rtl.lane.output import OutputAccumulator
+from qkloom.rtl.lane.schedule import PassScheduler, StepExpander
+from qkloom.rtl.lane.score import ScoreAccumulator
+from qkloom.tb.simulate import to_bits
+from tests.rtl.lane import (
+    test_feeder,
+    test_lane,
+    test_loader,
+    test_output,
+    test_schedule,
+    test_score,
+)
+
+from .harness import FedFeeder, Scripted
+from .unit import Unit, frozen, paced, played
+
+__all__ = ["units"]
+
+PARTS = (
+    *("banks_", "delay_", "exp2_", "mask_", "matrix_", "queue_", "running_", "scale_", "skew_"),
+    *("stationary_", "tile_", "credit_", "feeder_", "normalizer_", "output_", "pass_", "step_"),
+    *("probability_", "query_", "reciprocal_", "row_", "score_"),
+)
+"""Modules of a lane that are units of their own."""
+
+
+def units():
+    """Yield the units, one after the other."""
+    shape = test_schedule.SHAPE | {"tokens": test_schedule.TOKENS}
+    unit = StepExpander(**shape)
+    yield Unit("step expander", unit, jobs(unit))
+    unit = PassScheduler(**shape)
+    yield Unit("pass scheduler", unit, scheduled(unit), is_timed=False)
+    unit = TileLoader(**test_loader.SHAPE, is_signed=True)
+    yield Unit("tile loader", unit, loads(unit), without=("tile_buffer_", "queue_"))
+    shape = {"size": 4, "block_rows": 3, "head_dim": 12, "slots": 2, "digits": 2}
+    unit = FedFeeder(parameters=frozen(**shape))
+    yield Unit("feeder", unit, fed(unit), without=("queue_",))
+    parameters = test_score.SHAPE | test_score.WIDTHS
+    unit = Scripted(part=ScoreAccumulator, parameters=frozen(**parameters))
+    yield Unit("score accumulator", unit, scores(unit), without=("banks_",))
+    script = test_output.Script(seed=0, **test_output.VARIANTS["two signed digits"])
+    unit = Scripted(part=OutputAccumulator, parameters=frozen(**script.parameters))
+    yield Unit("output accumulator", unit, outputs(unit), without=("banks_",))
+    unit = Lane(**test_lane.SMALL)
+    benches = attention(unit)
+    yield Unit("lane, without its parts", unit, benches, is_timed=False, without=PARTS)
+    yield Unit("lane, parts included", unit, benches, is_timed=False)
+
+
+def words(shape, items):
+    """Pack payloads one by one."""
+    return np.array([to_bits(shape, item) for item in items], object)
+
+
+def jobs(unit):
+    """Jobs of every size."""
+    rng = random.Random(1)
+    sent = [test_schedule.random_job(rng) for _ in range(60)]
+    n = len(test_schedule.steps_of(sent))
+    return paced({"i": words(unit.i.payload.shape(), sent)}, {"o": n}, max_cycles=4000)
+
+
+def scheduled(unit):
+    """Steps in a row, and steps far apart."""
+    rng = random.Random(2)
+    steps = test_schedule.steps_of([test_schedule.random_job(rng) for _ in range(15)])
+    sent = {"i": words(unit.i.payload.shape(), steps)}
+    counts = {"passes": sum(2 * step["d_tiles"] for step in steps), "steps": len(steps)}
+    return paced(sent, counts, max_cycles=9000)
+
+
+def loads(unit):
+    """Passes over key and value tiles of random strips."""
+    script = test_loader.Script(n_steps=12, seed=1, is_signed=True, **test_loader.SHAPE)
+    return paced(script.inputs(unit), {"tile": len(script.beats)}, max_cycles=9000)
+
+
+def fed(unit):
+    """Passes in a lane's order, and what both memories hold."""
+    shape = unit.unit.parameters
+    benches = []
+    for seed, rows in ((1, None), (2, None), (3, 1)):
+        script = test_feeder.Script(n_steps=16, seed=seed, rows=rows, **shape)
+        queries, probabilities = [], []
+        for work in script.passes:
+            for n in range(script.n_rows(work)):
+                row = n // script.digits if work["value"] else n
+                if work["value"]:
+                    digits, rescale = script.probability(work["bank"], row)
+                    probabilities.append({"digits": digits, "rescale": rescale})
+                else:
+                    address = work["tile"] | row << script.tile_bits
+                    queries.append({"data": script.query(work["slot"], address)})
+        tokens = {
+            name: [payload for _, kind, payload in script.tokens if kind == name]
+            for name in ("loaded", "done")
+        }
+        items = {
+            "i": script.passes,
+            "answer_queries": queries,
+            "answer_probabilities": probabilities,
+            **tokens,
+        }
+        sent = {name: words(getattr(unit, name).payload.shape(), x) for name, x in items.items()}
+        steady = ["answer_queries", "answer_probabilities"]
+        counts = {"o": sum(len(rows) for rows in script.rows)}
+        benches += paced(sent, counts, max_cycles=9000, steady=steady)
+    return benches
+
+
+def scores(unit):
+    """Steps in turn over the banks, each read as soon as it is complete."""
+    benches = []
+    for seed, rows, d_tiles in ((1, None, None), (2, 3, 4), (3, 1, 4)):
+        script = test_score.Script(seed=seed, n_steps=12, rows=rows, d_tiles=d_tiles)
+        places = [
+            [(bank, row) for row in range(len(found))]
+            for bank, found in zip(script.banks, script.scores, strict=True)
+        ]
+        benches += played(unit, with_reads(script.items, places, latency=2, value=0))
+    return benches
+
+
+def outputs(unit):
+    """Query blocks in turn over the slots, each read as soon as it is complete."""
+    benches = []
+    variant = test_output.VARIANTS["two signed digits"]
+    for seed in range(3):
+        script = test_output.Script(seed=seed, n_blocks=8, **variant)
+        row_bits = (script.shape["block_rows"] - 1).bit_length()
+        places = [
+            [
+                (block["slot"], row | tile << row_bits)
+                for row in range(block["rows"])
+                for tile in range(block["d_tiles"])
+            ]
+            for block in script.blocks
+        ]
+        benches += played(unit, with_reads(script.items, places, latency=4, value=1))
+    return benches
+
+
+def with_reads(items, places, *, latency, value):
+    """Return the script that sends rows with their tags, and reads what is complete."""
+    rng = np.random.default_rng(len(items))
+    script, reads, waiting = [], {}, iter(places)
+    free = 0
+    for row, tag in items:
+        while rng.random() < 0.05:
+            script.append({})
+        fields = {"i__valid": 1, "i__payload.row": row, "i__payload.tag.value": tag["value"]}
+        # Rows of the other product may have any tag.
+        for name, field in tag.items() if tag["value"] == value else ():
+            inner = field if isinstance(field, dict) else {"": field}
+            for part, number in inner.items():
+                fields[f"i__payload.tag.{name}.{part}".rstrip(".")] = int(number)
+        if tag["value"] == value and tag["complete"]:
+            free = max(free, len(script) + latency + 1)
+            for bank, address in next(waiting):
+                reads[free] = {"r__en": 1, "r__bank": bank, "r__address": address}
+                free += 1
+        script.append(fields)
+    script += [{}] * max(0, free + 1 - len(script))
+    return [item | reads.get(cycle, {}) for cycle, item in enumerate(script)]
+
+
+def attention(unit):
+    """Calls of every kind, one after the other: full and causal, short and long, several heads."""
+    script = test_lane.Script(seed=3)
+    script.add(11, 13, heads=2)
+    script.add(8, 21, causal=True, q_start=9)
+    script.add(3, 1)
+    script.add(9, 9, causal=True, q_start=-3, head_dim=4)
+    script.add(1, 17, heads=3)
+    sent = {
+        name: words(getattr(unit, name).payload.shape(), items)
+        for name, items in script.sent.items()
+    }
+    return paced(sent, {"o": len(script.beats)}, max_cycles=60000)

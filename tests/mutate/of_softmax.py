@@ -1,0 +1,219 @@
+"""Stimuli of the row unit and its parts, and of what divides by its sums."""
+
+import itertools
+
+import numpy as np
+from amaranth.lib import data
+
+from qkloom.rtl.lane.exp2 import Exp2
+from qkloom.rtl.lane.mask import Mask
+from qkloom.rtl.lane.maximum import RunningMaximum
+from qkloom.rtl.lane.numerics import Numerics
+from qkloom.rtl.lane.reciprocal import Reciprocal
+from qkloom.rtl.lane.row import RowUnit
+from qkloom.rtl.lane.scale import Scale
+from qkloom.rtl.lane.total import RunningSum
+from qkloom.tb.lane.reciprocal import exponent, reciprocal
+from qkloom.tb.simulate import to_bits
+from tests.rtl.lane import test_normalize, test_row
+
+from .harness import Scripted, Surrounded, TimedNormalizer
+from .unit import Unit, frozen, paced, played
+
+__all__ = ["units"]
+
+PARTS = ("exp2_", "mask_", "running_", "scale_", "delay_")
+"""Modules of the row unit that are units of their own; and delay lines, of which it has many."""
+
+
+def units():
+    """Yield the units, one after the other."""
+    unit = scripted(Scale, row_width=2, score_width=19, fraction=8)
+    yield Unit("scale", unit, played(unit, scaled()))
+    unit = scripted(Mask, size=4, row_width=2, block_rows=5, tokens=8)
+    yield Unit("mask", unit, played(unit, masked()))
+    unit = scripted(Exp2, segments=8, fraction=8, p_width=14)
+    yield Unit("exp2", unit, played(unit, exponentials()))
+    rows = {"row_width": 3, "block_rows": 3, "slots": 2}
+    unit = scripted(RunningMaximum, **rows)
+    yield Unit("running maximum", unit, played(unit, maxima(unit.unit)))
+    unit = scripted(RunningSum, **rows, p_width=8, sum_width=18)
+    yield Unit("running sum", unit, played(unit, sums(unit.unit)))
+    unit = Surrounded(part=RowUnit, parameters=frozen(**test_row.DEFAULT))
+    yield Unit("row unit", unit, steps(unit), without=PARTS)
+    unit = scripted(Reciprocal, sum_width=24, tag=data.StructLayout({"slot": 1, "row": 3}))
+    yield Unit("reciprocal", unit, played(unit, divisors(24)))
+    unit = TimedNormalizer(parameters=frozen(**test_normalize.DEFAULT))
+    yield Unit("normalizer", unit, blocks(unit), without=("queue_", "credit_gate_", "delay_"))
+
+
+def scripted(part, **parameters):
+    """Return a unit that always accepts, in its surroundings."""
+    return Scripted(part=part, parameters=frozen(**parameters))
+
+
+def scaled():
+    """Scores and factors, random and extreme, at every shift; ties, and those next to a limit."""
+    rng = np.random.default_rng(1)
+    some = [-1 << 18, (1 << 18) - 1, -1, 0, 1]
+    script = [
+        {
+            "i.scores": rng.choice([*some, *rng.integers(-1 << 18, 1 << 18, 5)], 2),
+            "i.mantissa": mantissa,
+            "i.shift": shift,
+        }
+        for shift in range(64)
+        for mantissa in (0, 1, 1 << 16, (1 << 17) - 1, rng.integers(1 << 17))
+    ]
+    limit = ((1 << 15) - 1) << 8
+    for shift in range(12, 17):  # the factor is 16 to 1
+        for sign in (-1, 1):
+            near = limit >> 16 - shift
+            for score in sign * (near + np.arange(-9, 10)):
+                scores = np.clip([score, -score], -1 << 18, (1 << 18) - 1)
+                script.append({"i.scores": scores, "i.mantissa": 1 << 16, "i.shift": shift})
+    for score in range(-40, 41):
+        shift = rng.integers(16, 21)
+        script.append({"i.scores": [score, ~score], "i.mantissa": 1 << 16, "i.shift": shift})
+    return script
+
+
+def masked():
+    """Every row, chunk and number of keys, under every diagonal."""
+    cases = itertools.product(range(5), range(2), range(5), (0, 1), range(-16, 16))
+    names = ("row", "chunk", "keys", "causal", "diagonal")
+    script = [{f"i.{n}": x for n, x in zip(names, case, strict=True)} for case in cases]
+    np.random.default_rng(1).shuffle(script)
+    return script
+
+
+def exponentials():
+    """Distances that count, in small steps and at random, and some that do not; hidden ones."""
+    rng = np.random.default_rng(1)
+    n_max = Numerics(size=1, head_dim=1, tokens=1, p_width=14).n_max
+    ys = np.r_[np.arange(2 << 8), np.arange(0, (n_max + 3) << 8, 37), 1 << np.arange(25)]
+    ys = np.r_[ys, rng.integers(0, (n_max + 2) << 8, 600), (1 << 25) - 1]
+    return [{"i.y": y, "i.visible": int(rng.random() < 0.9)} for y in ys]
+
+
+def in_rows(unit, *, seed, n_chunks, draw):
+    """Return rows of all slots, each as soon as its state allows, or a little later."""
+    rng = np.random.default_rng(seed)
+    script, known, last_end = [], set(), {}
+    for _ in range(250):
+        place = int(rng.integers(2)), int(rng.integers(3))
+        earliest = last_end.get(place, -99) + unit.feedback - n_chunks + 1
+        while len(script) < earliest or rng.random() < 0.1:
+            script.append({})
+        first = place not in known or rng.random() < 0.2
+        known.add(place)
+        of_row, per_chunk = draw(rng, n_chunks)
+        of_row |= {"first": int(first), "last": int(rng.random() < 0.6)}
+        for n in range(n_chunks):
+            item = {"slot": place[0], "row": place[1], "begin": n == 0, "end": n == n_chunks - 1}
+            item |= {name: value for name, value in of_row.items() if name in ("first", "last")}
+            fields = {f"i__payload.place.{name}": int(value) for name, value in item.items()}
+            fields |= {f"i__payload.{name}": value[n] for name, value in per_chunk.items()}
+            fields |= {f"i__payload.{n}": x for n, x in of_row.items() if n.startswith("rescale")}
+            script.append({"i__valid": 1, **fields})
+        last_end[place] = len(script) - 1
+    return script
+
+
+def maxima(unit):
+    """Rows whose elements are of all sizes, equal, and hidden."""
+
+    def draw(rng, n_chunks):
+        scale = 1 << rng.integers(1, 17)
+        x = rng.integers(-scale, scale, (n_chunks, 3))
+        x[rng.random(x.shape) < 0.3] = -1 << 16
+        if rng.random() < 0.2:
+            x[:] = x[0, 0] + rng.integers(-1, 2, x.shape)
+        return {}, {"x": np.clip(x, -1 << 16, (1 << 16) - 2)}
+
+    return [
+        item
+        for n_chunks in (1, 3)
+        for item in in_rows(unit, seed=n_chunks, n_chunks=n_chunks, draw=draw)
+    ]
+
+
+def sums(unit):
+    """Rows of small and of the largest probabilities, with every kind of rescale."""
+
+    def draw(rng, n_chunks):
+        p = rng.choice([0, 255, *rng.integers(0, 256, 4)], (n_chunks, 3))
+        amount = int(rng.choice([0, 0, 1, 2, 3, 7, 8, 9, 17, 63, *rng.integers(0, 64, 2)]))
+        of_new = int(rng.integers(2))
+        return {"rescale.amount": amount, "rescale.of_new": of_new}, {"p": p}
+
+    return [
+        item
+        for n_chunks in (1, 3)
+        for item in in_rows(unit, seed=n_chunks, n_chunks=n_chunks, draw=draw)
+    ]
+
+
+def steps(unit):
+    """Steps of all slots, with scores of all sizes."""
+    shapes = unit.step.payload.shape(), unit.answer_r.payload.shape()
+    scripts = [
+        test_row.Script(n_steps=40),
+        test_row.Script(seed=1, extreme=True, n_steps=40),
+        test_row.Script(seed=2, one_slot=True, rows=1),
+        test_row.Script(tops=[0, 9, None, 3, 20, -30, 90, 91, 90, 27]),
+    ]
+    benches = []
+    for script in scripts:
+        chunks = script.numerics.size // script.parameters["row_width"]
+        answers = [
+            {"data": row} for scores in script.scores for row in scores for _ in range(chunks)
+        ]
+        sent = {
+            "step": [to_bits(shapes[0], step) for step in script.steps],
+            "answer_r": [to_bits(shapes[1], answer) for answer in answers],
+        }
+        benches += paced(sent, {}, max_cycles=8000, steady=["answer_r"])[::2]
+    return benches
+
+
+def divisors(width):
+    """Sums: small, around powers of two, random of every size, and those that divide exactly."""
+    rng = np.random.default_rng(1)
+    powers = 1 << np.arange(width)
+    found = [0, *range(64), *powers, *(powers - 1), *(powers[1:] + 1), (1 << width) - 1]
+    found += list(rng.integers(0, 1 << width, 200) >> rng.integers(0, width, 200))
+    found += [((1 << n) - 1) // d for n in range(2, 36) for d in (3, 5, 7) if n < width]
+    rng.shuffle(found)
+    return [
+        {"i__payload.l": total, "i__valid": 1} if rng.random() < 0.9 else {"i__payload.l": total}
+        for total in found
+    ]
+
+
+def blocks(unit):
+    """Query blocks in turn over the slots; sums of 0, and outputs beyond the largest."""
+    names = ("i", "recip", "answer_r")
+    shapes = {name: getattr(unit, name).payload.shape() for name in names}
+    benches = []
+    for seed in range(3):
+        work = test_normalize.Blocks(n=9, seed=seed)
+        size = work.parameters["size"]
+        chunks = size // work.parameters["row_width"]
+        factors, answers = [], []
+        for block, accs, totals in zip(work.blocks, work.accs, work.totals, strict=True):
+            for row, total in enumerate(totals):
+                factor = {"zero": 1, "e": 63, "r": 0}
+                if total:
+                    factor = {"zero": 0, "e": int(exponent(total)), "r": int(reciprocal(total))}
+                factors.append(factor | {"tag": {"slot": block["slot"], "row": row}})
+                for tile in range(block["d_tiles"]):
+                    found = accs[row, tile * size : (tile + 1) * size].tolist()
+                    answers += chunks * [{"data": found}]
+        sent = {
+            name: [to_bits(shapes[name], item) for item in items]
+            for name, items in zip(names, (work.blocks, factors, answers), strict=True)
+        }
+        counts = {"o": len(work.beats)}
+        benches += paced(sent, counts, max_cycles=4000, steady=["answer_r"])
+    return benches
