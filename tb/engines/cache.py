@@ -1,6 +1,7 @@
 """Where built simulators are kept: by content, in the user's cache folder, bounded."""
 
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
@@ -16,6 +17,8 @@ __all__ = ["MAX_BYTES", "Cache", "default_cache"]
 
 MAX_BYTES = 1 << 30
 """What the cache is pruned to after each build."""
+
+_log = logging.getLogger(__name__)
 
 # A build folder this old belongs to a process that was killed.
 ABANDONED_SECONDS = 6 * 3600
@@ -39,7 +42,9 @@ class Cache:
         self.root = root
         self.max_bytes = max_bytes
 
-    def get(self, parts: Iterable[str | bytes], build: Callable[[Path], None]) -> Path:
+    def get(
+        self, parts: Iterable[str | bytes], build: Callable[[Path], None], *, title: str = ""
+    ) -> Path:
         """Return the folder made from ``parts``; make it if there is none.
 
         Parameters
@@ -48,6 +53,8 @@ class Cache:
             Everything that the content depends on.
         build : callable
             Fills the empty folder that it is handed.
+        title : str
+            What is built, for the log (level INFO): one line when it begins, one when it is done.
 
         Raises
         ------
@@ -71,6 +78,9 @@ class Cache:
             aside = Path(tempfile.mkdtemp(prefix="build-", dir=self.root))
         except OSError as error:
             raise self._refuse(error) from None
+        start = time.perf_counter()
+        if title:
+            _log.info("building %s ...", title)
         try:
             build(aside)
             _rename(aside, folder)
@@ -78,6 +88,8 @@ class Cache:
             raise self._refuse(error) from None
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+        if title:
+            _log.info("built %s in %.0f s", title, time.perf_counter() - start)
         self.prune(self.max_bytes, keep=folder)
         return folder
 

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,9 @@ REMEDY = "install clang or g++, set CXX, or `python -m pip install ziglang`"
 
 # The standard of the cxxrtl runtime. No asserts, and no warnings about generated code.
 FLAGS = ("-std=c++17", "-fPIC", "-w", "-DNDEBUG")
+
+# What a compiler must be able to compile to be one: its own headers are there.
+PROBE = "#include <cstdint>\nstd::uint32_t qkloom;\n"
 
 
 @dataclass(frozen=True)
@@ -59,15 +63,31 @@ class Compiler:
             return (*FLAGS, "-O2", "-mcpu=baseline")
         return (*FLAGS, "-O2")
 
-    def run(self, arguments: Sequence[str], *, cwd: Path) -> None:
+    @property
+    def title(self) -> str:
+        """What a user calls it."""
+        if self.name == "zig":
+            return "zig (the first time takes a minute or two)"
+        return Path(self.command[0]).name
+
+    def run(self, arguments: Sequence[str], *, makes: str, cwd: Path) -> None:
         """Call the compiler in a folder.
+
+        Parameters
+        ----------
+        arguments : sequence of str
+            Sources and flags.
+        makes : str
+            Name of the file to make.
+        cwd : Path
+            The folder.
 
         Raises
         ------
         ToolError
-            When it fails; the message has its first error.
+            When it fails, and the message has its first error, or when it makes no such file.
         """
-        command = [*self.command, *self.flags, *arguments]
+        command = [*self.command, *self.flags, *arguments, "-o", makes]
         try:
             done = subprocess.run(
                 command,
@@ -89,6 +109,11 @@ class Compiler:
                 f"{self.name} ({shlex.join(self.command)}) cannot compile the simulator: {reason}; "
                 f"try another compiler: {REMEDY}"
             )
+        if not (cwd / makes).is_file():
+            raise ToolError(
+                f"{self.name} ({shlex.join(self.command)}) reported success and compiled nothing; "
+                f"try another compiler: {REMEDY}"
+            )
 
 
 def chosen_compiler() -> tuple[str, ...]:
@@ -107,7 +132,7 @@ def chosen_compiler() -> tuple[str, ...]:
 
 
 def find_compiler() -> Compiler:
-    """Return the compiler to use: ``$CXX``, clang++, g++, or the one in the ziglang wheel.
+    """Return the compiler to use: ``$CXX``, or the first of clang++, g++ and zig that works.
 
     Raises
     ------
@@ -120,18 +145,23 @@ def find_compiler() -> Compiler:
                 f"CXX names a compiler that is not there: {shlex.join(chosen)}; {REMEDY}"
             )
         return _probe(chosen)
-    for name in ("clang++", "g++"):
-        if (path := shutil.which(name)) is not None:
-            return _probe((path,))
+    commands: list[tuple[str, ...]]
+    commands = [(path,) for name in ("clang++", "g++") if (path := shutil.which(name))]
     spec = importlib.util.find_spec("ziglang")
     if spec is not None and spec.origin is not None:
-        return _probe((sys.executable, "-P", "-m", "ziglang", "c++"))
-    raise ToolError(f"No C++ compiler was found: {REMEDY}")
+        commands.append((sys.executable, "-P", "-m", "ziglang", "c++"))
+    errors = []
+    for command in commands:
+        try:
+            return _probe(command)
+        except ToolError as error:  # installed without its headers, for example
+            errors.append(error)
+    raise errors[0] if errors else ToolError(f"No C++ compiler was found: {REMEDY}")
 
 
 @functools.cache
 def _probe(command: tuple[str, ...]) -> Compiler:
-    """Ask a compiler who it is."""
+    """Ask a compiler who it is, and see it compile a line."""
     try:
         done = subprocess.run(
             [*command, "--version"], capture_output=True, text=True, errors="replace", timeout=300
@@ -146,4 +176,8 @@ def _probe(command: tuple[str, ...]) -> Compiler:
         name = "zig"
     else:
         name = "clang" if "clang" in text else "gcc"
-    return Compiler(name, command, f"{platform.system()} {platform.machine()} {name} {text}")
+    found = Compiler(name, command, f"{platform.system()} {platform.machine()} {name} {text}")
+    with tempfile.TemporaryDirectory(prefix="qkloom-") as folder:
+        Path(folder, "probe.cc").write_text(PROBE, encoding="utf-8")
+        found.run(["-c", "probe.cc"], makes="probe.o", cwd=Path(folder))
+    return found

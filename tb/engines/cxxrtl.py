@@ -54,7 +54,9 @@ def build(design: Design, *, cache: Cache, waves: bool = False) -> Path:
         str(waves),
         *((SOURCES / name).read_bytes() for name in ("driver.cc", ADAPTER)),
     ]
-    return cache.get(parts, partial(_build, design, script, compiler, waves)) / LIBRARY
+    builder = partial(_build, design, script, compiler, waves)
+    title = f"the cxxrtl simulator of {design.name} with {compiler.title}"
+    return cache.get(parts, builder, title=title) / LIBRARY
 
 
 def _build(design: Design, script: str, compiler: Compiler, waves: bool, folder: Path) -> None:

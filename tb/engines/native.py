@@ -283,8 +283,7 @@ def compile_library(
             *(["-DQKLOOM_WAVES"] if waves else []),
             str(SOURCES / DRIVER),
             *arguments,
-            "-o",
-            LIBRARY,
         ],
+        makes=LIBRARY,
         cwd=folder,
     )

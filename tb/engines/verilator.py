@@ -139,7 +139,11 @@ def build(
         raise ValueError(f"Verilator needs the Verilog of {design.name}: emit it with verilog=True")
     tool, compiler = find_verilator(verilator), find_compiler()
     common = [tool.identity, compiler.identity, *compiler.flags, *OPTIONS]
-    runtime = cache.get(["verilator runtime", *common], partial(_build_runtime, tool, compiler))
+    runtime = cache.get(
+        ["verilator runtime", *common],
+        partial(_build_runtime, tool, compiler),
+        title=f"the runtime of Verilator with {compiler.title}",
+    )
     parts: list[str | bytes] = [
         "verilator",
         design.verilog,
@@ -149,14 +153,16 @@ def build(
         *((SOURCES / name).read_bytes() for name in ("driver.cc", ADAPTER)),
     ]
     builder = partial(_build, design, tool, compiler, runtime, waves)
-    return cache.get(parts, builder) / LIBRARY
+    title = f"the verilator simulator of {design.name} with {compiler.title}"
+    return cache.get(parts, builder, title=title) / LIBRARY
 
 
 def _build_runtime(tool: Verilator, compiler: Compiler, folder: Path) -> None:
     """Compile what is the same for all designs, with waves or without."""
     for name in ("verilated", "verilated_threads", "verilated_vcd_c"):
         source = tool.root / f"include/{name}.cpp"
-        compiler.run([*FEATURES, *tool.includes, "-pthread", "-c", str(source)], cwd=folder)
+        arguments = [*FEATURES, *tool.includes, "-pthread", "-c", str(source)]
+        compiler.run(arguments, makes=f"{name}.o", cwd=folder)
 
 
 def _build(

@@ -33,6 +33,13 @@ def test_named_compiler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> No
     assert "\ncxxrtl: CXX names a compiler" in findings.summary()
 
 
+def test_compiler_that_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "/bin/echo")
+    findings = examine()
+    assert findings.compiler == ""
+    assert "(/bin/echo) reported success and compiled nothing; " in findings.engines["cxxrtl"]
+
+
 def test_compiler_with_a_quote_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "'clang++")
     reason = examine().engines["cxxrtl"]

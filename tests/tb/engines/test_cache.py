@@ -30,6 +30,16 @@ def test_builds_once(tmp_path):
     assert cache.size() == 20
 
 
+def test_log_tells_of_builds(tmp_path, caplog):
+    cache = Cache(tmp_path)
+    with caplog.at_level("INFO", "qkloom"):
+        for _ in range(2):
+            cache.get(["a"], writer(10), title="a simulator")
+    first, second = caplog.messages
+    assert first == "building a simulator ..."
+    assert second.startswith("built a simulator in ")
+
+
 def test_failed_build_leaves_nothing(tmp_path):
     def fail(folder):
         (folder / "half").write_text("written")

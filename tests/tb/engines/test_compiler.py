@@ -10,10 +10,13 @@ from qkloom.tb.engines.compiler import Compiler, find_compiler
 from qkloom.tb.errors import ToolError
 
 
-def install(folder, name, version="g++ (GNU) 12", code=0):
-    """Make a program that prints a version, or fails."""
+def install(folder, name, version="g++ (GNU) 12", code=0, works=True):
+    """Make a program that prints a version and writes its last argument, or fails."""
     path = folder / name
-    path.write_text(f"#!/bin/sh\necho '{version}'\necho 'x.cc:1: error: bad' >&2\nexit {code}\n")
+    lines = ["#!/bin/sh", f"echo '{version}'", "echo 'x.cc:1: error: bad' >&2"]
+    if works:
+        lines += ["for last; do :; done", 'case "$last" in --*) ;; *) echo > "$last" ;; esac']
+    path.write_text("\n".join([*lines, f"exit {code}\n"]))
     path.chmod(0o755)
     return path
 
@@ -75,15 +78,37 @@ def test_cxx_is_no_compiler(only, monkeypatch):
         find_compiler()
 
 
+def test_one_that_compiles_nothing(only, monkeypatch):
+    install(only, "lazy", works=False)
+    monkeypatch.setenv("CXX", "lazy -m64")
+    with pytest.raises(
+        ToolError, match=r"^gcc \(lazy -m64\) reported success and compiled nothing; try another "
+    ):
+        find_compiler()
+
+
+def test_broken_one_is_passed_over(only):
+    install(only, "clang++", "clang version 14", works=False)
+    with pytest.raises(ToolError, match=r"^clang \(.*clang\+\+\) reported success and compiled"):
+        find_compiler()
+    install(only, "g++")
+    assert find_compiler().name == "gcc"
+
+
+def test_title():
+    assert Compiler("clang", ("/usr/bin/clang++-14",), "").title == "clang++-14"
+    assert Compiler("zig", ("python", "-m", "ziglang", "c++"), "").title.startswith("zig (")
+
+
 def test_first_error_is_told(tmp_path):
     failing = Compiler("gcc", (str(install(tmp_path, "g++", code=1)),), "")
     with pytest.raises(ToolError, match=r"cannot compile the simulator: x.cc:1: error: bad; try"):
-        failing.run(["x.cc"], cwd=tmp_path)
+        failing.run(["x.cc"], makes="x.o", cwd=tmp_path)
 
 
 def test_compiler_that_went_away(tmp_path):
     with pytest.raises(ToolError, match=r"^Cannot start .*gone: .* ziglang`$"):
-        Compiler("gcc", (str(tmp_path / "gone"),), "").run([], cwd=tmp_path)
+        Compiler("gcc", (str(tmp_path / "gone"),), "").run([], makes="x.o", cwd=tmp_path)
 
 
 def test_stuck(tmp_path, monkeypatch):
@@ -92,4 +117,4 @@ def test_stuck(tmp_path, monkeypatch):
     path.chmod(0o755)
     monkeypatch.setattr(module, "TIMEOUT_SECONDS", 0.1)
     with pytest.raises(ToolError, match=r"^gcc did not finish in 0.1 s$"):
-        Compiler("gcc", (str(path),), "").run([], cwd=tmp_path)
+        Compiler("gcc", (str(path),), "").run([], makes="x.o", cwd=tmp_path)
