@@ -15,6 +15,7 @@ from ..tb.core import program, read_back
 from ..tb.design import Design
 from ..tb.engines import ENGINES, run
 from ..tb.exact import count_macs
+from ..tb.files import check_writable
 from ..tb.quantize import Operands
 from ..tb.tensors import InputError
 from .call import build_core, prepare
@@ -76,6 +77,8 @@ def simulate(
         raise InputError(
             f"verilator may be given only with engine 'verilator', not {engine!r}; leave it out"
         )
+    if waves is not None:
+        check_writable(waves)
     tell = progress or (lambda step, share: None)
     tell("exact model", None)
     prepared = prepare(description, q, k, v, causal=causal, q_start=q_start, scale=scale)

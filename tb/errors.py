@@ -1,8 +1,12 @@
-"""What can go wrong: a tool is missing, a run goes astray, an answer is wrong."""
+"""What can go wrong: an input is wrong, a tool missing, a run goes astray, an answer is wrong."""
 
 from typing import Any
 
-__all__ = ["MismatchError", "RunError", "ToolError"]
+__all__ = ["InputError", "MismatchError", "RunError", "ToolError"]
+
+
+class InputError(ValueError):
+    """An input that cannot be used: the message names the value, the rule and the remedy."""
 
 
 class ToolError(RuntimeError):

@@ -6,13 +6,16 @@ import math
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from .errors import InputError
+from .files import explained, written_aside
 
 __all__ = [
     "InputError",
@@ -28,10 +31,6 @@ Array = npt.NDArray[Any]
 
 LETTERS = ("q", "k", "v")
 SHOWN_NAMES = 12  # a checkpoint holds hundreds: a message lists this many
-
-
-class InputError(ValueError):
-    """An input that cannot be used: the message names the value, the rule and the remedy."""
 
 
 class Tensors(NamedTuple):
@@ -84,7 +83,10 @@ class Tensors(NamedTuple):
         """
         n_most = min(self.q.shape[-2], self.k.shape[-2])
         if not 1 <= n_tokens <= n_most:
-            raise InputError(f"Tokens must be 1 to {n_most}, not {n_tokens}")
+            raise InputError(
+                f"Tokens must be 1 to {n_most}, as many as the tensors have, not {n_tokens}; "
+                "take fewer, or longer tensors"
+            )
         return Tensors(*(x[..., :n_tokens, :] for x in self))
 
 
@@ -143,6 +145,8 @@ def load_tensors(path: str | Path, layer: int | None = None) -> Tensors:
         :func:`as_tensors` refuses.
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} must be a file with tensors, and is a folder; name a file in it")
     if not path.is_file():
         raise InputError(f"{path} must be an existing file with tensors; check the path")
     if path.suffix == ".npz":
@@ -178,26 +182,18 @@ def write_npz(path: str | Path, arrays: Mapping[str, npt.ArrayLike]) -> None:
     InputError
         When the file cannot be written.
     """
-    path = Path(path)
-    aside = path.with_name(path.name + ".part")
-    try:
-        with zipfile.ZipFile(aside, "w", zipfile.ZIP_STORED) as archive:
-            for name, array in arrays.items():
-                member = io.BytesIO()
-                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
-                entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-                entry.create_system = 3  # Unix, also when written on Windows
-                entry.external_attr = 0o644 << 16
-                archive.writestr(entry, member.getvalue())
-        aside.replace(path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(
-            f"{path} must be a file that can be written: {reason}; choose another path"
-        ) from error
-    finally:
-        with suppress(OSError):  # gone already, or never there
-            aside.unlink()
+    with (
+        written_aside(path) as part,
+        explained(path),
+        zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive,
+    ):
+        for name, array in arrays.items():
+            member = io.BytesIO()
+            np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+            entry = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            entry.create_system = 3  # Unix, also when written on Windows
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, member.getvalue())
 
 
 class SafeTensors(Mapping[str, Array]):
@@ -341,6 +337,10 @@ def _damage_explained(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if reason.startswith("Object arrays"):
+            raise InputError(
+                f"{path} must hold arrays of numbers, not of Python objects; save it as float32"
+            ) from error
         raise InputError(
             f"{path} must be a readable, whole {path.suffix} file: {reason}; write or copy it again"
         ) from error

@@ -2,16 +2,16 @@
 
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..design import Design
 from ..errors import RunError
+from ..files import written_aside
 from ..monitor import Violation
 from ..packing import Words, unpack
-from ..tensors import InputError
 from ..testbench import Testbench
 from . import cxxrtl, verilator
 from .cache import Cache, default_cache
@@ -147,9 +147,14 @@ def run(
         When the testbench does not belong to the design, or there is no such engine.
     """
     plan = make_plan(design, testbench)
-    waves = None if waves is None else _writable(Path(waves))
-    simulation = start(plan, engine, waves=waves, cache=cache, verilator_command=verilator_command)
-    with closing(simulation):
+    with ExitStack() as stack:
+        # Complete once the simulation is closed, also of a run that goes astray.
+        part = None if waves is None else stack.enter_context(written_aside(waves))
+        simulation = stack.enter_context(
+            closing(
+                start(plan, engine, waves=part, cache=cache, verilator_command=verilator_command)
+            )
+        )
         if testbench.aborted_cycles:
             simulation.reset(testbench.reset_cycles)
             simulation.advance(testbench.aborted_cycles, to_end=False)
@@ -201,14 +206,3 @@ def collect(simulation: Simulation, plan: Plan, engine: str) -> Result:
         counts={c.name: (len(t.cycles), c.count) for c, t in moved},
         shapes={c.name: c.ports.shape for c, _ in moved},
     )
-
-
-def _writable(path: Path) -> Path:
-    """Refuse a file that cannot be written before anything is built for it."""
-    try:
-        path.open("w").close()
-    except OSError as error:
-        raise InputError(
-            f"Cannot write waves to {path}: {error.strerror}; choose another file"
-        ) from None
-    return path

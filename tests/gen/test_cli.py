@@ -244,7 +244,7 @@ class TestSimulate:
             (["--input", "none.npz"], "none.npz must be an existing file with tensors"),
             (["--head", "12"], "--head must be 0 to 11 or `all`, not 12"),
             (["--head", "one"], "--head must be a number or `all`, not 'one'"),
-            (["--tokens", "0"], "Tokens must be 1 to 512, not 0"),
+            (["--tokens", "0"], "Tokens must be 1 to 512, as many as the tensors have, not 0; "),
             (
                 ["--tokens", "all"],
                 "mini takes queries (axis before the last of q) up to 64, not 512",
