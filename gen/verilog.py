@@ -1,5 +1,6 @@
 """RTLIL to Verilog, through the Yosys that comes with Amaranth."""
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -23,9 +24,14 @@ SCRIPT = "; ".join(
     ]
 )
 
+_FIELD = re.compile(r"(?<=\\)[A-Za-z_]\w*(?:\.\w+|\[\d+\])+(?=\s)")
+"""Name of the wire that Amaranth adds for a field or an element: ``payload.row[3]``."""
+
 
 def to_verilog(rtlil: str) -> str:
     """Return the Verilog-2005 of a design, one module for each of its modules.
+
+    Fields of a signal get names that need no escape: ``payload.row[3]`` is ``payload__row__3``.
 
     Raises
     ------
@@ -34,6 +40,17 @@ def to_verilog(rtlil: str) -> str:
     """
     with tempfile.TemporaryDirectory(prefix="qkloom-") as name:
         folder = Path(name)
-        (folder / "design.il").write_text(rtlil, encoding="utf-8")
+        (folder / "design.il").write_text(_without_escapes(rtlil), encoding="utf-8")
         run_yosys(SCRIPT, cwd=folder)
         return (folder / "design.v").read_text(encoding="utf-8")
+
+
+def _without_escapes(rtlil: str) -> str:
+    """Name the wires of fields by words; one whose new name is somebody else's stays as it is."""
+    owners = {name: name for name in re.findall(r"(?<=\\)\w+(?=\s)", rtlil)}
+
+    def plain(found: re.Match[str]) -> str:
+        name = re.sub(r"\W+", "__", found[0].replace("]", ""))
+        return name if owners.setdefault(name, found[0]) == found[0] else found[0]
+
+    return _FIELD.sub(plain, rtlil)

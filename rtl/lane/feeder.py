@@ -152,18 +152,18 @@ class Feeder(Component):
         ]
 
         # Out: the first row of a pass waits until the pass before is old enough.
-        wait = Signal(range(OutputAccumulator.feedback))
+        pause = Signal(range(OutputAccumulator.feedback))
         held = Signal()
         m.d.comb += [
-            held.eq(queue.o.payload.new_tile & (wait != 0)),
+            held.eq(queue.o.payload.new_tile & (pause != 0)),
             self.o.valid.eq(queue.o.valid & ~held),
             self.o.payload.eq(queue.o.payload),
             queue.o.ready.eq(self.o.ready & ~held),
         ]
         with m.If(queue.o.payload.new_tile & self.o.valid & self.o.ready):
-            m.d.sync += wait.eq(OutputAccumulator.feedback - 1)
-        with m.Elif(wait != 0):
-            m.d.sync += wait.eq(wait - 1)
+            m.d.sync += pause.eq(OutputAccumulator.feedback - 1)
+        with m.Elif(pause != 0):
+            m.d.sync += pause.eq(pause - 1)
 
         # One cycle later: the row, with its tag.
         arrives = Signal()

@@ -113,20 +113,20 @@ class RunningMaximum(Component):
         r_port, w_port = state.read_port(), state.write_port()
         maximum = Signal(signed(Numerics.max_width), reset_less=True)
         of_tile = Signal(signed(Numerics.max_width), reset_less=True)
-        before = Signal(signed(Numerics.max_width), reset_less=True)
+        earlier = Signal(signed(Numerics.max_width), reset_less=True)
         m.d.comb += r_port.addr.eq(self._address(places[1]))
         with m.If(valids[2] & places[2].end):
-            m.d.sync += [maximum.eq(r_port.data), before.eq(r_port.data), of_tile.eq(rounded)]
+            m.d.sync += [maximum.eq(r_port.data), earlier.eq(r_port.data), of_tile.eq(rounded)]
             with m.If(places[2].first | (rounded > r_port.data)):
                 m.d.sync += maximum.eq(rounded)
             with m.If(places[2].first):
-                m.d.sync += before.eq(-(1 << Numerics.max_width - 1))
+                m.d.sync += earlier.eq(-(1 << Numerics.max_width - 1))
 
         # 3: write back. Read at 1, written at 3: a read at 4 sees it.
         m.d.comb += [
             self.o.valid.eq(valids[3] & places[3].end),
             self.o.payload.tile.eq(of_tile),
-            self.o.payload.before.eq(before),
+            self.o.payload.before.eq(earlier),
             w_port.en.eq(self.o.valid),
             w_port.addr.eq(self._address(places[3])),
             w_port.data.eq(maximum),

@@ -11,11 +11,11 @@ __all__ = ["delayed", "shift_right", "shift_stages", "tree", "tree_stages"]
 
 
 def delayed(m: Module, value: ValueLike, cycles: int, *, name: str) -> Value:
-    """Return the bits of ``value`` some cycles later, through a delay line that gets ``name``."""
+    """Return the bits of ``value`` some cycles later, through a delay line, ``<name>_delay``."""
     value = Value.cast(value)
     if not cycles or not len(value):
         return value
-    m.submodules[name] = line = Delay(width=len(value), cycles=cycles)
+    m.submodules[f"{name}_delay"] = line = Delay(width=len(value), cycles=cycles)
     m.d.comb += line.i.eq(value)
     return line.o
 

@@ -292,10 +292,10 @@ class RowUnit(Component):
         row = Signal.like(tag.place.row)
         chunk = Signal.like(tag.chunk)
         starting = Signal()
-        wait = Signal(range(spacing))
+        pause = Signal(range(spacing))
         m.d.comb += [
             starting.eq((row == 0) & tag.place.begin),
-            self.r.en.eq(self.step.valid & (~starting | (wait == 0))),
+            self.r.en.eq(self.step.valid & (~starting | (pause == 0))),
             self.r.bank.eq(step.bank),
             self.r.address.eq(row),
             tag.place.slot.eq(step.slot),
@@ -314,9 +314,9 @@ class RowUnit(Component):
             with m.If(tag.place.end):
                 m.d.sync += row.eq(Mux(tag.step_end, 0, row + 1))
         with m.If(self.r.en & starting):
-            m.d.sync += wait.eq(spacing - 1)
-        with m.Elif(wait != 0):
-            m.d.sync += wait.eq(wait - 1)
+            m.d.sync += pause.eq(spacing - 1)
+        with m.Elif(pause != 0):
+            m.d.sync += pause.eq(pause - 1)
         return tag
 
 

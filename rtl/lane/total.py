@@ -120,14 +120,14 @@ class RunningSum(Component):
         first = Signal(reset_less=True)
         m.d.sync += first.eq(place.first)
         old = Signal(self._sum_width)
-        new = Signal(self._sum_width)
+        of_step = Signal(self._sum_width)
         rescale = Signal(RESCALE)
         m.d.comb += [
             old.eq(Mux(first, 0, r_port.data)),
-            new.eq(of_row << Numerics.acc_guard),
+            of_step.eq(of_row << Numerics.acc_guard),
             rescale.eq(delayed(m, chunk.rescale, in_tree + 1, name="rescale")),
         ]
-        (total,) = rescaled_sums(m, [old], [new], rescale, name="total")
+        (total,) = rescaled_sums(m, [old], [of_step], rescale, name="total")
         at_end = Signal(place.shape())
         late = self.latency - in_tree
         m.d.comb += [

@@ -61,19 +61,17 @@ class CreditGate(Component):
                 "i": In(stream.Signature(shape)),
                 "o": Out(stream.Signature(shape)),
                 "returned": In(1),
-                "held": Out(range(credits + 1)),
+                "held": Out(range(credits + 1), init=credits),
             }
         )
 
     def elaborate(self, platform: Any) -> Module:
         """Count the credits, and close the gate at none."""
         m = Module()
-        i, o = self.i, self.o
-        held = Signal(range(self._credits + 1), init=self._credits)
+        i, o, held = self.i, self.o, self.held
         is_open = Signal()
         spent = Signal()
         m.d.comb += [
-            self.held.eq(held),
             is_open.eq(held != 0),
             o.payload.eq(i.payload),
             o.valid.eq(i.valid & is_open),

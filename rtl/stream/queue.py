@@ -76,14 +76,12 @@ class Queue(Component):
     def elaborate(self, platform: Any) -> Module:
         """Count the items, and keep them in registers or in a memory."""
         m = Module()
-        i, o = self.i, self.o
+        i, o, level = self.i, self.o, self.level
         write = Signal()
         read = Signal()
-        level = Signal.like(self.level)
         m.d.comb += [
             write.eq(i.valid & i.ready),
             read.eq(o.valid & o.ready),
-            self.level.eq(level),
         ]
         with m.If(write & ~read):
             m.d.sync += level.eq(level + 1)
