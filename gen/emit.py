@@ -26,6 +26,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..rtl.component import Component
+from ..rtl.primitive import Primitive
 from ..tb.design import Design, Port
 from .verilog import to_verilog
 
@@ -35,7 +36,9 @@ MAX_NAME_LENGTH = 64
 """Longer module names end in a hash instead."""
 
 
-def emit(component: Component, *, name: str | None = None, verilog: bool = False) -> Design:
+def emit(
+    component: Component, *, name: str | None = None, verilog: bool = False, target: Any = None
+) -> Design:
     """Convert a component and everything in it.
 
     Each distinct component is elaborated and converted once, and instantiated wherever it is used;
@@ -53,6 +56,9 @@ def emit(component: Component, *, name: str | None = None, verilog: bool = False
         Name of the top module; ``component.module_name`` by default.
     verilog : bool
         Whether to make the Verilog too.
+    target : object, optional
+        Whose ``structure(block)`` builds blocks from the target's primitives; see
+        :class:`~qkloom.rtl.primitive.Primitive`. Without one they are their twins.
 
     Raises
     ------
@@ -71,7 +77,7 @@ def emit(component: Component, *, name: str | None = None, verilog: bool = False
         raise TypeError(f"Only a qkloom component can be emitted, not {component!r}")
     if name is not None and not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
         raise ValueError(f"A module name must be an identifier, not {name!r}")
-    sharing = _Sharing(name)
+    sharing = _Sharing(name, target)
     with _without_collector():
         top = Fragment.get(component, sharing).type
     modules = list(sharing.modules.values())
@@ -123,9 +129,9 @@ class _Sharing:
         Every module so far by its name, children before parents.
     """
 
-    def __init__(self, top_name: str | None) -> None:
+    def __init__(self, top_name: str | None, target: Any) -> None:
         self.modules: dict[str, _Module] = {}
-        self._top_name = top_name
+        self._top_name, self._target = top_name, target
         self._names: dict[Any, str] = {}
         self._open: list[Component] = []
 
@@ -145,6 +151,10 @@ class _Sharing:
         elif self._names[key] not in self.modules:
             raise ValueError(f"{text} contains itself")
         return self.modules[self._names[key]].instance(component)
+
+    def structure(self, block: Primitive) -> Any:
+        """Return what the target builds instead of the twin of ``block``, if anything."""
+        return None if self._target is None else self._target.structure(block)
 
     def _choose_name(self, component: Component, text: str) -> str:
         """Return a name that no other module of the design has."""

@@ -1,0 +1,6 @@
+"""Adders of three numbers, and trees of them: what turns many products into one sum."""
+
+from .ternary import TernaryAdder
+from .tree import SumTree
+
+__all__ = ["SumTree", "TernaryAdder"]
