@@ -12,6 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from ..rtl.lane.numerics import Numerics
 from ..tb.tensors import InputError
+from .keywords import KEYWORDS, TAKEN
 from .mistakes import BrokenRulesError, Mistake, suggestion, translate
 
 __all__ = ["PRESETS", "ChipDescription", "LaneGroup", "Softmax", "preset_names", "read_chip"]
@@ -274,6 +275,15 @@ def _broken_rules(values: Mapping[str, Any]) -> list[Mistake]:
         if all(name in values for name in names):
             found.append(check(**{name: values[name] for name in names}))
     return [mistake for mistake in found if mistake is not None]
+
+
+@_rule
+def _name_is_free(name: str) -> Mistake | None:
+    identifier = name.replace("-", "_")
+    if identifier not in KEYWORDS | TAKEN:
+        return None
+    owner = "a reserved word of Verilog" if identifier in KEYWORDS else "a name that qkloom uses"
+    return Mistake("name", f'"{name}"', f"must not be {owner}, {identifier}", f"use my-{name}")
 
 
 @_rule

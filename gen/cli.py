@@ -4,6 +4,8 @@ Every command imports what it needs when it runs, so that help and mistakes answ
 """
 
 import json
+import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,14 +13,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
 
 if TYPE_CHECKING:
     from .simulate import Progress, Simulation
 
 __all__ = ["app", "main"]
 
+
+class _Commands(typer.core.TyperGroup):
+    """Commands that end quietly when nobody reads on, as in `qkloom schema | head -1`."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError as error:
+            # Python flushes once more at its end: into nothing.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            verdict = error.__context__
+            raise verdict if isinstance(verdict, typer.Exit) else typer.Exit(0) from None
+
+
 app = typer.Typer(
     name="qkloom",
+    cls=_Commands,
     help="A chip description in, verified Verilog out.",
     add_completion=False,
     no_args_is_help=True,
@@ -40,10 +61,6 @@ def main(arguments: list[str] | None = None) -> None:
         app(arguments)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        # The reader has seen enough; Python must not flush into the broken pipe again.
-        sys.stdout = None
-        sys.exit(0)
     except Exception as error:
         from ..tb.errors import RunError, ToolError
         from ..tb.tensors import InputError
@@ -55,6 +72,26 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         print(f"qkloom: {error}", file=sys.stderr)
         sys.exit(1 if isinstance(error, RunError) else 2)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"qkloom {version('qkloom')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Take the options of all commands."""
 
 
 @app.command()
@@ -201,14 +238,17 @@ def simulate(
 
     Exit code 1 means that hardware and exact model differ.
     """
+    from ..tb.files import check_writable
     from ..tb.tensors import InputError, default_tensors, load_tensors, write_npz
     from .api import load
 
     for option, file, ending in (("--waves", waves, ".vcd"), ("--save", save, ".npz")):
-        if file is not None and (file.suffix != ending or not file.parent.is_dir()):
-            raise InputError(
-                f"{option} must be a {ending} file in a folder that exists, not {file}"
-            )
+        if file is not None:
+            if file.suffix != ending or not file.parent.is_dir():
+                raise InputError(
+                    f"{option} must be a {ending} file in a folder that exists, not {file}"
+                )
+            check_writable(file)
     if layer is not None and source is None:
         raise InputError(f"--layer chooses one of a file, and is {layer} without --input")
     loaded = load(chip)
@@ -301,9 +341,13 @@ def _print_table(headers: list[str], rows: list[list[str]]) -> None:
 
 @contextmanager
 def _progress(task: str) -> Iterator["Progress"]:
-    """Show on a terminal what is being done; the function that this gives takes each step."""
+    """Show on a terminal what is being done; the function that this gives takes each step.
+
+    Elsewhere only what may take minutes is told: a line when a simulator is built.
+    """
     if not sys.stderr.isatty():
-        yield lambda step, share: None
+        with _log_shown():
+            yield lambda step, share: None
         return
     from rich import progress
     from rich.console import Console
@@ -322,6 +366,20 @@ def _progress(task: str) -> Iterator["Progress"]:
             bars.update(bar, description=f"{task}: {step}", total=total, completed=share or 0.0)
 
         yield tell
+
+
+@contextmanager
+def _log_shown() -> Iterator[None]:
+    log, handler = logging.getLogger("qkloom"), logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("qkloom: %(message)s"))
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        log.removeHandler(handler)
 
 
 def _print_report(result: "Simulation") -> None:

@@ -22,8 +22,12 @@ from .mistakes import suggestion
 
 __all__ = ["Unit", "find_unit", "find_units", "parse_options"]
 
-# What people call these two; the others go by the name of their class.
-_NAMES = {"matrix-unit": "matrix", "output-stationary-array": "output-stationary"}
+# What people call this one; the others go by the name of their class.
+_NAMES = {"matrix-unit": "matrix"}
+
+# Values to start from where neither the component nor a chip has any; other numbers are 4.
+_EXAMPLES = {"shape": "8", "lanes": "plain,plain", "n": "2", "banks": "2", "product-width": "19"}
+_EXAMPLES_OF = {"join": {"shape": "row:i8x4,last:1"}, "skew": {"lanes": "4"}}
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,15 @@ class Unit:
         )
         return " ".join(options)
 
+    def example(self) -> dict[str, str]:
+        """Return values of the options that must be given."""
+        known = _EXAMPLES | _EXAMPLES_OF.get(self.name, {})
+        return {
+            option: known.get(option, "true" if p.annotation is bool else "4")
+            for option, p in ((_kebab(name), p) for name, p in self.parameters.items())
+            if p.default is p.empty
+        }
+
     def build(self, options: Mapping[str, str]) -> Component:
         """Build the component from options as a user types them.
 
@@ -87,7 +100,11 @@ class Unit:
             if option in options:
                 arguments[name] = _parse(options[option], parameter)
             elif parameter.default is parameter.empty:
-                raise InputError(f"--{option} must be given; {self.name} takes {self.usage()}")
+                words = " ".join(f"--{name} {value}" for name, value in self.example().items())
+                raise InputError(
+                    f"--{option} must be given, for example {self.name} {words}; "
+                    f"it takes {self.usage()}"
+                )
             else:
                 arguments[name] = parameter.default
         try:
@@ -105,8 +122,10 @@ def find_units() -> dict[str, Unit]:
             if (
                 inspect.isclass(component)
                 and issubclass(component, Component)
-                and component is not Component
                 and component.__module__ == module.__name__
+                # Base classes lack a constructor or a body.
+                and "__init__" in vars(component)
+                and hasattr(component, "elaborate")
             ):
                 unit = _NAMES.get(_kebab(component.__name__), _kebab(component.__name__))
                 units[unit] = Unit(unit, component)

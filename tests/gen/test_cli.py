@@ -1,7 +1,9 @@
 import json
+import os
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,20 @@ class TestHelp:
             "sys.exit(f'imported {heavy}' if heavy else 0)\n"
         )
         subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+    def test_version(self, shell: Shell) -> None:
+        assert shell.run("--version") == f"qkloom {version('qkloom')}\n"
+
+    @pytest.mark.parametrize("words", [["schema"], ["chips", "--json"], ["units"]])
+    def test_reader_that_goes_away(self, words: list[str]) -> None:
+        code = f"from qkloom.gen.cli import main; main({words})"
+        reader, writer = os.pipe()
+        os.close(reader)
+        with os.fdopen(writer, "wb") as pipe:
+            done = subprocess.run(
+                [sys.executable, "-c", code], stdout=pipe, stderr=subprocess.PIPE, check=True
+            )
+        assert done.stderr == b""
 
     def test_misspelt_command(self, shell: Shell) -> None:
         assert "No such command 'shw'. Did you mean 'show'?" in shell.refuse("shw")
@@ -133,7 +149,10 @@ class TestGenerate:
             (["none.toml"], "none.toml must be a readable file: No such file or directory; "),
             (["u280-tiny", "--rows", "8"], "--rows is not an option of a chip, which takes -o and"),
             (["matrix", "--raws", "8"], "--raws is not an option of matrix (did you mean rows?); "),
-            (["matrix", "--rows", "8"], "--cols must be given; matrix takes --rows --cols "),
+            (
+                ["matrix", "--rows", "8"],
+                "--cols must be given, for example matrix --rows 4 --cols 4; it takes --",
+            ),
             (["matrix", "--rows", "-1", "--cols", "1"], "matrix: "),
             (["matrix", "8"], "'8' must be an option, such as --rows 8"),
             (["exp2", "--vectors", "1"], "Test vectors exist for "),
@@ -193,7 +212,9 @@ class TestSimulate:
         assert list(report)[: len(self.KEYS)] == self.KEYS
         assert report["bit_exact"] is True
         assert (report["heads"], report["n_q"], report["n_kv"]) == (1, 32, 32)
-        assert shell.messages == ""
+        # Whether the simulator must be built depends on the tests before.
+        for line in shell.messages.splitlines():
+            assert re.match("qkloom: (building|built) the cxxrtl simulator of mini with ", line)
 
     def test_table_of_a_layer(
         self, shell: Shell, chip: str, tensors: Path, tmp_path: Path, require: Any
@@ -242,6 +263,11 @@ class TestSimulate:
         ("words", "message"),
         [
             (["--input", "none.npz"], "none.npz must be an existing file with tensors"),
+            (["--input", "."], ". must be a file with tensors, and is a folder; name a file in it"),
+            (
+                ["--tokens", "600"],
+                "Tokens must be 1 to 512, as many as the tensors have, not 600; ",
+            ),
             (["--head", "12"], "--head must be 0 to 11 or `all`, not 12"),
             (["--head", "one"], "--head must be a number or `all`, not 'one'"),
             (["--tokens", "0"], "Tokens must be 1 to 512, as many as the tensors have, not 0; "),
@@ -258,6 +284,28 @@ class TestSimulate:
     )
     def test_mistakes(self, shell: Shell, chip: str, words: list[str], message: str) -> None:
         assert shell.refuse("simulate", chip, *words).startswith("qkloom: " + message)
+
+    @pytest.mark.parametrize(("option", "name"), [("--save", "x.npz"), ("--waves", "x.vcd")])
+    def test_place_that_cannot_be_written(
+        self, shell: Shell, chip: str, option: str, name: str, tmp_path: Path
+    ) -> None:
+        (tmp_path / name).mkdir()
+        message = shell.refuse("simulate", chip, option, str(tmp_path / name))
+        assert message.endswith(
+            f"{name} must be a file that can be written: it is a folder; choose another path"
+        )
+
+    def test_builds_are_told(
+        self, shell: Shell, chip: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, require: Any
+    ) -> None:
+        require("compiler")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        json.loads(shell.run("simulate", chip, "--json", "--tokens", "4"))
+        first, second = shell.messages.splitlines()
+        assert re.fullmatch(r"qkloom: building the cxxrtl simulator of mini with .+ \.\.\.", first)
+        assert re.fullmatch(r"qkloom: built the cxxrtl simulator of mini with .+ in \d+ s", second)
+        shell.run("simulate", chip, "--json", "--tokens", "4")
+        assert shell.messages == ""
 
     def test_damaged_file(self, shell: Shell, chip: str, tensors: Path) -> None:
         tensors.write_bytes(tensors.read_bytes()[:-400])

@@ -39,31 +39,10 @@ class TestRegistry:
 
 
 class TestEmission:
-    NEEDED = {
-        "shape": "8",
-        "n": "2",
-        "depth": "4",
-        "lanes": "plain,plain",
-        "rows": "3",
-        "cols": "2",
-        "credits": "2",
-        "banks": "2",
-        "width": "8",
-        "cycles": "3",
-        "product-width": "19",
-        "tiles": "2",
-        "tag": "3",
-        "is-signed": "true",
-    }
-    SPECIAL = {"join": {"shape": "a:i8,b:3"}, "skew": {"lanes": "4"}}
-
     @pytest.mark.parametrize("name", find_units())
     def test_every_unit_can_be_emitted_alone(self, name: str) -> None:
         unit = find_unit(name)
-        needed = {**self.NEEDED, **self.SPECIAL.get(name, {})}
-        required = (n for n, p in unit.parameters.items() if p.default is p.empty)
-        options = {name: needed[name] for name in (n.replace("_", "-") for n in required)}
-        assert emit(unit.build(options)).ports
+        assert emit(unit.build(unit.example())).ports
 
 
 class TestOptions:
@@ -112,7 +91,10 @@ class TestBuild:
                 {"row": "1"},
                 r"--row is not an option of matrix \(did you mean rows\?\); it takes --",
             ),
-            ({"rows": "1"}, r"--cols must be given; matrix takes --rows --cols --stream i8 "),
+            (
+                {"rows": "1"},
+                r"--cols must be given, for example matrix --rows 4 --cols 4; it takes --rows --c",
+            ),
             ({"rows": "x", "cols": "1"}, r"--rows must be an integer, not 'x'$"),
             ({"rows": "0", "cols": "1"}, r"matrix: .* must be .*, not 0; it takes --rows "),
             (
