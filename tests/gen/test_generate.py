@@ -1,6 +1,12 @@
 import errno
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -65,6 +71,24 @@ class TestUnit:
     def test_second_run_is_byte_identical(self, folder: Path, tmp_path: Path) -> None:
         again = generate_unit(MATRIX, OPTIONS, tmp_path / "other", vectors=3)
         assert contents(again) == contents(folder)
+
+    def test_readme_finds_verilator(self, folder: Path, require: Callable[[str], None]) -> None:
+        require("verilator")
+        if shutil.which("perl") is None:
+            pytest.skip("not checked: perl is missing, which Verilator's script needs")
+        text = (folder / "README.md").read_text()
+        (lines,) = re.findall(r"\n\n((?:    .*\n)*    obj_dir/Vtestbench\n)", text)
+        # Look at the files, as a build takes ten seconds.
+        command = lines.replace("--binary", "--lint-only --timing").replace("obj_dir/", "echo ")
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        done = subprocess.run(
+            ["sh", "-ec", command],
+            cwd=folder / "sim",
+            env=os.environ | {"PATH": path},
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout.endswith("Vtestbench\n"), done.stderr
 
     def test_port_map(self, folder: Path) -> None:
         port_map = json.loads((folder / "sim/ports.json").read_text())
