@@ -8,6 +8,7 @@ their values, as in language models.
 """
 
 import itertools
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -117,6 +118,7 @@ def measure(all_cases: list[Case], **setting: int) -> dict[str, tuple[float, flo
 
 def rows() -> Iterator[dict]:
     """Print the table over all settings; yield the figures of the default and of one pass."""
+    tell("the references")
     all_cases = cases()
     groups = list(dict.fromkeys(c.group for c in all_cases))
     table = Table(title="RMS relative error x 1e4 (largest error in int8 places), worst head")
@@ -125,11 +127,13 @@ def rows() -> Iterator[dict]:
         table.add_column(column.replace(", ", "\n"), justify="right", no_wrap=True)
     for setting in itertools.product(P_WIDTHS, SEGMENTS, FRACTIONS):
         names = dict(zip(columns, setting, strict=False))
+        tell(", ".join(f"{name} {value}" for name, value in names.items()))
         errors = measure(all_cases, **names)
         cells = [f"{rms * 1e4:.2f} ({most:.2g})" for rms, most in errors.values()]
         table.add_row(*map(str, (*setting, numerics(64, **names).digits)), *cells)
     Console(width=190).print(table)
 
+    tell("the default, and one pass")
     n = numerics(64)
     default = f"p_width {n.p_width}, {n.segments} segments, {n.fraction} bits: the default"
     for group, (rms, most) in measure(all_cases).items():
@@ -137,6 +141,11 @@ def rows() -> Iterator[dict]:
         yield figure(f"max error, {group}", most, "int8 places", ASKED_MAX, default)
     for group, (rms, _) in measure(all_cases, p_width=8).items():
         yield figure(f"RMS error, {group}", rms, "of RMS", None, "p_width 8: one pass")
+
+
+def tell(what: str) -> None:
+    """Say what is being measured: all of it takes minutes."""
+    print(f"accuracy: {what}", file=sys.stderr, flush=True)
 
 
 def figure(name: str, value: float, unit: str, asked: float | None, how: str) -> dict:
