@@ -14,7 +14,8 @@ from ..delay import Delay, Skew
 from ..formats import I8, Fixed, Integer, NumberFormat, ceil_log2
 from ..stream import Queue
 from .element import OutputElement, output_token
-from .stationary import GROUP, MOST, check_integer
+from .interface import MOST, check_integer
+from .stationary import GROUP
 
 __all__ = ["OutputStationary"]
 

@@ -2,31 +2,20 @@
 
 from typing import Any, ClassVar
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Signal, Value, signed, unsigned
 from amaranth.lib import data
-from amaranth.lib.stream import Signature as StreamSignature
 from amaranth.lib.wiring import In, Out
 
-from ..check import check_count
 from ..component import Component
 from ..delay import Delay, Skew
-from ..formats import I8, Fixed, Integer, ceil_log2
+from ..formats import I8, Fixed
 from .element import StationaryElement, stationary_token
+from .interface import WeightStationary
 
 __all__ = ["MatrixUnit"]
 
 # Rows and columns of elements that make one module of the hierarchy.
 GROUP = 16
-
-# Most rows or columns of an array; a larger number is a typing mistake.
-MOST = 1024
-
-
-def check_integer(name: str, number: object) -> Fixed:
-    """Return ``number`` when it is an integer format."""
-    if not isinstance(number, Fixed) or number.f:
-        raise TypeError(f"{name} operand must be an integer format, not {number!r}")
-    return number
 
 
 class StationaryColumn(Component):
@@ -155,10 +144,8 @@ class StationaryGroup(Component):
         return m
 
 
-class MatrixUnit(Component):
-    """Multiply streaming rows by a stationary tile.
-
-    Column c of a result is the sum over r of ``i.row[r] * tile[r][c]``.
+class MatrixUnit(WeightStationary):
+    """The systolic array of plain products: what the synthesis tool makes of ``*``.
 
     Operands move right and sums move down, one element per cycle; nothing in the array can stall.
     The next tile loads into shadow registers, element (r, c) over the bus of column c, under a
@@ -177,41 +164,8 @@ class MatrixUnit(Component):
                                        v   v   v
                                       deskew --> o           tag, valid: delay lines
 
-    Parameters
-    ----------
-    rows : int
-        Length of a streaming row, which is also the number of rows of a tile.
-    cols : int
-        Columns of a tile.
-    stream : Fixed
-        Streaming operand, of which only the width counts: each tile says whether it is signed.
-    stationary : Fixed
-        Elements of a tile.
-    tag : shape
-        What travels with a row.
-
-    Members
-    -------
-    tile : In(stream)
-        ``rows`` beats per tile, row 0 first. ``is_signed``, equal in all of them: the operands that
-        stream under this tile are two's complement. Ready while the shadow has room.
-    i : In(stream)
-        ``row``, ``tag`` and ``new_tile``: this row is the first under the next tile. Such a row
-        waits until that tile has been taken completely; any other row is always taken. Rows before
-        the first tile multiply garbage.
-    o : Out(stream, always ready)
-        ``row`` and ``tag``, one beat for each beat of ``i``, in order.
-    latency : int
-        Cycles from a beat taken at ``i`` to its result at ``o``.
-    load_cycles : int
-        Cycles that a tile takes to load, and so the least that it stays.
-    acc_width : int
-        Bits of a result, signed; no operands overflow it.
-
-    Raises
-    ------
-    TypeError, ValueError
-        When a format is not an integer format, or a number of rows or columns not positive.
+    Parameters, members and errors are those of
+    :class:`~qkloom.rtl.matrix.interface.WeightStationary`.
     """
 
     def __init__(
@@ -221,21 +175,16 @@ class MatrixUnit(Component):
         cols: int,
         stream: Fixed = I8,
         stationary: Fixed = I8,
+        mixed_signs: bool = True,
         tag: Any = unsigned(0),  # noqa: B008 - shapes are immutable
     ) -> None:
-        self._rows = check_count("Number of rows", rows, most=MOST)
-        self._cols = check_count("Number of columns", cols, most=MOST)
-        self._stream = check_integer("Streaming", stream)
-        self._stationary = check_integer("Stationary", stationary)
-        tile = {"row": data.ArrayLayout(stationary, cols), "is_signed": 1}
-        i = {"row": data.ArrayLayout(stream, rows), "new_tile": 1, "tag": tag}
-        o = {"row": data.ArrayLayout(Integer(self.acc_width), cols), "tag": tag}
         super().__init__(
-            {
-                "tile": In(StreamSignature(data.StructLayout(tile))),
-                "i": In(StreamSignature(data.StructLayout(i))),
-                "o": Out(StreamSignature(data.StructLayout(o), always_ready=True)),
-            }
+            rows=rows,
+            cols=cols,
+            stream=stream,
+            stationary=stationary,
+            mixed_signs=mixed_signs,
+            tag=tag,
         )
 
     @property
@@ -248,53 +197,28 @@ class MatrixUnit(Component):
         """Cycles that a tile takes to load."""
         return self._rows
 
-    @property
-    def acc_width(self) -> int:
-        """Bits of a result."""
-        width = self._stream.width + self._stationary.width + ceil_log2(self._rows)
-        return width + (not self._stationary.is_signed)
-
     def elaborate(self, platform: object) -> Module:
         """Build admission, the edges, and the grid of groups."""
         m = Module()
         rows, cols = self._rows, self._cols
         i, tile = self.i.payload, self.tile.payload
 
-        # Admission: the shadow is the tile stream's until the tile is complete, then the rows'.
-        complete = Signal()
-        taken = Signal()
-        swap = Signal()
-        load = Signal()
+        # The shadow is complete with the last row of a tile.
+        last = Signal()
         at_row = Signal(rows, init=1)
-        m.d.comb += [
-            self.i.ready.eq(complete | ~i.new_tile),
-            taken.eq(self.i.valid & self.i.ready),
-            swap.eq(taken & i.new_tile),
-            self.tile.ready.eq(~complete | swap),
-            load.eq(self.tile.valid & self.tile.ready),
-        ]
-        with m.If(swap):
-            m.d.sync += complete.eq(0)
+        admission = self._admit(m, loaded=last)
+        load, swap = admission.load, admission.swap
+        m.d.comb += last.eq(load & at_row[-1])
         with m.If(load):
             m.d.sync += at_row.eq(at_row.rotate_left(1))
-            with m.If(at_row[-1]):
-                m.d.sync += complete.eq(1)
 
         # Signedness: extend once, here, so that elements multiply signed numbers only.
-        next_signed = Signal(reset_less=True)
-        last_signed = Signal(reset_less=True)
-        is_signed = Signal()
-        m.d.comb += is_signed.eq(Mux(i.new_tile, next_signed, last_signed))
-        with m.If(load):
-            m.d.sync += next_signed.eq(tile.is_signed)
-        with m.If(swap):
-            m.d.sync += last_signed.eq(next_signed)
         operand_width = self._stream.width + 1
         weight_width = self._stationary.width + (not self._stationary.is_signed)
         operands = Signal(data.ArrayLayout(operand_width, rows), reset_less=True)
         for row in range(rows):
             bits = Value.cast(i.row[row])
-            m.d.sync += operands[row].eq(Cat(bits, bits[-1] & is_signed))
+            m.d.sync += operands[row].eq(Cat(bits, bits[-1] & admission.is_signed))
         weights = Signal(data.ArrayLayout(signed(weight_width), cols))
         for col in range(cols):
             m.d.comb += weights[col].eq(tile.row[col])
@@ -343,12 +267,5 @@ class MatrixUnit(Component):
                 tokens, buses[block], sums[block] = group.o, group.o_weight, group.o_sum
         m.d.comb += deskew.i.eq(Cat(*sums))
 
-        # Output: the array's latency is fixed, so what belongs to a row is merely delayed.
-        valid = Signal(self.latency)
-        m.d.sync += valid.eq(Cat(taken, valid))
-        m.d.comb += [self.o.valid.eq(valid[-1]), self.o.payload.row.eq(deskew.o)]
-        tag = Value.cast(i.tag)
-        if len(tag):
-            m.submodules.tag = tag_delay = Delay(width=len(tag), cycles=self.latency)
-            m.d.comb += [tag_delay.i.eq(tag), Value.cast(self.o.payload.tag).eq(tag_delay.o)]
+        self._answer(m, admission.taken, deskew.o)
         return m

@@ -55,6 +55,7 @@ class TestConstructor:
             "cols": 5,
             "stream": I8,
             "stationary": I8,
+            "mixed_signs": True,
             "tag": unsigned(0),
         }
 
