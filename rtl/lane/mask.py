@@ -4,9 +4,10 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
+from ..check import check_count
 from ..component import Component
 from ..formats import ceil_log2
-from .job import index
+from .job import check_row_width, index
 from .pipeline import delayed
 
 __all__ = ["Mask"]
@@ -36,8 +37,8 @@ class Mask(Component):
 
     Raises
     ------
-    ValueError
-        When a parameter is not positive, or ``row_width`` does not divide ``size``.
+    TypeError, ValueError
+        When a parameter is not a positive integer, or ``row_width`` does not divide ``size``.
     """
 
     latency = 5
@@ -46,10 +47,8 @@ class Mask(Component):
     def __init__(self, *, size: int, row_width: int, block_rows: int, tokens: int) -> None:
         parameters = {"Size": size, "Block rows": block_rows, "Tokens": tokens}
         for name, value in parameters.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a positive integer, not {value!r}")
-        if not isinstance(row_width, int) or row_width < 1 or size % row_width:
-            raise ValueError(f"Row width must divide size {size}, not {row_width!r}")
+            check_count(name, value)
+        check_row_width(row_width, size=size)
         self._size, self._row_width = size, row_width
         question = data.StructLayout(
             {

@@ -7,6 +7,7 @@ from amaranth.lib import data, stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from ..check import check_count
 from ..component import Component
 from .numerics import Numerics
 from .pipeline import delayed, tree, tree_stages
@@ -43,8 +44,8 @@ class RunningMaximum(Component):
 
     Raises
     ------
-    ValueError
-        When a parameter is not positive.
+    TypeError, ValueError
+        When a parameter is not a positive integer.
     """
 
     feedback = 3
@@ -53,8 +54,7 @@ class RunningMaximum(Component):
     def __init__(self, *, row_width: int, block_rows: int, slots: int) -> None:
         parameters = {"Row width": row_width, "Block rows": block_rows, "Slots": slots}
         for name, value in parameters.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a positive integer, not {value!r}")
+            check_count(name, value)
         self._row_width = row_width
         self._rows = {"block_rows": block_rows, "slots": slots}
         integer = signed(Numerics.max_width)

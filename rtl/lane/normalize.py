@@ -8,10 +8,11 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..buffer.banks import read_port
+from ..check import check_count
 from ..component import Component
 from ..formats import Fixed, Integer, ceil_log2, saturate
 from ..stream import CreditGate, Queue, connect_stream
-from .job import block_layout, index
+from .job import block_layout, check_row_width, check_shape, index
 from .numerics import Numerics
 from .pipeline import delayed, shift_right, shift_stages
 from .place import row_address, row_layout
@@ -67,8 +68,8 @@ class Normalizer(Component):
 
     Raises
     ------
-    ValueError
-        When a parameter is not positive, or does not divide as it must.
+    TypeError, ValueError
+        When a parameter is not a positive integer, or does not divide as it must.
     """
 
     def __init__(
@@ -81,19 +82,9 @@ class Normalizer(Component):
         row_width: int,
         acc_width: int,
     ) -> None:
-        parameters = {
-            "Size": size,
-            "Block rows": block_rows,
-            "Slots": slots,
-            "Accumulator width": acc_width,
-        }
-        for name, value in parameters.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a positive integer, not {value!r}")
-        if not isinstance(head_dim, int) or head_dim < 1 or head_dim % size:
-            raise ValueError(f"Head_dim must be a multiple of size {size}, not {head_dim!r}")
-        if not isinstance(row_width, int) or row_width < 1 or size % row_width:
-            raise ValueError(f"Row width must divide size {size}, not {row_width!r}")
+        check_shape(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
+        check_count("Accumulator width", acc_width)
+        check_row_width(row_width, size=size)
         self._row_width, self._chunks = row_width, size // row_width
         self._acc_width, self._tiles = acc_width, head_dim // size
         self._rows = {"block_rows": block_rows, "slots": slots}

@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
+from ..check import check_count
 from ..component import Component
 from ..formats import ceil_log2
 from .pipeline import delayed
@@ -48,13 +49,12 @@ class Reciprocal(Component):
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         When ``sum_width`` is out of range.
     """
 
     def __init__(self, *, sum_width: int, tag: Any) -> None:
-        if not isinstance(sum_width, int) or not 1 <= sum_width <= 1 << _EXPONENT_WIDTH:
-            raise ValueError(f"Sum width must be 1 to {1 << _EXPONENT_WIDTH}, not {sum_width!r}")
+        check_count("Sum width", sum_width, most=1 << _EXPONENT_WIDTH)
         self._sum_width = sum_width
         self._levels = ceil_log2(max(sum_width, _ALIGNED_WIDTH))
         sums = data.StructLayout({"l": sum_width, "tag": tag})

@@ -10,7 +10,7 @@ from ..buffer.banks import read_port
 from ..component import Component
 from ..formats import Integer
 from .exp2 import Exp2
-from .job import index, step_layout
+from .job import check_row_width, check_shape, index, step_layout
 from .mask import Mask
 from .maximum import RunningMaximum
 from .numerics import Numerics
@@ -101,11 +101,8 @@ class RowUnit(Component):
             segments=segments,
             fraction=fraction,
         )
-        for name, value in (("Block rows", block_rows), ("Slots", slots)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a positive integer, not {value!r}")
-        if not isinstance(row_width, int) or row_width < 1 or size % row_width:
-            raise ValueError(f"Row width must divide size {size}, not {row_width!r}")
+        check_shape(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots, tokens=tokens)
+        check_row_width(row_width, size=size)
         self._row_width, self._chunks = row_width, size // row_width
         self._rows = {"block_rows": block_rows, "slots": slots}
 

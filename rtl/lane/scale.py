@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
+from ..check import check_count
 from ..component import Component
 from ..formats import Integer, wrap
 from .numerics import Numerics
@@ -37,15 +38,14 @@ class Scale(Component):
 
     Raises
     ------
-    ValueError
-        When a parameter is not positive.
+    TypeError, ValueError
+        When a parameter is not a positive integer.
     """
 
     def __init__(self, *, row_width: int, score_width: int, fraction: int) -> None:
         parameters = {"Row width": row_width, "Score width": score_width, "Fraction": fraction}
         for name, value in parameters.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a positive integer, not {value!r}")
+            check_count(name, value)
         self._row_width, self._score_width, self._fraction = row_width, score_width, fraction
         self._x = Integer(Numerics.max_width + fraction)
         scores = data.ArrayLayout(Integer(score_width), row_width)

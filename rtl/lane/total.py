@@ -5,6 +5,7 @@ from amaranth.lib import data, stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from ..check import check_count
 from ..component import Component
 from .numerics import Numerics
 from .pipeline import delayed, tree, tree_stages
@@ -46,8 +47,9 @@ class RunningSum(Component):
 
     Raises
     ------
-    ValueError
-        When a parameter is not positive, or a sum narrower than a probability and the guard.
+    TypeError, ValueError
+        When a parameter is not a positive integer, or a sum narrower than a probability and the
+        guard.
     """
 
     feedback = RESCALED_SUM_STAGES + 2
@@ -64,8 +66,7 @@ class RunningSum(Component):
             "Slots": slots,
         }
         for name, value in parameters.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a positive integer, not {value!r}")
+            check_count(name, value)
         least = p_width + Numerics.acc_guard
         if sum_width < least:
             raise ValueError(f"Sum width must be at least {least}, not {sum_width}")

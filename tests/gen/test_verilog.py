@@ -57,5 +57,5 @@ def test_no_name_of_a_chip_is_escaped_or_numbered():
 
 
 def test_what_yosys_refuses():
-    with pytest.raises(ToolError, match="^Yosys failed: ERROR: .*line 1"):
+    with pytest.raises(ToolError, match=r"^Yosys failed: ERROR: .*line 1"):
         to_verilog("no RTLIL\n")

@@ -49,11 +49,17 @@ def test_every_row_chunk_and_diagonal(size, row_width, block_rows, tokens):
         ({"block_rows": 0}, "Block rows must be a positive integer, not 0"),
         ({"tokens": -1}, "Tokens must be a positive integer, not -1"),
         ({"row_width": 3}, "Row width must divide size 4, not 3"),
+        ({"row_width": 0}, "Row width must be a positive integer, not 0"),
     ],
 )
 def test_bad_parameters(change, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Mask(**({"size": 4, "row_width": 2, "block_rows": 4, "tokens": 8} | change))
+
+
+def test_parameter_of_the_wrong_kind():
+    with pytest.raises(TypeError, match=r"^Tokens must be a positive integer, not 1\.5$"):
+        Mask(size=4, row_width=2, block_rows=4, tokens=1.5)
 
 
 def test_it_converts():

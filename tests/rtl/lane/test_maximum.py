@@ -86,5 +86,10 @@ def test_bad_parameters(name):
         RunningMaximum(**(PARAMETERS | {name: 0}))
 
 
+def test_parameter_of_the_wrong_kind():
+    with pytest.raises(TypeError, match=r"^Slots must be a positive integer, not '2'$"):
+        RunningMaximum(**(PARAMETERS | {"slots": "2"}))
+
+
 def test_it_converts():
     assert "module \\top" in emit(RunningMaximum(**PARAMETERS), name="top").rtlil

@@ -193,14 +193,22 @@ def test_nothing_is_lost_while_nobody_takes():
         ({"size": 0}, "Size must be a positive integer, not 0"),
         ({"block_rows": -1}, "Block rows must be a positive integer, not -1"),
         ({"slots": 0}, "Slots must be a positive integer, not 0"),
-        ({"acc_width": 2.5}, "Accumulator width must be a positive integer, not 2.5"),
+        ({"acc_width": 0}, "Accumulator width must be a positive integer, not 0"),
         ({"head_dim": 10}, "Head_dim must be a multiple of size 4, not 10"),
         ({"row_width": 3}, "Row width must divide size 4, not 3"),
+        ({"row_width": 0}, "Row width must be a positive integer, not 0"),
     ],
 )
 def test_bad_parameters(change, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Normalizer(**(DEFAULT | change))
+
+
+def test_parameter_of_the_wrong_kind():
+    with pytest.raises(
+        TypeError, match=r"^Accumulator width must be a positive integer, not 2\.5$"
+    ):
+        Normalizer(**(DEFAULT | {"acc_width": 2.5}))
 
 
 def test_it_converts():

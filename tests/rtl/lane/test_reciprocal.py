@@ -97,10 +97,16 @@ def test_latency():
     assert Reciprocal(sum_width=33, tag=TAG).latency == 22
 
 
-@pytest.mark.parametrize("width", [0, 65, "9"])
-def test_bad_width(width):
-    message = f"Sum width must be 1 to 64, not {width!r}"
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+@pytest.mark.parametrize(
+    ("width", "error", "message"),
+    [
+        (0, ValueError, "Sum width must be a positive integer, not 0"),
+        (65, ValueError, "Sum width must be at most 64, not 65"),
+        ("9", TypeError, "Sum width must be a positive integer, not '9'"),
+    ],
+)
+def test_bad_width(width, error, message):
+    with pytest.raises(error, match=f"^{re.escape(message)}$"):
         Reciprocal(sum_width=width, tag=TAG)
 
 

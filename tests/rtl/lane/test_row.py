@@ -273,15 +273,20 @@ def test_it_accepts_nothing_without_a_step():
     ("changes", "message"),
     [
         ({"row_width": 3}, "Row width must divide size 4, not 3"),
-        ({"row_width": 0}, "Row width must divide size 4, not 0"),
+        ({"row_width": 0}, "Row width must be a positive integer, not 0"),
         ({"block_rows": 0}, "Block rows must be a positive integer, not 0"),
-        ({"slots": 1.5}, "Slots must be a positive integer, not 1.5"),
+        ({"slots": 0}, "Slots must be a positive integer, not 0"),
         ({"p_width": 17}, "P_width must be 7 to 16, not 17"),
     ],
 )
 def test_bad_parameters(changes, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         RowUnit(**(DEFAULT | changes))
+
+
+def test_parameter_of_the_wrong_kind():
+    with pytest.raises(TypeError, match=r"^Slots must be a positive integer, not 1\.5$"):
+        RowUnit(**(DEFAULT | {"slots": 1.5}))
 
 
 def test_equal_parts_are_one_module():

@@ -74,12 +74,17 @@ def test_latency():
     [
         ({"row_width": 0}, "Row width must be a positive integer, not 0"),
         ({"score_width": -3}, "Score width must be a positive integer, not -3"),
-        ({"fraction": 1.5}, "Fraction must be a positive integer, not 1.5"),
+        ({"fraction": 0}, "Fraction must be a positive integer, not 0"),
     ],
 )
 def test_bad_parameters(change, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Scale(**({"row_width": 1, "score_width": 16, "fraction": 8} | change))
+
+
+def test_parameter_of_the_wrong_kind():
+    with pytest.raises(TypeError, match=r"^Fraction must be a positive integer, not 1\.5$"):
+        Scale(row_width=1, score_width=16, fraction=1.5)
 
 
 def test_it_converts():

@@ -111,6 +111,11 @@ def test_bad_parameters(name):
         RunningSum(**(PARAMETERS | {name: 0}))
 
 
+def test_parameter_of_the_wrong_kind():
+    with pytest.raises(TypeError, match=r"^Slots must be a positive integer, not True$"):
+        RunningSum(**(PARAMETERS | {"slots": True}))
+
+
 def test_sum_narrower_than_a_probability():
     message = "Sum width must be at least 12, not 11"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
