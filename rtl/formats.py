@@ -120,7 +120,11 @@ class Fixed(NumberFormat):
         return self.i + self.f
 
     def from_bits(self, raw: int) -> Any:
-        """Return a float, or an integer when there is no fraction."""
+        """Return a float, or an integer when there is no fraction.
+
+        Amaranth hands over the bits of a signal as its sign says, and those of a field as unsigned.
+        """
+        raw = (raw - self.min_raw) % (1 << self.width) + self.min_raw
         return raw / (1 << self.f) if self.f else raw
 
     def to_bits(self, value: Any) -> int:

@@ -267,7 +267,8 @@ def _insert(words: Words, field: Field, array: NDArray[Any]) -> None:
     """Write the numbers of one field into payloads, which hold zeros there."""
     if (place := field.byte_range) is not None and array.dtype != object:
         numbers = array.astype(f"<u{field.width // 8}", order="C")
-        words.view(np.uint8)[:, place] = numbers.reshape(len(words), -1).view(np.uint8)
+        raw = numbers.reshape(-1).view(np.uint8)
+        words.view(np.uint8)[:, place] = raw.reshape(len(words), place.stop - place.start)
         return
     columns = array.reshape(len(words), len(field.offsets))
     for column, offset in enumerate(field.offsets):

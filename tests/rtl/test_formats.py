@@ -125,6 +125,13 @@ class TestFixed:
             assert number.to_bits(value) == raw
             assert number.const(value).value == raw
 
+    @pytest.mark.parametrize("number", FIXED, ids=str)
+    def test_a_field_of_a_constant_reads_as_the_number(self, number):
+        layout = data.StructLayout({"above": 3, "number": number})
+        for raw in (number.min_raw, -number.is_signed, 0, number.max_raw):
+            value = number.from_bits(raw)
+            assert layout.const({"above": 5, "number": value}).number == value
+
     def test_numbers_with_a_fraction(self):
         q = Fixed(3, 2)
         assert (q.from_bits(-16), q.from_bits(1), q.from_bits(15)) == (-4.0, 0.25, 3.75)

@@ -77,10 +77,18 @@ class TestPack:
     def test_payload_without_bits(self):
         assert pack(unsigned(0), [0, 0, 0]).shape == (3, 0)
 
-    def test_no_payloads(self):
-        words = pack(data.ArrayLayout(signed(5), 3), np.zeros((0, 3), int))
-        assert words.shape == (0, 1)
-        assert unpack(data.ArrayLayout(signed(5), 3), words).shape == (0, 3)
+    @pytest.mark.parametrize("width", [5, 8, 16])
+    @pytest.mark.parametrize("dims", [(), (3,), (2, 3), (2, 0)])
+    @pytest.mark.parametrize("n", [0, 2])
+    def test_no_payloads_or_elements(self, n, dims, width):
+        shape = signed(width)
+        for length in reversed(dims):
+            shape = data.ArrayLayout(shape, length)
+        values = np.full((n, *dims), -3)
+        words = pack(shape, values)
+        assert words.shape == (n, n_words(Shape.cast(shape).width))
+        assert unpack(shape, words).shape == values.shape
+        assert (unpack(shape, words) == values).all()
 
     @pytest.mark.parametrize("array", [np.int8, np.int64, np.uint8, object])
     def test_any_kind_of_integers(self, array):
