@@ -2,20 +2,19 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from .tensors import Shape, as_tensors, check_shapes
 
 __all__ = [
     "AttentionError",
     "Bools",
     "Floats",
-    "Shape",
-    "as_tensor",
     "attention",
     "block_pairs",
-    "check_shapes",
     "compare",
 ]
 
@@ -24,95 +23,6 @@ Bools: TypeAlias = NDArray[np.bool_]
 
 _CHUNK = 1 << 22
 """Scores held at a time: 32 MB, so that 32K tokens need no quadratic memory."""
-
-
-class Shape(NamedTuple):
-    """Sizes of an attention call.
-
-    Members
-    -------
-    batch : int
-        Sequences; 1 for inputs without that axis.
-    heads, kv_heads : int
-        Query heads, and heads of K and V. Query head ``h`` uses KV head ``h // group``.
-    n_q, n_kv : int
-        Tokens of Q, and of K and V.
-    head_dim : int
-        Elements of a token in one head.
-    """
-
-    batch: int
-    heads: int
-    kv_heads: int
-    n_q: int
-    n_kv: int
-    head_dim: int
-
-    @property
-    def group(self) -> int:
-        """Query heads per KV head."""
-        return self.heads // self.kv_heads
-
-
-def as_tensor(x: Any, name: str) -> Floats:
-    """Return ``x`` as float64 of three or four axes; ``name`` is what messages call it.
-
-    Takes NumPy arrays, nested lists, and whatever has ``__array__`` or ``__dlpack__``.
-
-    Raises
-    ------
-    TypeError
-        When it is not an array of real numbers.
-    ValueError
-        When it has other axes, no elements, or an element that is not finite.
-    """
-    try:
-        only_dlpack = hasattr(x, "__dlpack__") and not hasattr(x, "__array__")
-        array = np.from_dlpack(x) if only_dlpack else np.asarray(x)
-        if array.dtype.kind in "cOSUmM":
-            raise TypeError(f"its dtype is {array.dtype}")
-        floats: Floats = array.astype(np.float64)
-    except (TypeError, ValueError, RuntimeError, BufferError) as error:
-        # Frameworks raise all of these, as for tensors on a GPU or dtypes that NumPy lacks.
-        raise TypeError(f"{name} must be an array of real numbers: {error}") from error
-    if floats.ndim not in (3, 4):
-        raise ValueError(
-            f"{name} must be (heads, tokens, head_dim) or (batch, heads, tokens, head_dim), "
-            f"not {floats.shape}"
-        )
-    if not floats.size:
-        raise ValueError(f"{name} must have no axis of length 0, not {floats.shape}")
-    bad = np.argwhere(~np.isfinite(floats))
-    if len(bad):
-        index = tuple(map(int, bad[0]))
-        raise ValueError(
-            f"{name} must be finite, not {floats[index]} at {index} "
-            f"({len(bad)} such elements); clean the tensor first"
-        )
-    return floats
-
-
-def check_shapes(q: NDArray[Any], k: NDArray[Any], v: NDArray[Any]) -> Shape:
-    """Return the sizes of an attention call.
-
-    Raises
-    ------
-    ValueError
-        When the shapes disagree.
-    """
-    shapes = f"Q {q.shape}, K {k.shape}, V {v.shape}"
-    if not q.ndim == k.ndim == v.ndim:
-        raise ValueError(f"Q, K and V must have as many axes as each other, not {shapes}")
-    if k.shape != v.shape:
-        raise ValueError(f"K and V must have one shape, not {shapes}")
-    if q.shape[:-3] != k.shape[:-3]:
-        raise ValueError(f"Q, K and V must have one batch size, not {shapes}")
-    if q.shape[-1] != k.shape[-1]:
-        raise ValueError(f"Q, K and V must have one head_dim, not {shapes}")
-    if q.shape[-3] % k.shape[-3]:
-        raise ValueError(f"Heads of Q must be a multiple of the heads of K and V, not {shapes}")
-    batch = q.shape[0] if q.ndim == 4 else 1
-    return Shape(batch, q.shape[-3], k.shape[-3], q.shape[-2], k.shape[-2], q.shape[-1])
 
 
 def block_pairs(block_mask: ArrayLike | None, block: int | None, shape: Shape) -> Bools | None:
@@ -176,7 +86,7 @@ def attention(
     as ``q``
         A query with nothing to attend to gives zeros.
     """
-    q, k, v = as_tensor(q, "Q"), as_tensor(k, "K"), as_tensor(v, "V")
+    q, k, v = as_tensors(q, k, v, dtype=np.float64)
     shape = check_shapes(q, k, v)
     pairs = block_pairs(block_mask, block, shape)
     queries, keys, values = (x.reshape(-1, *x.shape[-2:]) for x in (q, k, v))

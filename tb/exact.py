@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..rtl.lane.numerics import Numerics
-from .attention import Bools, Shape, block_pairs, check_shapes
+from .attention import Bools, block_pairs
 from .formats import Ints, round_shift
 from .lane.normalize import normalize
 from .lane.row import RowState, base2_scores
 from .quantize import Int8s
+from .tensors import Shape, check_shapes
 
 __all__ = ["MacCounts", "count_macs", "exact_attention"]
 

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..rtl.lane.numerics import Numerics
-from .attention import Floats, Shape, as_tensor, check_shapes
+from .attention import Floats
 from .formats import Ints
+from .tensors import Shape, as_tensors, check_shapes
 
 __all__ = ["Int8s", "Operands", "encode_factor", "quantize", "quantize_heads"]
 
@@ -104,10 +105,10 @@ def quantize(q: Any, k: Any, v: Any, numerics: Numerics) -> Operands:
 
     Raises
     ------
-    TypeError, ValueError
+    ValueError
         When the tensors are no such tensors, or scores may be too large for the lane.
     """
-    q, k, v = as_tensor(q, "Q"), as_tensor(k, "K"), as_tensor(v, "V")
+    q, k, v = as_tensors(q, k, v, dtype=np.float64)
     shape = check_shapes(q, k, v)
     (q8, q_scale), (k8, k_scale), (v8, v_scale) = map(quantize_heads, (q, k, v))
     with np.errstate(over="ignore"):  # infinity is refused below

@@ -20,8 +20,10 @@ from .files import explained, written_aside
 __all__ = [
     "InputError",
     "SafeTensors",
+    "Shape",
     "Tensors",
     "as_tensors",
+    "check_shapes",
     "default_tensors",
     "load_tensors",
     "write_npz",
@@ -33,8 +35,36 @@ LETTERS = ("q", "k", "v")
 SHOWN_NAMES = 12  # a checkpoint holds hundreds: a message lists this many
 
 
+class Shape(NamedTuple):
+    """Sizes of an attention call.
+
+    Members
+    -------
+    batch : int
+        Sequences; 1 for inputs without that axis.
+    heads, kv_heads : int
+        Query heads, and heads of K and V. Query head ``h`` uses KV head ``h // group``.
+    n_q, n_kv : int
+        Tokens of Q, and of K and V.
+    head_dim : int
+        Elements of a token in one head.
+    """
+
+    batch: int
+    heads: int
+    kv_heads: int
+    n_q: int
+    n_kv: int
+    head_dim: int
+
+    @property
+    def group(self) -> int:
+        """Query heads per KV head."""
+        return self.heads // self.kv_heads
+
+
 class Tensors(NamedTuple):
-    """Checked inputs of one attention call, in float32.
+    """Checked inputs of one attention call, in float32 unless asked for otherwise.
 
     Members
     -------
@@ -90,8 +120,10 @@ class Tensors(NamedTuple):
         return Tensors(*(x[..., :n_tokens, :] for x in self))
 
 
-def as_tensors(q: Any, k: Any, v: Any, *, source: str = "The input") -> Tensors:
-    """Check three arrays that belong together, and return them in float32.
+def as_tensors(
+    q: Any, k: Any, v: Any, *, source: str = "The input", dtype: npt.DTypeLike = np.float32
+) -> Tensors:
+    """Check three arrays that belong together, and return them as floating point.
 
     Parameters
     ----------
@@ -99,13 +131,28 @@ def as_tensors(q: Any, k: Any, v: Any, *, source: str = "The input") -> Tensors:
         As in :class:`Tensors`, floating point or integer.
     source : str
         Where they come from, for the messages.
+    dtype : dtype
+        float32, or float64 to keep what it holds.
 
     Raises
     ------
     InputError
         When something is not a number, NaN or infinite, or when the shapes do not fit together.
     """
-    q, k, v = (_as_float32(x, f"{source}: {n}") for n, x in zip(LETTERS, (q, k, v), strict=True))
+    names = (f"{source}: {letter}" for letter in LETTERS)
+    q, k, v = (_as_floats(x, n, dtype) for n, x in zip(names, (q, k, v), strict=True))
+    check_shapes(q, k, v, source=source)
+    return Tensors(q, k, v)
+
+
+def check_shapes(q: Array, k: Array, v: Array, *, source: str = "The input") -> Shape:
+    """Return the sizes of an attention call.
+
+    Raises
+    ------
+    InputError
+        When the shapes do not fit together.
+    """
     found = f"found q {q.shape}, k {k.shape}, v {v.shape}"
 
     def require(holds: bool, rule: str) -> None:
@@ -124,7 +171,8 @@ def as_tensors(q: Any, k: Any, v: Any, *, source: str = "The input") -> Tensors:
         q.shape[-3] % k.shape[-3] == 0,
         "query heads must be a multiple of KV heads (third axis from the end)",
     )
-    return Tensors(q, k, v)
+    batch = q.shape[0] if q.ndim == 4 else 1
+    return Shape(batch, q.shape[-3], k.shape[-3], q.shape[-2], k.shape[-2], q.shape[-1])
 
 
 def load_tensors(path: str | Path, layer: int | None = None) -> Tensors:
@@ -346,8 +394,9 @@ def _damage_explained(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _as_float32(value: Any, name: str) -> Array:
-    """Return ``value`` as a finite float32 array."""
+def _as_floats(value: Any, name: str, dtype: npt.DTypeLike) -> Array:
+    """Return ``value`` as a finite array of floating point numbers."""
+    wanted = np.dtype(dtype)
     try:
         if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
             value = np.from_dlpack(value)
@@ -355,17 +404,19 @@ def _as_float32(value: Any, name: str) -> Array:
     except Exception as error:  # raised by the library that the value comes from
         raise InputError(
             f"{name} must be an array in main memory that NumPy reads: {error}; "
-            "convert it to a float32 array"
+            f"convert it to a {wanted} array"
         ) from error
     if array.dtype.kind not in "fiu":
-        raise InputError(f"{name} must hold real numbers, not {array.dtype}; convert it to float32")
+        raise InputError(
+            f"{name} must hold real numbers, not {array.dtype}; convert it to {wanted}"
+        )
     with np.errstate(over="ignore"):
-        array = array.astype(np.float32, copy=False)
+        array = array.astype(wanted, copy=False)
     finite = np.isfinite(array)
     if not finite.all():
         where = np.argwhere(~finite)
         raise InputError(
-            f"{name} must be finite in float32, and {len(where)} of {array.size} values are not, "
+            f"{name} must be finite in {wanted}, and {len(where)} of {array.size} values are not, "
             f"first {array[tuple(where[0])]} at {tuple(where[0].tolist())}; "
             "check what computed it"
         )

@@ -7,10 +7,10 @@ import numpy as np
 from qkloom.gen.emit import emit
 from qkloom.rtl.core import Core
 from qkloom.rtl.lane.numerics import Numerics
-from qkloom.tb.attention import check_shapes
 from qkloom.tb.core import Call, program, read_back
 from qkloom.tb.engines import run
 from qkloom.tb.exact import count_macs, exact_attention
+from qkloom.tb.tensors import check_shapes
 
 TOKENS, HEAD_DIM, SIZE, BLOCK = 1024, 64, 16, 128
 NUMBERS = {"head_dim": HEAD_DIM, "tokens": TOKENS, "segments": 16, "fraction": 10}

@@ -91,7 +91,7 @@ def test_scores_too_large():
 
 def test_bad_tensors_are_named():
     x = np.ones((1, 2, 8))
-    with pytest.raises(ValueError, match=r"^K must be finite, not nan"):
+    with pytest.raises(ValueError, match=r"^The input: k must be finite in float64"):
         quantize(x, x * np.nan, x, N)
-    with pytest.raises(ValueError, match=r"^K and V must have one shape"):
+    with pytest.raises(ValueError, match=r"^The input: k and v must have the same shape"):
         quantize(x, x, x[:, :1], N)

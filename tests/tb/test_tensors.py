@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from qkloom.tb.tensors import (
     InputError,
     SafeTensors,
+    Shape,
     as_tensors,
+    check_shapes,
     default_tensors,
     load_tensors,
     write_npz,
@@ -83,6 +85,12 @@ class TestAsTensors:
         assert as_tensors(Q.astype(float), K.astype(float), V).q.dtype == np.float32
         assert as_tensors(Q.tolist(), np.ones(K.shape, int), V).k.dtype == np.float32
 
+    def test_float64_when_asked_for(self):
+        third = Q / np.float64(3)
+        q, k, _ = as_tensors(third, K, V, dtype=np.float64)
+        assert (q.dtype, k.dtype) == (np.float64, np.float64)
+        assert (q == third).all()
+
     def test_dlpack_only(self):
         class Foreign:
             def __dlpack__(self, **options):
@@ -108,6 +116,13 @@ class TestAsTensors:
     def test_shapes(self, q, k, v, rule):
         found = re.escape(f"found q {q.shape}, k {k.shape}, v {v.shape}")
         raised(f"^The input: {rule}.*; {found}$", as_tensors, q, k, v)
+
+    def test_sizes(self):
+        q, k = np.ones((5, 6, 4, 8)), np.ones((5, 3, 7, 8))
+        shape = check_shapes(q, k, k)
+        assert shape == Shape(batch=5, heads=6, kv_heads=3, n_q=4, n_kv=7, head_dim=8)
+        assert shape.group == 2
+        assert check_shapes(q[0], k[0], k[0]).batch == 1
 
     @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
     def test_not_finite(self, bad):
