@@ -8,7 +8,7 @@ from ..component import Component
 from ..formats import Integer, wrap
 from .ternary import TernaryAdder
 
-__all__ = ["SumTree"]
+__all__ = ["SumTree", "sum_latency"]
 
 
 class SumTree(Component):
@@ -62,7 +62,7 @@ class SumTree(Component):
     @property
     def latency(self) -> int:
         """Levels of the tree."""
-        return len(_levels(self._n, self._constant))
+        return sum_latency(self._n, self._constant)
 
     def elaborate(self, platform: object) -> Module:
         """Build the levels."""
@@ -91,6 +91,11 @@ class SumTree(Component):
             words = sums
         m.d.comb += self.o.eq(_extend(*words[0], width=self._width))
         return m
+
+
+def sum_latency(n: int, constant: int = 0) -> int:
+    """Return the latency of a tree of ``n`` numbers and a constant, without making one."""
+    return len(_levels(n, constant))
 
 
 def _levels(n: int, constant: int) -> list[list[tuple[int, int]]]:
