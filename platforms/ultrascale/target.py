@@ -4,12 +4,17 @@ from collections.abc import Callable
 from typing import Any
 
 from ...rtl.adder import TernaryAdder
+from ...rtl.matrix.dsp import PackedChain
 from ...rtl.primitive import Primitive
 from .carry import build_ternary_adder
+from .dsp48e2 import build_packed_chain
 
 __all__ = ["UltraScale"]
 
-_STRUCTURES: dict[type[Primitive], Callable[[Any], Any]] = {TernaryAdder: build_ternary_adder}
+_STRUCTURES: dict[type[Primitive], Callable[[Any], Any]] = {
+    PackedChain: build_packed_chain,
+    TernaryAdder: build_ternary_adder,
+}
 
 
 class UltraScale:
