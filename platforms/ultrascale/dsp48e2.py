@@ -1,12 +1,12 @@
 """Chains of DSP48E2 slices: the one place where their attributes and control codes stand.
 
-All references are to UG579, the UltraScale Architecture DSP Slice User Guide, version 1.9.
+All references are to chapter 2 of UG579, the UltraScale Architecture DSP Slice User Guide, v1.9.
 
-Registers used: B2 on the operand (``BREG = 1``: one register, UG579 table 3-3 "B input"), D as the
-shadow (``DREG``, enabled by CED), AD as the active word (``ADREG``, enabled by CEAD), M, P. The A
-port is the constant that turns offset binary into two's complement, so it needs no register.
+Registers in use ("A, B, C, D Inputs and Registers"): one on the operand (``BREG = 1``, which is
+B2), D as the shadow (enabled by CED), AD as the active word (enabled by CEAD), M and P. The A port
+is the constant that turns offset binary into two's complement, so it needs no register.
 
-What the multiplier sees (INMODE, tables 2-2 and 2-3; the pre-adder, chapter 2, "Pre-Adder")::
+What the multiplier sees (INMODE, "Dual B, D, and Pre-Adder Registers and Multiplexers")::
 
     AMULTSEL = "AD", BMULTSEL = "B", PREADDINSEL = "A"     multiply AD by B
     INMODE[4] = 0     B2 is the multiplier's B
@@ -15,7 +15,7 @@ What the multiplier sees (INMODE, tables 2-2 and 2-3; the pre-adder, chapter 2, 
     INMODE[1] = 0     A is added, not 0
     INMODE[0] = 0     A comes from the path through A2, here the port itself
 
-What the adder adds (OPMODE, tables 2-4 to 2-7; ALUMODE, table 2-8; CARRYINSEL, table 2-9)::
+What the adder adds (OPMODE, "W, X, Y, and Z Multiplexers"; "ALUMODE"; "Carry Input Logic")::
 
     OPMODE[8:7] = 10  W is the attribute RND    first slice of a chain: the biases
                   00  W is 0                    others

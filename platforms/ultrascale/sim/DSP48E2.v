@@ -92,12 +92,12 @@ module DSP48E2 #(
     reg [44:0] m = 0;
     reg [47:0] p = 0;
 
-    // Pre-adder (tables 2-2 and 2-3), modulo 2^27.
+    // Pre-adder (INMODE), modulo 2^27.
     wire [26:0] pre_a = INMODE[1] ? 27'd0 : A[26:0];
     wire [26:0] pre_d = INMODE[2] ? d : 27'd0;
     wire [26:0] pre = INMODE[3] ? pre_d - pre_a : pre_d + pre_a;
 
-    // Multiplexers of the adder (tables 2-4 to 2-7). X and Y hold halves of the product.
+    // Multiplexers of the adder (OPMODE). X and Y hold halves of the product.
     reg [47:0] w;
     reg [47:0] xy;
     reg [47:0] z;
@@ -122,7 +122,8 @@ module DSP48E2 #(
         endcase
     end
 
-    // INMODE[0] and INMODE[4] choose A1 and B1, which are not there; table 2-8 has other ALUMODEs.
+    // INMODE[0] and INMODE[4] choose A1 and B1, which are not there; other ALUMODEs subtract or do
+    // logic.
     wire known = INMODE[0] === 1'b0 && INMODE[4] === 1'b0 && ALUMODE === 4'b0000
         && CARRYINSEL === 3'b000;
     wire [47:0] sum = known ? z + w + xy + {47'd0, CARRYIN} : {48{1'bx}};
