@@ -1,18 +1,22 @@
 """The target: which block is built from which primitives."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ...rtl.adder import TernaryAdder
 from ...rtl.matrix.dsp import PackedChain
+from ...rtl.matrix.table import SubsetTable
 from ...rtl.primitive import Primitive
 from .carry import build_ternary_adder
 from .dsp48e2 import build_packed_chain
+from .table import build_subset_table
 
 __all__ = ["UltraScale"]
 
 _STRUCTURES: dict[type[Primitive], Callable[[Any], Any]] = {
     PackedChain: build_packed_chain,
+    SubsetTable: build_subset_table,
     TernaryAdder: build_ternary_adder,
 }
 
@@ -25,6 +29,12 @@ class UltraScale:
 
     name = "xcup"
     """As Yosys calls the family."""
+
+    @property
+    def models(self) -> dict[str, str]:
+        """Verilog models of the primitives, by name: for simulators and proofs, not synthesis."""
+        files = sorted((Path(__file__).parent / "sim").glob("*.v"))
+        return {file.stem: file.read_text(encoding="utf-8") for file in files}
 
     def structure(self, block: Primitive) -> Any:
         """Return what ``block`` is built of here, or ``None`` if its twin is as good."""

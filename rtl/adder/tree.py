@@ -242,7 +242,7 @@ def _threes(terms: Sequence[_Term]) -> list[list[int]]:
     )
     subtracted = [k for k, x in enumerate(terms) if x.subtracts]
     n = len(subtracted)
-    groups = []
+    groups: list[list[int]] = []
     for k in subtracted:
         group = [k]
         for back in (n, 2 * n):

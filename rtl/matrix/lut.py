@@ -333,7 +333,7 @@ class LutMatrixUnit(WeightStationary):
             list(range(row, min(row + GROUP, self._rows))) for row in range(0, self._rows, GROUP)
         ]
         n = 1 if len(groups) <= GROUPS else -(-len(groups) // (GROUPS - 1))
-        return [sum(groups[band::n], []) for band in range(n)]
+        return [[row for group in groups[band::n] for row in group] for band in range(n)]
 
     def _band_latency(self, rows: list[int]) -> int:
         groups = -(-len(rows) // GROUP)
