@@ -57,8 +57,9 @@ def emit(
     verilog : bool
         Whether to make the Verilog too.
     target : object, optional
-        Whose ``structure(block)`` builds blocks from the target's primitives; see
-        :class:`~qkloom.rtl.primitive.Primitive`. Without one they are their twins.
+        Whose ``structure(block)`` builds blocks from the target's primitives, and whose ``models``
+        are Verilog of these for simulation; see :class:`~qkloom.rtl.primitive.Primitive`. Without
+        one they are their twins, which every engine can simulate.
 
     Raises
     ------
@@ -93,7 +94,14 @@ def emit(
         ports=tuple(port for port, _ in _ports(component)),
         boundaries=tuple(module.name for module in modules if module.keep_boundary),
         digest=hashlib.sha256(text.encode()).hexdigest(),
+        primitives="" if target is None else _used_models(text, target),
     )
+
+
+def _used_models(rtlil: str, target: Any) -> str:
+    """Return the models of the primitives that a design instantiates."""
+    used = set(re.findall(r"^  cell \\(\w+) ", rtlil, re.MULTILINE))
+    return "\n".join(text for name, text in sorted(target.models.items()) if name in used)
 
 
 @dataclass(frozen=True)

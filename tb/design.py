@@ -50,6 +50,8 @@ class Design:
         Modules that compiled simulators keep as units (``Component.keep_boundary``).
     digest : str
         SHA-256 of ``rtlil``, in hexadecimal.
+    primitives : str
+        Verilog models of the target's primitives in it, if it has any: for simulation.
     """
 
     name: str
@@ -59,3 +61,4 @@ class Design:
     ports: tuple[Port, ...]
     boundaries: tuple[str, ...]
     digest: str
+    primitives: str = ""

@@ -147,6 +147,7 @@ def build(
     parts: list[str | bytes] = [
         "verilator",
         design.verilog,
+        design.primitives,
         describe_ports(design, _mangle),
         *common,
         str(waves),
@@ -170,7 +171,8 @@ def _build(
 ) -> None:
     work = folder / "work"
     work.mkdir()
-    (work / "design.v").write_text(design.verilog or "", encoding="utf-8")
+    text = f"{design.verilog}\n{design.primitives}"
+    (work / "design.v").write_text(text, encoding="utf-8")
     (work / "ports.h").write_text(describe_ports(design, _mangle), encoding="utf-8")
     trace = ["--trace"] if waves else []
     tool.run([*OPTIONS, *trace, "--top-module", design.name, "design.v"], cwd=work)
