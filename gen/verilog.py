@@ -29,7 +29,7 @@ _FIELD = re.compile(r"(?<=\\)[A-Za-z_]\w*(?:\.\w+|\[\d+\])+(?=\s)")
 
 _ZEROS = re.compile(
     r"^  initial begin\n"
-    r"    (?P<name>\w+)\[0\] = (?P<zero>\d+'h0)0*;\n"
+    r"    (?P<name>\w+)\[0\] = (?P<zero>\d+'[dh]0)0*;\n"
     r"(?:    (?P=name)\[(?P<last>\d+)\] = (?P=zero)0*;\n)*"
     r"  end\n",
     re.MULTILINE,

@@ -61,13 +61,13 @@ def test_no_name_of_a_chip_is_escaped_or_numbered():
 class Remembering(Component):
     """A memory with contents at the start."""
 
-    def __init__(self, *, depth: int, init: tuple[int, ...]) -> None:
-        super().__init__({"i": In(40), "address": In(range(max(depth, 2))), "o": Out(40)})
-        self._depth, self._init = depth, init
+    def __init__(self, *, depth: int, init: tuple[int, ...] = (), width: int = 40) -> None:
+        super().__init__({"i": In(width), "address": In(range(max(depth, 2))), "o": Out(width)})
+        self._depth, self._init, self._width = depth, init, width
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.kept = kept = Memory(shape=40, depth=self._depth, init=self._init)
+        m.submodules.kept = kept = Memory(shape=self._width, depth=self._depth, init=self._init)
         w_port, r_port = kept.write_port(), kept.read_port(domain="comb")
         m.d.comb += [
             w_port.addr.eq(self.address),
@@ -80,13 +80,14 @@ class Remembering(Component):
 
 
 @pytest.mark.parametrize("depth", [1, 2, 5, 64])
-def test_zeros_of_a_memory_are_a_loop(depth):
-    text = emit(Remembering(depth=depth, init=()), verilog=True).verilog
+@pytest.mark.parametrize(("width", "zero"), [(1, "1'h0"), (32, "32'd0"), (40, "40'h0")])
+def test_zeros_of_a_memory_are_a_loop(depth, width, zero):
+    text = emit(Remembering(depth=depth, width=width), verilog=True).verilog
     assert (
         "  initial begin : kept_zeros\n"
         "    integer kept_row;\n"
         f"    for (kept_row = 0; kept_row < {depth}; kept_row = kept_row + 1)\n"
-        "      kept[kept_row] = 40'h0;\n"
+        f"      kept[kept_row] = {zero};\n"
         "  end\n"
     ) in text
 
@@ -104,7 +105,7 @@ def test_other_contents_stay(init):
 def test_both_front_ends_read_the_loop(require):
     require("verilator")
     require("pyslang")
-    assert lint(emit(Remembering(depth=5, init=()), verilog=True)) == []
+    assert lint(emit(Remembering(depth=5), verilog=True)) == []
 
 
 def test_what_yosys_refuses():
