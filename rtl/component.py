@@ -13,6 +13,9 @@ __all__ = ["Component"]
 _NAME_LENGTH = 48
 """Characters of a module's name; what distinguishes modules beyond that is up to the emitter."""
 
+_USUAL = {"stream_width": 8, "stationary_width": 8}
+"""Parameters that go without saying: names of int8 hardware do not tell of its operands."""
+
 
 class Component(wiring.Component):
     """A hardware component that a generator may share between all its uses.
@@ -88,6 +91,8 @@ def _spell(name: str, value: Any) -> str:
     """Spell one parameter as part of a Verilog identifier."""
     if isinstance(value, bool):
         return f"_{name}" if value else ""
+    if _USUAL.get(name) == value:
+        return ""
     if isinstance(value, data.Layout):
         return f"_{value.size}b"
     text = value if isinstance(value, str) else f"{name}{value}"

@@ -69,6 +69,8 @@ class Core(Component):
         fraction: int,
         row_width: int,
         slots: int = 2,
+        stream_width: int = 8,
+        stationary_width: int = 8,
     ) -> None:
         if not lanes:
             raise ValueError(f"Lanes must be one or more, not {lanes!r}")

@@ -29,6 +29,8 @@ class Exp2(Component):
         Fraction bits of ``y``.
     p_width : int
         Bits of a probability.
+    stream_width : int
+        Bits of its digits, which decide ``p_max``.
 
     Members
     -------
@@ -43,9 +45,17 @@ class Exp2(Component):
         As :class:`~qkloom.rtl.lane.numerics.Numerics` does.
     """
 
-    def __init__(self, *, segments: int, fraction: int, p_width: int) -> None:
+    def __init__(
+        self, *, segments: int, fraction: int, p_width: int, stream_width: int = 8
+    ) -> None:
         self._numerics = Numerics(
-            size=1, head_dim=1, tokens=1, p_width=p_width, segments=segments, fraction=fraction
+            size=1,
+            head_dim=1,
+            tokens=1,
+            p_width=p_width,
+            segments=segments,
+            fraction=fraction,
+            stream_width=stream_width,
         )
         y_width = Numerics.max_width + 1 + fraction
         super().__init__(

@@ -6,9 +6,9 @@ from amaranth.lib.wiring import In, Out
 
 from ..buffer.banks import read_port
 from ..component import Component
-from ..formats import I8, ceil_log2
+from ..formats import Integer, ceil_log2
 from ..stream import Queue
-from .job import check_digits, check_shape, index, pass_layout
+from .job import check_digits, check_operand, check_shape, index, pass_layout
 from .output import OutputAccumulator
 from .rescale import RESCALE
 from .tag import tag_layout
@@ -33,6 +33,8 @@ class Feeder(Component):
         As of the lane.
     digits : int
         Digits of a probability: 1 or 2.
+    stream_width : int
+        Bits of an element, and of a digit.
 
     Members
     -------
@@ -54,16 +56,25 @@ class Feeder(Component):
     """
 
     def __init__(
-        self, *, size: int, block_rows: int, head_dim: int, slots: int, digits: int
+        self,
+        *,
+        size: int,
+        block_rows: int,
+        head_dim: int,
+        slots: int,
+        digits: int,
+        stream_width: int = 8,
     ) -> None:
         check_shape(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
         check_digits(digits)
+        check_operand("Stream width", stream_width)
         self._size, self._digits = size, digits
         self._block_rows, self._slots = block_rows, slots
         self._tile_bits = ceil_log2(head_dim // size)
         shape = dict(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
         self._shape = shape
-        row = data.ArrayLayout(I8, size)
+        row = data.ArrayLayout(Integer(stream_width), size)
+        p_row = data.ArrayLayout(data.ArrayLayout(stream_width, digits), size)
         super().__init__(
             {
                 "i": In(stream.Signature(pass_layout(**shape))),
@@ -80,7 +91,7 @@ class Feeder(Component):
                             "en": Out(1),
                             "bank": Out(1),
                             "row": Out(index(block_rows)),
-                            "digits": In(data.ArrayLayout(data.ArrayLayout(8, digits), size)),
+                            "digits": In(p_row),
                             "rescale": In(RESCALE),
                         }
                     )

@@ -14,6 +14,7 @@ from ..formats import ceil_log2
 __all__ = [
     "block_layout",
     "check_digits",
+    "check_operand",
     "check_row_width",
     "check_shape",
     "index",
@@ -48,6 +49,13 @@ def check_digits(digits: int) -> None:
     """Refuse what is neither one digit nor two."""
     if digits not in (1, 2):
         raise ValueError(f"Digits must be 1 or 2, not {digits!r}")
+
+
+def check_operand(name: str, width: int) -> None:
+    """Refuse an operand that is neither 4 nor 8 bits wide."""
+    check_count(name, width)
+    if width not in (4, 8):
+        raise ValueError(f"{name} must be 4 or 8, not {width}")
 
 
 def check_row_width(row_width: int, *, size: int) -> None:

@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..component import Component
-from ..formats import I8, Fixed
+from ..formats import Fixed, Integer
 from ..matrix.stationary import MatrixUnit
 from ..stream import Queue, connect_stream
 from .feeder import Feeder
@@ -40,6 +40,8 @@ def lane_payloads(
     fraction: int,
     row_width: int,
     slots: int = 2,
+    stream_width: int = 8,
+    stationary_width: int = 8,
 ) -> dict[str, data.StructLayout | data.ArrayLayout]:
     """Return the payload of each stream of a lane; parameters, and errors, as of :class:`Lane`."""
     if matrix != "plain":
@@ -53,16 +55,19 @@ def lane_payloads(
         p_width=p_width,
         segments=segments,
         fraction=fraction,
+        stream_width=stream_width,
+        stationary_width=stationary_width,
     )
     check_row_width(row_width, size=size)
-    row = data.ArrayLayout(I8, size)
-    tile_row = data.StructLayout({"row": row, "last": 1})
+    tile_row = data.StructLayout(
+        {"row": data.ArrayLayout(Integer(stationary_width), size), "last": 1}
+    )
     job = job_layout(
         size=size, block_rows=block_rows, head_dim=head_dim, tokens=tokens, slots=slots
     )
     return {
         "i_job": job,
-        "i_query": row,
+        "i_query": data.ArrayLayout(Integer(stream_width), size),
         "i_key": tile_row,
         "i_value": tile_row,
         "o": data.StructLayout({"row": data.ArrayLayout(Fixed(8, 16), row_width), "last": 1}),
@@ -109,6 +114,8 @@ class Lane(Component):
         Scores that the row unit takes per cycle.
     slots : int
         Query blocks in the lane at a time.
+    stream_width, stationary_width : int
+        Bits of queries and digits of probabilities, and of keys and values: 4 or 8.
 
     Members
     -------
@@ -148,6 +155,8 @@ class Lane(Component):
         fraction: int,
         row_width: int,
         slots: int = 2,
+        stream_width: int = 8,
+        stationary_width: int = 8,
     ) -> None:
         payloads = lane_payloads(**self.parameters)
         self._numerics = Numerics(
@@ -157,6 +166,8 @@ class Lane(Component):
             p_width=p_width,
             segments=segments,
             fraction=fraction,
+            stream_width=stream_width,
+            stationary_width=stationary_width,
         )
         self._shape = dict(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
         self._tokens, self._row_width, self._slots = tokens, row_width, slots
@@ -181,16 +192,28 @@ class Lane(Component):
         # Units
         m.submodules.expander = expander = StepExpander(**shape, tokens=self._tokens)
         m.submodules.scheduler = scheduler = PassScheduler(**shape, tokens=self._tokens)
-        m.submodules.loader = loader = TileLoader(**shape, is_signed=numbers.digit_is_signed)
-        m.submodules.queries = queries = QueryBuffer(**shape)
+        stream_width, stationary_width = numbers.stream_width, numbers.stationary_width
+        m.submodules.loader = loader = TileLoader(
+            **shape, is_signed=numbers.digit_is_signed, stationary_width=stationary_width
+        )
+        m.submodules.queries = queries = QueryBuffer(**shape, stream_width=stream_width)
         m.submodules.probabilities = probabilities = ProbabilityBuffer(
             size=size,
             block_rows=shape["block_rows"],
             row_width=self._row_width,
             digits=numbers.digits,
+            stream_width=stream_width,
         )
-        m.submodules.feeder = feeder = Feeder(**shape, digits=numbers.digits)
-        m.submodules.matrix = matrix = MatrixUnit(rows=size, cols=size, tag=tag_layout(**shape))
+        m.submodules.feeder = feeder = Feeder(
+            **shape, digits=numbers.digits, stream_width=stream_width
+        )
+        m.submodules.matrix = matrix = MatrixUnit(
+            rows=size,
+            cols=size,
+            stream=Integer(stream_width),
+            stationary=Integer(stationary_width),
+            tag=tag_layout(**shape),
+        )
         m.submodules.scores = scores = ScoreAccumulator(
             **shape, product_width=matrix.acc_width, score_width=numbers.score_width
         )
@@ -201,6 +224,8 @@ class Lane(Component):
             p_width=numbers.p_width,
             segments=numbers.segments,
             fraction=numbers.fraction,
+            stream_width=stream_width,
+            stationary_width=stationary_width,
         )
         m.submodules.reciprocal = reciprocal = Reciprocal(
             sum_width=numbers.sum_width,
@@ -214,7 +239,10 @@ class Lane(Component):
             digit_bits=numbers.digit_bits,
         )
         m.submodules.normalizer = normalizer = Normalizer(
-            **shape, row_width=self._row_width, acc_width=numbers.acc_width
+            **shape,
+            row_width=self._row_width,
+            acc_width=numbers.acc_width,
+            stationary_width=stationary_width,
         )
 
         # Jobs become steps and passes; a query block's first job also fetches its queries.

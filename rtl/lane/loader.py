@@ -6,9 +6,9 @@ from amaranth.lib.wiring import In, Out
 
 from ..buffer.tile import TileBuffer
 from ..component import Component
-from ..formats import I8
+from ..formats import Integer
 from ..stream import Queue
-from .job import check_shape, pass_layout
+from .job import check_operand, check_shape, pass_layout
 
 __all__ = ["TileLoader"]
 
@@ -32,6 +32,8 @@ class TileLoader(Component):
         As of the lane.
     is_signed : bool
         Whether probability digits, which stream under value tiles, are signed.
+    stationary_width : int
+        Bits of an element.
 
     Members
     -------
@@ -49,13 +51,22 @@ class TileLoader(Component):
     """
 
     def __init__(
-        self, *, size: int, block_rows: int, head_dim: int, slots: int, is_signed: bool
+        self,
+        *,
+        size: int,
+        block_rows: int,
+        head_dim: int,
+        slots: int,
+        is_signed: bool,
+        stationary_width: int = 8,
     ) -> None:
         check_shape(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
+        check_operand("Stationary width", stationary_width)
         if size < 2 or size & size - 1:
             raise ValueError(f"Size must be a power of two of at least 2, not {size}")
         self._size, self._tiles, self._is_signed = size, head_dim // size, is_signed
-        row = data.ArrayLayout(I8, size)
+        self._element = Integer(stationary_width)
+        row = data.ArrayLayout(self._element, size)
         rows = In(stream.Signature(data.StructLayout({"row": row, "last": 1})))
         super().__init__(
             {
@@ -77,7 +88,12 @@ class TileLoader(Component):
         m = Module()
         buffers = {}
         for name, rows in (("keys", self.keys), ("values", self.values)):
-            buffer = TileBuffer(size=self._size, tiles=self._tiles, columns=name == "keys")
+            buffer = TileBuffer(
+                size=self._size,
+                tiles=self._tiles,
+                columns=name == "keys",
+                element=self._element,
+            )
             m.submodules[name] = buffers[name] = buffer
             wiring.connect(m, wiring.flipped(rows), buffer.i)
         m.submodules.order = order = Queue(shape=1, depth=4)

@@ -12,7 +12,7 @@ from ..check import check_count
 from ..component import Component
 from ..formats import Fixed, Integer, ceil_log2, saturate
 from ..stream import CreditGate, Queue, connect_stream
-from .job import block_layout, check_row_width, check_shape, index
+from .job import block_layout, check_operand, check_row_width, check_shape, index
 from .numerics import Numerics
 from .pipeline import delayed, shift_right, shift_stages
 from .place import row_address, row_layout
@@ -50,6 +50,8 @@ class Normalizer(Component):
         Outputs per beat; divides ``size``.
     acc_width : int
         Bits of an accumulator, signed.
+    stationary_width : int
+        Bits of a value.
 
     Members
     -------
@@ -81,12 +83,15 @@ class Normalizer(Component):
         slots: int,
         row_width: int,
         acc_width: int,
+        stationary_width: int = 8,
     ) -> None:
         check_shape(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
         check_count("Accumulator width", acc_width)
+        check_operand("Stationary width", stationary_width)
         check_row_width(row_width, size=size)
         self._row_width, self._chunks = row_width, size // row_width
         self._acc_width, self._tiles = acc_width, head_dim // size
+        self._sum_width = max(acc_width - stationary_width + 1, 2)
         self._rows = {"block_rows": block_rows, "slots": slots}
         factor = reciprocal_layout(row_layout(**self._rows))
         self._factor = data.StructLayout({name: factor[name].shape for name in ("zero", "e", "r")})
@@ -117,8 +122,8 @@ class Normalizer(Component):
 
     @property
     def _amount_width(self) -> int:
-        """Bits of an exponent that can be 1: a row sum is 7 bits narrower than its accumulators."""
-        return ceil_log2(max(self._acc_width - 7, 2))
+        """Bits of an exponent that can be 1: the bits of a row sum are counted by it."""
+        return ceil_log2(self._sum_width)
 
     @property
     def _in_pipeline(self) -> int:

@@ -15,8 +15,8 @@ class Numerics:
     """Everything that decides the bits of a lane's results, beside the data.
 
     Scores become base-2 scores with ``fraction`` fraction bits. Probabilities become integers from
-    0 to ``p_max`` and enter the second product as one or two digits. RTL and exact models read the
-    same object.
+    0 to ``p_max`` and enter the second product as one or two digits, of the width of the streaming
+    operand. RTL and exact models read the same object.
 
     Parameters
     ----------
@@ -27,12 +27,15 @@ class Numerics:
     tokens : int
         Longest sequence; decides the widths of sum and accumulator.
     p_width : int
-        Bits of a probability, 7 to 16. Up to 8 they are one digit, which takes one pass over the
-        array; above, two digits and two passes.
+        Bits of a probability: 7 to 16, or 4 to 8 if ``stream_width`` is 4. Up to ``stream_width``
+        they are one digit, which takes one pass over the array; above, two digits and two passes.
     segments : int
         Pieces of the piecewise linear ``2**-x`` on [0, 1): a power of two, 4 to 64.
     fraction : int
         Fraction bits of a base-2 score, 6 to 12.
+    stream_width, stationary_width : int
+        Bits of what streams (queries, and digits of probabilities) and of what is stationary (keys
+        and values): 4 or 8.
 
     Raises
     ------
@@ -46,6 +49,8 @@ class Numerics:
     p_width: int = 14
     segments: int = 8
     fraction: int = 10
+    stream_width: int = 8
+    stationary_width: int = 8
 
     mantissa_width: ClassVar[int] = 17
     """Bits of the mantissa of the score factor, unsigned."""
@@ -73,19 +78,31 @@ class Numerics:
             )
         if not 1 <= self.tokens <= 1 << 24:
             raise ValueError(f"Tokens must be 1 to {1 << 24}, not {self.tokens}")
-        if not 7 <= self.p_width <= 16:
-            raise ValueError(f"P_width must be 7 to 16, not {self.p_width}")
+        for name in ("stream_width", "stationary_width"):
+            if getattr(self, name) not in (4, 8):
+                raise ValueError(f"{_sentence(name)} must be 4 or 8, not {getattr(self, name)}")
+        widths = self.p_widths(self.stream_width)
+        if self.p_width not in widths:
+            raise ValueError(
+                f"P_width must be {widths[0]} to {widths[-1]} when stream_width is "
+                f"{self.stream_width}, not {self.p_width}"
+            )
         if self.segments not in (4, 8, 16, 32, 64):
             raise ValueError(f"Segments must be a power of two from 4 to 64, not {self.segments}")
         if not 6 <= self.fraction <= 12:
             raise ValueError(f"Fraction must be 6 to 12, not {self.fraction}")
 
+    @staticmethod
+    def p_widths(stream_width: int) -> range:
+        """Return what ``p_width`` may be."""
+        return range(7 if stream_width == 8 else 4, 2 * stream_width + 1)
+
     # Scores
 
     @property
     def score_width(self) -> int:
-        """Bits of a score, the exact sum of ``head_dim`` products of two int8 numbers."""
-        return 16 + ceil_log2(self.head_dim)
+        """Bits of a score, the exact sum of ``head_dim`` products of two operands."""
+        return self.stream_width + self.stationary_width + ceil_log2(self.head_dim)
 
     @property
     def x_width(self) -> int:
@@ -112,7 +129,7 @@ class Numerics:
     @property
     def digits(self) -> int:
         """Digits of a probability: passes of the second product over the array."""
-        return 1 if self.p_width <= 8 else 2
+        return 1 if self.p_width <= self.stream_width else 2
 
     @property
     def digit_bits(self) -> int:
@@ -126,8 +143,8 @@ class Numerics:
 
     @property
     def digit_is_signed(self) -> bool:
-        """Whether digits are int8 (else uint8). A single digit counts as unsigned."""
-        return 8 < self.p_width < 16
+        """Whether digits are two's complement. A single digit counts as unsigned."""
+        return self.stream_width < self.p_width < 2 * self.stream_width
 
     @property
     def p_max(self) -> int:
@@ -135,7 +152,8 @@ class Numerics:
         full = (1 << self.p_width) - 1
         if not self.digit_is_signed:
             return full
-        high = min(127, 1 << self.p_width - self.digit_bits)
+        highest = (1 << self.stream_width - 1) - 1
+        high = min(highest, 1 << self.p_width - self.digit_bits)
         return min(full, high * self.digit_base + self.digit_base // 2 - 1)
 
     @property
@@ -146,7 +164,7 @@ class Numerics:
     @property
     def acc_width(self) -> int:
         """Bits of an output accumulator, signed."""
-        return self.p_width + 8 + self.acc_guard + ceil_log2(self.tokens)
+        return self.p_width + self.stationary_width + self.acc_guard + ceil_log2(self.tokens)
 
     # 2**-x on [0, 1)
 

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from ..check import check_count
 from ..component import Component
 from ..formats import ceil_log2
-from .job import check_digits, check_row_width, index
+from .job import check_digits, check_operand, check_row_width, index
 from .rescale import RESCALE
 
 __all__ = ["ProbabilityBuffer"]
@@ -26,7 +26,9 @@ class ProbabilityBuffer(Component):
     row_width : int
         Probabilities written at a time.
     digits : int
-        Digits of a probability, 8 bits each, the high one first.
+        Digits of a probability, the high one first.
+    stream_width : int
+        Bits of a digit.
 
     Members
     -------
@@ -41,14 +43,17 @@ class ProbabilityBuffer(Component):
         When a parameter is not a positive integer, or ``row_width`` does not divide ``size``.
     """
 
-    def __init__(self, *, size: int, block_rows: int, row_width: int, digits: int) -> None:
+    def __init__(
+        self, *, size: int, block_rows: int, row_width: int, digits: int, stream_width: int = 8
+    ) -> None:
         check_count("Size", size)
         check_count("Block rows", block_rows)
         check_digits(digits)
         check_row_width(row_width, size=size)
+        check_operand("Stream width", stream_width)
         self._size, self._block_rows = size, block_rows
         self._row_width = row_width
-        digit = data.ArrayLayout(8, digits)
+        digit = data.ArrayLayout(stream_width, digits)
         self._digit = digit
         super().__init__(
             {

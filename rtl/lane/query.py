@@ -7,8 +7,8 @@ from amaranth.lib.wiring import In, Out
 
 from ..buffer.banks import read_port
 from ..component import Component
-from ..formats import I8, ceil_log2
-from .job import block_layout, check_shape, index
+from ..formats import Integer, ceil_log2
+from .job import block_layout, check_operand, check_shape, index
 
 __all__ = ["QueryBuffer"]
 
@@ -20,6 +20,8 @@ class QueryBuffer(Component):
     ----------
     size, block_rows, head_dim, slots : int
         As of the lane.
+    stream_width : int
+        Bits of an element.
 
     Members
     -------
@@ -40,12 +42,15 @@ class QueryBuffer(Component):
         When a parameter does not suit a lane.
     """
 
-    def __init__(self, *, size: int, block_rows: int, head_dim: int, slots: int) -> None:
+    def __init__(
+        self, *, size: int, block_rows: int, head_dim: int, slots: int, stream_width: int = 8
+    ) -> None:
         check_shape(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
+        check_operand("Stream width", stream_width)
         self._tile_bits = ceil_log2(head_dim // size)
         self._depth = block_rows << self._tile_bits
         self._slots = slots
-        self._row = data.ArrayLayout(I8, size)
+        self._row = data.ArrayLayout(Integer(stream_width), size)
         slot = data.StructLayout({"slot": index(slots)})
         super().__init__(
             {

@@ -51,7 +51,7 @@ class RowUnit(Component):
         Scores per cycle; divides ``size``.
     slots : int
         Query blocks whose maxima and sums are kept.
-    head_dim, tokens, p_width, segments, fraction : int
+    head_dim, tokens, p_width, segments, fraction, stream_width, stationary_width : int
         See :class:`~qkloom.rtl.lane.numerics.Numerics`.
 
     Members
@@ -64,9 +64,9 @@ class RowUnit(Component):
     released : Out(stream)
         ``bank`` of a step whose scores have been read.
     o_p : Out(stream)
-        ``chunk`` of a ``row``: ``digits`` of its probabilities, high digit first, 8 bits each;
-        ``rescale``, which is :data:`~qkloom.rtl.lane.rescale.RESCALE`, is the same for all chunks
-        of a row.
+        ``chunk`` of a ``row``: ``digits`` of its probabilities, high digit first, ``stream_width``
+        bits each; ``rescale``, which is :data:`~qkloom.rtl.lane.rescale.RESCALE`, is the same for
+        all chunks of a row.
     o_sum : Out(stream)
         Sum ``l`` of each row of a query block's last step; ``tag`` names the row.
     done : Out(stream)
@@ -92,6 +92,8 @@ class RowUnit(Component):
         p_width: int,
         segments: int,
         fraction: int,
+        stream_width: int = 8,
+        stationary_width: int = 8,
     ) -> None:
         self._numerics = Numerics(
             size=size,
@@ -100,6 +102,8 @@ class RowUnit(Component):
             p_width=p_width,
             segments=segments,
             fraction=fraction,
+            stream_width=stream_width,
+            stationary_width=stationary_width,
         )
         check_shape(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots, tokens=tokens)
         check_row_width(row_width, size=size)
@@ -117,7 +121,9 @@ class RowUnit(Component):
                 "bank": 1,
                 "row": index(block_rows),
                 "chunk": index(self._chunks),
-                "digits": data.ArrayLayout(data.ArrayLayout(8, numbers.digits), row_width),
+                "digits": data.ArrayLayout(
+                    data.ArrayLayout(stream_width, numbers.digits), row_width
+                ),
                 "rescale": RESCALE,
             }
         )
@@ -150,7 +156,10 @@ class RowUnit(Component):
         exps = []
         for i in range(width):
             exp2 = Exp2(
-                segments=numbers.segments, fraction=numbers.fraction, p_width=numbers.p_width
+                segments=numbers.segments,
+                fraction=numbers.fraction,
+                p_width=numbers.p_width,
+                stream_width=numbers.stream_width,
             )
             m.submodules[f"exp2_{i}"] = exp2
             exps.append(exp2)
@@ -318,7 +327,7 @@ class RowUnit(Component):
 
 
 def split(p: Value, numerics: Numerics) -> list[Value]:
-    """Return the digits of a probability, high digit first; each fits 8 bits.
+    """Return the digits of a probability, high digit first; each fits ``stream_width``.
 
     Of signed digits the high one is the probability rounded, and the low one what is left.
     """

@@ -123,7 +123,7 @@ def test_attributes():
         ({"lanes": ["plain"]}, TypeError, "Parameter 'lanes' must be immutable, not ['plain']"),
         ({"lanes": ("plain", "lut")}, ValueError, "Matrix must be 'plain', not 'lut'"),
         ({"size": 6}, ValueError, "Size must be a power of two of at least 4, not 6"),
-        ({"p_width": 17}, ValueError, "P_width must be 7 to 16, not 17"),
+        ({"p_width": 17}, ValueError, "P_width must be 7 to 16 when stream_width is 8, not 17"),
         ({"row_width": 3}, ValueError, "Row width must divide size 4, not 3"),
         ({"block_rows": 0}, ValueError, "Block rows must be a positive integer, not 0"),
     ],

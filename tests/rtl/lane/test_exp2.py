@@ -71,7 +71,7 @@ def test_latency():
     [
         ({"segments": 10}, ValueError, "Segments must be a power of two from 4 to 64, not 10"),
         ({"fraction": 13}, ValueError, "Fraction must be 6 to 12, not 13"),
-        ({"p_width": 6}, ValueError, "P_width must be 7 to 16, not 6"),
+        ({"p_width": 6}, ValueError, "P_width must be 7 to 16 when stream_width is 8, not 6"),
         ({"p_width": "8"}, TypeError, "P_width must be an integer, not '8'"),
     ],
 )

@@ -227,7 +227,7 @@ def test_attributes():
         ({"block_rows": None}, TypeError, "Block rows must be a positive integer, not None"),
         ({"head_dim": 6}, ValueError, "Head_dim must be a multiple of size 4 up to 1024, not 6"),
         ({"tokens": 0}, ValueError, "Tokens must be 1 to 16777216, not 0"),
-        ({"p_width": 6}, ValueError, "P_width must be 7 to 16, not 6"),
+        ({"p_width": 6}, ValueError, "P_width must be 7 to 16 when stream_width is 8, not 6"),
         ({"row_width": 3}, ValueError, "Row width must divide size 4, not 3"),
         ({"row_width": 0}, ValueError, "Row width must be a positive integer, not 0"),
         ({"slots": 0}, ValueError, "Slots must be a positive integer, not 0"),

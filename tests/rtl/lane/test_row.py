@@ -276,7 +276,7 @@ def test_it_accepts_nothing_without_a_step():
         ({"row_width": 0}, "Row width must be a positive integer, not 0"),
         ({"block_rows": 0}, "Block rows must be a positive integer, not 0"),
         ({"slots": 0}, "Slots must be a positive integer, not 0"),
-        ({"p_width": 17}, "P_width must be 7 to 16, not 17"),
+        ({"p_width": 17}, "P_width must be 7 to 16 when stream_width is 8, not 17"),
     ],
 )
 def test_bad_parameters(changes, message):
