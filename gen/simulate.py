@@ -44,7 +44,7 @@ class Simulation:
     report : dict
         Figures of the run: ``chip engine cycles mac_utilization attention_efficiency bit_exact
         max_abs_error mean_abs_error rms_relative_error`` and more. Errors are against float64
-        attention on the same int8 inputs, ``input_...`` ones on the tensors as they were given.
+        attention on the same quantized inputs, ``input_...`` ones on the tensors as they are given.
     """
 
     output: NDArray[Any]

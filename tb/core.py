@@ -24,7 +24,7 @@ class Call:
     Members
     -------
     q : int8 array (heads, n_q, head_dim)
-        Queries; head_dim is a multiple of the array's size.
+        Queries, within the range of the core's operand; head_dim is a multiple of the array's size.
     k, v : int8 arrays (KV heads, n_kv, head_dim)
         Keys and values; the number of heads is a multiple of that of KV heads.
     mantissa, shift : int arrays (heads,)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..rtl.formats import Integer
 from ..rtl.lane.numerics import Numerics
 from .attention import Bools, block_pairs
 from .formats import Ints, round_shift
@@ -41,7 +42,7 @@ def exact_attention(
     Parameters
     ----------
     q, k, v : int8 arrays
-        As :func:`qkloom.tb.attention.attention` takes them, quantized.
+        As :func:`qkloom.tb.attention.attention` takes them, quantized; 4-bit numbers too.
     mantissa, shift : (heads,) or (batch, heads) array_like of int
         Score factor of each query head.
     numerics : Numerics
@@ -136,9 +137,17 @@ def count_macs(
 
 
 def _check(q: Int8s, k: Int8s, v: Int8s, numerics: Numerics, block_rows: int) -> Shape:
-    for name, x in zip("QKV", (q, k, v), strict=True):
+    stream, stationary = numerics.stream_width, numerics.stationary_width
+    for name, x, width in (("Q", q, stream), ("K", k, stationary), ("V", v, stationary)):
         if x.dtype != np.int8:
             raise TypeError(f"{name} must be an int8 array, not {x.dtype}")
+        operand = Integer(width)
+        outside = x[(x < operand.min_raw) | (x > operand.max_raw)]
+        if outside.size:
+            raise ValueError(
+                f"{name} must hold numbers of {width} bits, {operand.min_raw} to "
+                f"{operand.max_raw}, not {outside[0]}; quantize it to {width} bits"
+            )
     shape = check_shapes(q, k, v)
     if shape.head_dim > numerics.head_dim:
         raise ValueError(f"Head_dim must be at most {numerics.head_dim}, not {shape.head_dim}")

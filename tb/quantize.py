@@ -1,4 +1,4 @@
-"""From float tensors to what a lane is given: int8 with one scale per head, and score factors."""
+"""From float tensors to what a lane is given: integers with a scale per head, score factors."""
 
 import math
 from dataclasses import dataclass
@@ -15,19 +15,21 @@ from .tensors import Shape, as_tensors, check_shapes
 __all__ = ["Int8s", "Operands", "encode_factor", "quantize", "quantize_heads"]
 
 Int8s = NDArray[np.int8]
+"""Operands, of 8 bits or of 4."""
 
 _MANTISSA, _SHIFT_MAX = 1 << Numerics.mantissa_width, (1 << Numerics.shift_width) - 1
 
 
-def quantize_heads(x: Floats) -> tuple[Int8s, Floats]:
-    """Return int8 numbers of ``(..., heads, tokens, head_dim)``, and one scale per head.
+def quantize_heads(x: Floats, width: int = 8) -> tuple[Int8s, Floats]:
+    """Return numbers of ``width`` bits of ``(..., heads, tokens, head_dim)``, and scales of heads.
 
-    Symmetric: the largest magnitude of a head becomes 127. Ties round to even. A head of zeros has
-    scale 0.
+    Symmetric: the largest magnitude of a head becomes the largest number, 127 of 8 bits. Ties round
+    to even. A head of zeros has scale 0.
     """
-    scale: Floats = np.abs(x).max(axis=(-2, -1)) / 127
+    largest = (1 << width - 1) - 1
+    scale: Floats = np.abs(x).max(axis=(-2, -1)) / largest
     divisor = np.where(scale > 0, scale, 1)[..., None, None]
-    return np.clip(np.rint(x / divisor), -127, 127).astype(np.int8), scale
+    return np.clip(np.rint(x / divisor), -largest, largest).astype(np.int8), scale
 
 
 def encode_factor(factor: float, fraction: int) -> tuple[int, int]:
@@ -42,7 +44,9 @@ def encode_factor(factor: float, fraction: int) -> tuple[int, int]:
     """
     largest = float(_MANTISSA - 1) / (1 << fraction)
     if not 0 <= factor <= largest:
-        raise ValueError(f"A score factor must be 0 to {largest:g}, not {factor:g}")
+        raise ValueError(
+            f"A score factor must be 0 to {largest:g}, not {factor:g}; scale Q or K down"
+        )
     exponent = math.frexp(factor)[1] + fraction
     shift = min(Numerics.mantissa_width - exponent, _SHIFT_MAX)
     mantissa = round(math.ldexp(factor, fraction + shift))
@@ -57,8 +61,8 @@ class Operands:
 
     Members
     -------
-    q, k, v : int8, shaped as the tensors they come from
-        Queries, keys, values.
+    q, k, v : int8 arrays, shaped as the tensors they come from
+        Queries, keys, values, within the range of their operand.
     q_scale, k_scale, v_scale : float64
         Scale of each head: ``(heads,)`` or ``(batch, heads)``.
     mantissa, shift : int64
@@ -110,13 +114,21 @@ def quantize(q: Any, k: Any, v: Any, numerics: Numerics) -> Operands:
     """
     q, k, v = as_tensors(q, k, v, dtype=np.float64)
     shape = check_shapes(q, k, v)
-    (q8, q_scale), (k8, k_scale), (v8, v_scale) = map(quantize_heads, (q, k, v))
+    (q8, q_scale), (k8, k_scale), (v8, v_scale) = (
+        quantize_heads(x, width)
+        for x, width in (
+            (q, numerics.stream_width),
+            (k, numerics.stationary_width),
+            (v, numerics.stationary_width),
+        )
+    )
     with np.errstate(over="ignore"):  # infinity is refused below
         factors = q_scale * np.repeat(k_scale, shape.group, axis=-1)
     factors = factors * (math.log2(math.e) / math.sqrt(shape.head_dim))
     limit = 1 << Numerics.max_width - 1
+    highest_score = shape.head_dim << numerics.stream_width + numerics.stationary_width - 2
     for index, factor in np.ndenumerate(factors):
-        highest = shape.head_dim * 128 * 128 * float(factor)
+        highest = highest_score * float(factor)
         if not highest < limit:
             raise ValueError(
                 f"Scores in base 2 must stay below {limit}, not up to {highest:.4g} in head "

@@ -16,7 +16,7 @@ def normalize(acc: ArrayLike, total: ArrayLike) -> Ints:
 
     An aligned accumulator saturates at 27 bits, which changes no result: beyond them, the output
     saturates anyway. But for the rounding of each tile's share, ``|acc|`` is at most
-    ``128 * total``. The product with the 17-bit reciprocal has 44 bits.
+    ``2**(stationary_width - 1) * total``. The product with the 17-bit reciprocal has 44 bits.
 
     Parameters
     ----------
