@@ -95,7 +95,6 @@ def is_equivalent(
                 f"mutate -ctrl {CONTROL} {WIDTH} 1 {mutant.options}",
                 *FLATTEN.format(top=mutated.design.name).split("\n"),
             )
-            (folder / "flat.il").read_text()
             halves = _Halves(folder, (folder / "flat.il").read_text(), seconds)
             return any(halves.agree(cycles) for cycles in range(1, LONGEST_RUN + 1))
         except ToolError:  # too large
@@ -110,7 +109,7 @@ class _Halves:
         self._text = _cut(flat, "gold", 0) + _cut(flat, "gate", 1)
         gold = self._text[: self._text.index("\nend\n")]
         found = re.findall(
-            r"^  wire (?:width (\d+) )?(input|output) \d+ \\(\S+)$", gold, re.MULTILINE
+            r"^  wire (?:width (\d+) )?(input|output) \d+ (?:signed )?\\(\S+)$", gold, re.MULTILINE
         )
         self._widths = {name: int(width or 1) for width, _, name in found}
         self._inputs = [x for _, way, x in found if way == "input" and not x.startswith("q_")]
@@ -120,14 +119,18 @@ class _Halves:
     def agree(self, cycles: int) -> bool:
         """Tell whether beliefs are found from which equal outputs follow, in runs so long."""
         believed = set(self._states)
-        while differing := self._differing(cycles, believed, free=set(self._states) - believed):
+        while differing := self._differing(cycles, believed):
             if not differing <= {f"d_{n}" for n in believed}:
                 return False
             believed -= {int(name[2:]) for name in differing}
-        return not any(self._differing(n, believed, free=set()) for n in range(1, cycles))
+        return not any(self._differing(1 + n, believed, after_reset=True) for n in range(1, cycles))
 
-    def _differing(self, cycles: int, believed: set[int], free: set[int]) -> set[str]:
-        """Return outputs and believed registers that differ in a run, at its end; or nothing."""
+    def _differing(self, cycles: int, believed: set[int], *, after_reset: bool = False) -> set[str]:
+        """Return outputs and believed registers that differ in a run, at its end; or nothing.
+
+        A run after a reset begins with it, and with equal states.
+        """
+        free = set() if after_reset else set(self._states) - believed
         lines: list[str] = []
         number = itertools.count(1)
 
@@ -145,6 +148,8 @@ class _Halves:
         ends: dict[tuple[str, str], str] = {}
         for cycle in range(cycles):
             inputs = {x: wire(f"{x}_{cycle}", self._widths[x], "input") for x in self._inputs}
+            if after_reset and cycle == 0:
+                inputs["rst"] = "1'1"
             for half in ("gold", "gate"):
                 links = inputs | {f"q_{n}": state[half, n] for n in self._states}
                 for x in [*self._outputs, *(f"d_{n}" for n in self._states)]:
@@ -226,14 +231,16 @@ def _write(
         wires = {
             name: int(width or 1)
             for width, name in re.findall(
-                r"^  wire (?:width (\d+) )?(?:\w+ \d+ )?\\(\w+)$", found[0], re.MULTILINE
+                r"^  wire (?:width (\d+) )?(?:.* )?\\(\w+)$", found[0], re.MULTILINE
             )
         }
         used = [name for name in dict.fromkeys(re.findall(r"[A-Za-z_]\w*", said)) if name in wires]
+        # A wire may be called like a word of Verilog.
+        said = re.sub(rf"\b({'|'.join(used)})\b", r"\\\1 ", said)
         links = "".join(f"    connect \\{name} \\{name}\n" for name in used)
         cell = f"  cell \\said_{number} \\said_{number}\n{links}  end\nend"
         text = text.replace(found[0], found[0].removesuffix("end") + cell)
-        ports = ", ".join(f"input [{wires[name] - 1}:0] {name}" for name in used)
+        ports = ", ".join(f"input [{wires[name] - 1}:0] \\{name} " for name in used)
         verilog += f"module said_{number}({ports}); always @* {what} ({said}); endmodule\n"
     (folder / "base.il").write_text(text)
     (folder / "claims.sv").write_text(verilog)

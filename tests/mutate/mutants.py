@@ -49,21 +49,14 @@ class Mutant:
         Value of the control port.
     options : str
         What ``mutate`` is told to do.
+    place : str
+        Module, cell, port and bit, and what happens there: the same in every run. A cell without a
+        name is called after what it drives.
     """
 
     number: int
     options: str
-
-    @property
-    def place(self) -> str:
-        """Module, cell or wire, port and bit, and what happens there: the same in every run."""
-        found = dict(re.findall(r"-(\w+) (\S+)", self.options))
-        wire = f" ({found['wire']}[{found['wirebit']}])" if "wire" in found else ""
-        with_bit = f" with bit {found['ctrlbit']}" if "ctrlbit" in found else ""
-        return (
-            f"{found['module']} {found['cell']}.{found['port']}[{found['portbit']}]{wire} "
-            f"{found['mode']}{with_bit}"
-        )
+    place: str
 
 
 @dataclass(frozen=True)
@@ -114,6 +107,7 @@ def mutate(design: Design, modules: list[str], *, n: int, reserve: int = 0, seed
             "read_rtlil design.il",
             f"hierarchy -top {design.name}",
             "proc -norom",
+            "pmuxtree",
             "memory_collect",
             "opt -full",
             "wreduce -memx",
@@ -133,8 +127,10 @@ def mutate(design: Design, modules: list[str], *, n: int, reserve: int = 0, seed
             raise ValueError(f"There are only {len(possible)} mutants, not {n}")
         n = min(n + reserve, len(possible))
         chosen = _choose(possible, n, random.Random(seed))
+        driven = _driven(base)
         mutants = tuple(
-            Mutant(number, line.removeprefix("mutate ")) for number, line in enumerate(chosen, 1)
+            Mutant(number, line.removeprefix("mutate "), _place(line, driven))
+            for number, line in enumerate(chosen, 1)
         )
         # "none" makes the control port, should the mutants be in submodules alone.
         commands = [f"mutate -ctrl {CONTROL} {WIDTH} 0 -mode none -module {design.name}"]
@@ -153,6 +149,28 @@ def mutate(design: Design, modules: list[str], *, n: int, reserve: int = 0, seed
             base,
             len(possible),
         )
+
+
+def _driven(base: str) -> dict[tuple[str, str], str]:
+    """Return what cells without a name drive, if that has one; by module and cell."""
+    found = {}
+    for module, body in re.findall(r"^module \\(\S+)$(.*?)^end$", base, re.MULTILINE | re.DOTALL):
+        cells = re.findall(r"^  cell (\S+) (\$\S+)\n(.*?)^  end$", body, re.MULTILINE | re.DOTALL)
+        for kind, cell, connections in cells:
+            wire = re.search(r"connect \\[YQ] \\(\S+)(?: (\[\S+\]))?$", connections, re.MULTILINE)
+            if wire:
+                found[module, cell] = f"{wire[1]}{wire[2] or ''} = {kind}"
+    return found
+
+
+def _place(line: str, driven: dict[tuple[str, str], str]) -> str:
+    found = dict(re.findall(r"-(\w+) (\S+)", line))
+    module, cell = found["module"], found["cell"]
+    with_bit = f" with bit {found['ctrlbit']}" if "ctrlbit" in found else ""
+    return (
+        f"{module}: {driven.get((module, cell), cell)}, "
+        f"{found['port']}[{found['portbit']}] {found['mode']}{with_bit}"
+    )
 
 
 def _asynchronous(base: str) -> set[str]:

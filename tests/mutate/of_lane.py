@@ -31,18 +31,37 @@ PARTS = (
 )
 """Modules of a lane that are units of their own."""
 
+FED = {"size": 4, "block_rows": 3, "head_dim": 12, "slots": 2, "digits": 2}
+"""Shape of the feeder."""
+
 
 def units():
     """Yield the units, one after the other."""
     shape = test_schedule.SHAPE | {"tokens": test_schedule.TOKENS}
     unit = StepExpander(**shape)
-    yield Unit("step expander", unit, jobs(unit))
+    # Bits of a job: keys 52:47.
+    claims = {"step_expander_": "first_key == 0 || i__valid && first_key < i__payload[52:47]"}
+    promises = {"step_expander_": "i__payload[52:47] != 0 && i__payload[52:47] <= 32"}
+    yield Unit("step expander", unit, jobs(unit), claims=claims, promises=promises)
     unit = PassScheduler(**shape)
-    yield Unit("pass scheduler", unit, scheduled(unit), is_timed=False)
-    unit = TileLoader(**test_loader.SHAPE, is_signed=True)
+    # Bits of a step: d_tiles 11:9. States: choose 0, keys 1, values 2, hand over 3.
+    claims = [
+        "(fsm_state == 0 || fsm_state == 2 || i__valid) && (fsm_state != 2 || older_valid)",
+        "(!older_valid || older[11:9] != 0 && older[11:9] <= 4)",
+        "(!newer_valid || newer[11:9] != 0 && newer[11:9] <= 4 && fsm_state == 2)",
+    ]
+    yield Unit(
+        "pass scheduler",
+        unit,
+        scheduled(unit),
+        is_timed=False,
+        claims={"pass_scheduler_": " && ".join(claims)},
+        promises={"pass_scheduler_": "i__payload[11:9] != 0 && i__payload[11:9] <= 4"},
+    )
+    # So small that the queues of the buffers hold two tiles each.
+    unit = TileLoader(**test_loader.SHAPE | {"size": 2}, is_signed=True)
     yield Unit("tile loader", unit, loads(unit), without=("tile_buffer_", "queue_"))
-    shape = {"size": 4, "block_rows": 3, "head_dim": 12, "slots": 2, "digits": 2}
-    unit = FedFeeder(parameters=frozen(**shape))
+    unit = FedFeeder(parameters=frozen(**FED))
     yield Unit("feeder", unit, fed(unit), without=("queue_",))
     parameters = test_score.SHAPE | test_score.WIDTHS
     unit = Scripted(part=ScoreAccumulator, parameters=frozen(**parameters))
@@ -80,16 +99,16 @@ def scheduled(unit):
 
 def loads(unit):
     """Passes over key and value tiles of random strips."""
-    script = test_loader.Script(n_steps=12, seed=1, is_signed=True, **test_loader.SHAPE)
+    shape = test_loader.SHAPE | {"size": 2}
+    script = test_loader.Script(n_steps=12, seed=1, is_signed=True, **shape)
     return paced(script.inputs(unit), {"tile": len(script.beats)}, max_cycles=9000)
 
 
 def fed(unit):
     """Passes in a lane's order, and what both memories hold."""
-    shape = unit.unit.parameters
     benches = []
     for seed, rows in ((1, None), (2, None), (3, 1)):
-        script = test_feeder.Script(n_steps=16, seed=seed, rows=rows, **shape)
+        script = test_feeder.Script(n_steps=16, seed=seed, rows=rows, **FED)
         queries, probabilities = [], []
         for work in script.passes:
             for n in range(script.n_rows(work)):
@@ -114,6 +133,9 @@ def fed(unit):
         steady = ["answer_queries", "answer_probabilities"]
         counts = {"o": sum(len(rows) for rows in script.rows)}
         benches += paced(sent, counts, max_cycles=9000, steady=steady)
+        for late in ("loaded", "done"):  # everything waits for that one
+            others = [name for name in (*sent, *counts) if name != late]
+            benches += paced(sent, counts, max_cycles=9000, steady=others)[1:4]
     return benches
 
 

@@ -31,16 +31,19 @@ def units():
     unit = scripted(Scale, row_width=2, score_width=19, fraction=8)
     yield Unit("scale", unit, played(unit, scaled()))
     unit = scripted(Mask, size=4, row_width=2, block_rows=5, tokens=8)
-    yield Unit("mask", unit, played(unit, masked()))
+    # Bits of a question: row 2:0, chunk 3, keys 6:4, causal 7, diagonal 12:8.
+    claims = {"mask_": "past[6:5] == 0 || past[6:5] == 3"}
+    promises = {"mask_": "i[2:0] < 5 && i[6:4] <= 4"}
+    yield Unit("mask", unit, played(unit, masked()), claims=claims, promises=promises)
     unit = scripted(Exp2, segments=8, fraction=8, p_width=14)
     yield Unit("exp2", unit, played(unit, exponentials()))
     rows = {"row_width": 3, "block_rows": 3, "slots": 2}
     unit = scripted(RunningMaximum, **rows)
     yield Unit("running maximum", unit, played(unit, maxima(unit.unit)))
-    unit = scripted(RunningSum, **rows, p_width=8, sum_width=18)
+    unit = scripted(RunningSum, **rows, p_width=8, sum_width=16)
     yield Unit("running sum", unit, played(unit, sums(unit.unit)))
     unit = Surrounded(part=RowUnit, parameters=frozen(**test_row.DEFAULT))
-    yield Unit("row unit", unit, steps(unit), without=PARTS)
+    yield Unit("row unit", unit, steps(unit), without=PARTS, claims={"row_unit_": "wait <= 4"})
     unit = scripted(Reciprocal, sum_width=24, tag=data.StructLayout({"slot": 1, "row": 3}))
     yield Unit("reciprocal", unit, played(unit, divisors(24)))
     unit = TimedNormalizer(parameters=frozen(**test_normalize.DEFAULT))
@@ -65,6 +68,10 @@ def scaled():
         for shift in range(64)
         for mantissa in (0, 1, 1 << 16, (1 << 17) - 1, rng.integers(1 << 17))
     ]
+    # One bit of the product alone.
+    for shift, bit in itertools.product(range(64), range(19)):
+        score = (1 << bit) if bit < 18 else -(1 << 18)
+        script.append({"i.scores": [score, -(score >> 1)], "i.mantissa": 1 << 16, "i.shift": shift})
     limit = ((1 << 15) - 1) << 8
     for shift in range(12, 17):  # the factor is 16 to 1
         for sign in (-1, 1):
@@ -121,15 +128,18 @@ def in_rows(unit, *, seed, n_chunks, draw):
 
 
 def maxima(unit):
-    """Rows whose elements are of all sizes, equal, and hidden."""
+    """Rows whose elements are of all sizes, about equal, and hidden."""
+    near = [0]
 
     def draw(rng, n_chunks):
         scale = 1 << rng.integers(1, 17)
         x = rng.integers(-scale, scale, (n_chunks, 3))
         x[rng.random(x.shape) < 0.3] = -1 << 16
-        if rng.random() < 0.2:
-            x[:] = x[0, 0] + rng.integers(-1, 2, x.shape)
-        return {}, {"x": np.clip(x, -1 << 16, (1 << 16) - 2)}
+        if rng.random() < 0.5:  # next to what some row had before
+            x[:] = rng.choice(near[-9:]) + rng.integers(-3, 4, x.shape)
+        x = np.clip(x, -1 << 16, (1 << 16) - 2)
+        near.append(x.max())
+        return {}, {"x": x}
 
     return [
         item
@@ -154,14 +164,26 @@ def sums(unit):
     ]
 
 
+class FarApart(test_row.Script):
+    """Elements below the top of their tile by a power of two each."""
+
+    def _below(self, n_rows, top):
+        job = super()._below(n_rows, top)
+        scores = np.array(job["scores"])
+        scores[:, 1:] = scores[:, :1] - (1 << self._rng.integers(0, 17, scores[:, 1:].shape))
+        return job | {"scores": np.maximum(scores, -(1 << 15) + 1)}
+
+
 def steps(unit):
-    """Steps of all slots, with scores of all sizes."""
+    """Steps of all slots, with scores of all sizes; maxima that rise and fall by powers of two."""
     shapes = unit.step.payload.shape(), unit.answer_r.payload.shape()
     scripts = [
         test_row.Script(n_steps=40),
         test_row.Script(seed=1, extreme=True, n_steps=40),
         test_row.Script(seed=2, one_slot=True, rows=1),
         test_row.Script(tops=[0, 9, None, 3, 20, -30, 90, 91, 90, 27]),
+        FarApart(tops=list(np.cumsum([-32000, *(1 << np.arange(15))]))),
+        FarApart(tops=[700, *(700 - (1 << np.arange(15)))]),
     ]
     benches = []
     for script in scripts:
@@ -183,6 +205,7 @@ def divisors(width):
     powers = 1 << np.arange(width)
     found = [0, *range(64), *powers, *(powers - 1), *(powers[1:] + 1), (1 << width) - 1]
     found += list(rng.integers(0, 1 << width, 200) >> rng.integers(0, width, 200))
+    found += list(rng.integers(0, 1 << width, 4000))
     found += [((1 << n) - 1) // d for n in range(2, 36) for d in (3, 5, 7) if n < width]
     rng.shuffle(found)
     return [

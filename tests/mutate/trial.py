@@ -1,7 +1,8 @@
 """Running the mutants of one unit: which ones do its testbenches notice?"""
 
+import hashlib
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 
@@ -11,6 +12,7 @@ from qkloom.gen.emit import emit
 from qkloom.tb.design import Design
 from qkloom.tb.engines import Result, run
 from qkloom.tb.errors import RunError
+from qkloom.tb.streams import streams_of
 from qkloom.tb.testbench import Testbench
 
 from .equivalence import is_equivalent, prove_claims
@@ -18,7 +20,16 @@ from .harness import Lawful
 from .mutants import CONTROL, Mutant, Mutated, modules_of, mutate
 from .unit import Unit
 
-__all__ = ["KILLED", "Outcome", "Trial", "try_unit"]
+__all__ = [
+    "ALIVE",
+    "EQUIVALENT",
+    "KILLED",
+    "LATE",
+    "Outcome",
+    "Trial",
+    "fingerprint",
+    "try_unit",
+]
 
 KILLED = ("values", "rule", "stuck", "time")
 """What gives a mutant away: its outputs; a stream rule; no end; or a promised time."""
@@ -59,8 +70,8 @@ class Trial:
     -------
     unit : Unit
         Which one.
-    digest : str
-        Of the emitted unit: what all this holds for.
+    fingerprint : dict
+        What all this holds for.
     n_possible : int
         Mutants that could have been drawn.
     outcomes : tuple of Outcome
@@ -68,7 +79,7 @@ class Trial:
     """
 
     unit: Unit
-    digest: str
+    fingerprint: dict[str, str | int]
     n_possible: int
     outcomes: tuple[Outcome, ...]
 
@@ -77,11 +88,33 @@ class Trial:
         return sum(outcome.verdict in verdicts for outcome in self.outcomes)
 
 
-def try_unit(unit: Unit, *, n: int, seed: int, report: Callable[[str], None]) -> Trial:
+def fingerprint(unit: Unit, *, n: int, seed: int) -> dict[str, str | int]:
+    """Return digests of a unit's hardware and of what is done with it; equal ones end equally."""
+    plain = (
+        n,
+        unit.is_timed,
+        unit.without,
+        sorted(unit.claims.items()),
+        sorted(unit.promises.items()),
+    )
+    digest = hashlib.sha256(repr(plain).encode())
+    for bench in unit.benches:
+        digest.update(repr((bench.max_cycles, bench.aborted_cycles, bench.quiet_cycles)).encode())
+        for name, stimulus in bench.inputs.items():
+            # Integers beyond 64 bits are objects.
+            values = np.asarray(stimulus.values)
+            is_plain = values.dtype != object
+            digest.update(repr((name, stimulus.stall, values.shape, values.dtype)).encode())
+            digest.update(values.tobytes() if is_plain else repr(values.tolist()).encode())
+        for name, expectation in bench.outputs.items():
+            digest.update(repr((name, expectation.stall, expectation.count)).encode())
+    hardware = emit(_lawful(unit)).digest
+    return {"hardware": hardware[:16], "testbenches": digest.hexdigest()[:16], "seed": seed}
+
+
+def try_unit(unit: Unit, *, n: int, seed: int) -> Trial:
     """Run the testbenches of a unit on its mutants until ``n`` that are not equivalent have run."""
-    component = unit.component
-    lawful = Lawful(part=type(component), parameters=tuple(component.parameters.items()))
-    design, inner = emit(lawful), emit(unit.unit)
+    design, inner = emit(_lawful(unit)), emit(unit.unit)
     modules = [name for name in modules_of(inner) if not name.startswith(unit.without or ("$",))]
     mutated = mutate(design, modules, n=n, reserve=RESERVE, seed=seed)
     prove_claims(mutated, unit.claims, unit.promises)
@@ -94,7 +127,13 @@ def try_unit(unit: Unit, *, n: int, seed: int, report: Callable[[str], None]) ->
         outcomes.append(outcome)
         if sum(o.verdict != EQUIVALENT for o in outcomes) == n:
             break
-    return Trial(unit, inner.digest, mutated.n_possible, tuple(outcomes))
+    found = fingerprint(unit, n=n, seed=seed)
+    return Trial(unit, found, mutated.n_possible, tuple(outcomes))
+
+
+def _lawful(unit: Unit) -> Lawful:
+    component = unit.component
+    return Lawful(part=type(component), parameters=tuple(component.parameters.items()))
 
 
 def _run_all(mutated: Mutated, unit: Unit) -> Iterator[Outcome]:
@@ -131,12 +170,16 @@ def _work(
         replace(bench, max_cycles=min(bench.max_cycles, 2 * reference.cycles + 200))
         for bench, reference in zip(unit.benches, references, strict=True)
     ]
+    # An output without valid is sampled in every cycle, and so tells of time.
+    streams = streams_of(design.component)
+    sampled = {s.name for s in streams if not s.is_input and s.valid is None}
     for mutant in mutants:
         verdict, number = ALIVE, 0
         for number, (bench, reference) in enumerate(  # noqa: B007 - the last one is told
             zip(benches, references, strict=True)
         ):
-            found = _compare(reference, _run(design, bench, mutant.number), unit.is_timed)
+            got = _run(design, bench, mutant.number)
+            found = _compare(reference, got, sampled, unit.is_timed)
             verdict = found if verdict == ALIVE or found in KILLED else verdict
             if found in KILLED:
                 break
@@ -150,24 +193,18 @@ def _run(design: Design, bench: Testbench, number: int) -> Result:
         return error.result
 
 
-def _compare(expected: Result, got: Result, is_timed: bool) -> str:
+def _compare(expected: Result, got: Result, sampled: set[str], is_timed: bool) -> str:
     """Return what gives a mutant away, or what kind of survivor it is."""
     if got.violations:
         return "rule"
     if got.finished != expected.finished:
         return "stuck"
-    # What is sampled in every cycle has as many items as the run has cycles.
-    sampled = {name for name, words in expected.outputs.items() if _is_sampled(expected, name)}
-    values = {name: words for name, words in expected.outputs.items() if name not in sampled}
-    if any(not np.array_equal(got.outputs[name], words) for name, words in values.items()):
-        return "values"
-    if all(
+    for name, words in expected.outputs.items():
+        if name not in sampled and not np.array_equal(got.outputs[name], words):
+            return "values"
+    same_times = all(
         np.array_equal(got.transfers[name], cycles) for name, cycles in expected.transfers.items()
-    ) and all(np.array_equal(got.outputs[name], expected.outputs[name]) for name in sampled):
+    )
+    if same_times and all(np.array_equal(got.outputs[n], expected.outputs[n]) for n in sampled):
         return ALIVE
     return "time" if is_timed else LATE
-
-
-def _is_sampled(result: Result, name: str) -> bool:
-    cycles = result.transfers[name]
-    return len(cycles) > 0 and len(cycles) >= result.cycles and bool(np.all(np.diff(cycles) == 1))

@@ -39,6 +39,8 @@ class Unit:
         module's name, an expression in Verilog over its wires. It is proven by induction.
     promises : mapping
         What users promise, likewise; it is taken for granted in proofs.
+    explained : mapping
+        Why mutants survive, by their place.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Unit:
     without: tuple[str, ...] = ()
     claims: Mapping[str, str] = field(default_factory=dict)
     promises: Mapping[str, str] = field(default_factory=dict)
+    explained: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def unit(self) -> Component:

@@ -18,6 +18,7 @@ class Script:
 
     def __init__(self, *, n_steps, seed, is_signed, size, head_dim, **shape):
         rng = np.random.default_rng(seed)
+        self.size = size
         self.passes, self.beats = [], []
         self.strips = {0: [], 1: []}
         for n in range(n_steps):
@@ -41,11 +42,10 @@ class Script:
             self.beats += [{"row": row, "is_signed": is_signed} for row in rows]
 
     def inputs(self, dut):
-        size = SHAPE["size"]
         inputs = {"i": [to_bits(dut.i.payload.shape(), work) for work in self.passes]}
         for name, strips in zip(("keys", "values"), self.strips.values(), strict=True):
             shape = getattr(dut, name).payload.shape()
-            rows = [row for strip in strips for row in strip_rows(strip, size=size)]
+            rows = [row for strip in strips for row in strip_rows(strip, size=self.size)]
             inputs[name] = [to_bits(shape, row) for row in rows]
         return inputs
 
