@@ -1,0 +1,1 @@
+"""Exact models of :mod:`qkloom.rtl.adder`."""
