@@ -7,18 +7,30 @@ from typing import Any
 import numpy as np
 from amaranth.hdl import Value
 
+from ..rtl.adder.ternary import TernaryAdder
+from ..rtl.adder.tree import SumTree
+from ..rtl.buffer.banks import Banks
+from ..rtl.buffer.tile import TileBuffer
 from ..rtl.component import Component
+from ..rtl.delay import Delay, Skew
 from ..rtl.formats import Fixed
 from ..rtl.lane.reciprocal import Reciprocal
+from ..rtl.matrix.element import OutputElement, StationaryElement
+from ..rtl.matrix.interface import WeightStationary
 from ..rtl.matrix.output_stationary import OutputStationary
-from ..rtl.matrix.stationary import MatrixUnit
-from ..rtl.stream import Fork, Merge, Queue, RegisterSlice
+from ..rtl.stream import CreditGate, Fork, Join, Merge, Multicast, Queue, RegisterSlice, Route
+from ..tb.adder.tree import total
+from ..tb.buffer.tile import strip_rows, tile
+from ..tb.delay import skew
 from ..tb.formats import Ints
 from ..tb.lane.reciprocal import exponent, reciprocal
+from ..tb.matrix.element import output_sums, stationary_sums
 from ..tb.packing import pack
+from ..tb.simulate import from_bits, to_bits
 from ..tb.tensors import InputError
+from . import lane_vectors
 from .units import find_units
-from .vectors import Expected, Vectors, integers
+from .vectors import Expected, Sent, Vectors, integers
 
 __all__ = ["unit_vectors"]
 
@@ -31,18 +43,24 @@ def unit_vectors(component: Component, n: int) -> Vectors:
     InputError
         When there are none for this kind of component.
     """
-    make = _MAKERS.get(type(component))
+    make = _maker(type(component))
     if make is None:
-        names = {unit.component: unit.name for unit in find_units().values()}
+        units = find_units().values()
+        known = ", ".join(unit.name for unit in units if _maker(unit.component))
+        named = [unit.name for unit in units if unit.component is type(component)]
         raise InputError(
-            f"Test vectors exist for {', '.join(names[kind] for kind in _MAKERS)}, "
-            f"not for {names[type(component)]}; "
+            f"Test vectors exist for {known}, not for {', '.join(named) or component.module_name}; "
             "leave out --vectors, or take a chip that contains it"
         )
     return make(component, n, random.Random(n))
 
 
-def _matrix(unit: MatrixUnit, n: int, rng: random.Random) -> Vectors:
+def _maker(kind: type[Component]) -> Callable[..., Vectors] | None:
+    """Return what makes the vectors of a class, or of what it derives from."""
+    return next((_MAKERS[base] for base in kind.__mro__ if base in _MAKERS), None)
+
+
+def _matrix(unit: WeightStationary, n: int, rng: random.Random) -> Vectors:
     """Stream one row, fewer, as many and more rows than a tile has under ``n`` tiles."""
     rows, cols = unit.parameters["rows"], unit.parameters["cols"]
     stationary, streaming = unit.parameters["stationary"], unit.parameters["stream"]
@@ -53,6 +71,8 @@ def _matrix(unit: MatrixUnit, n: int, rng: random.Random) -> Vectors:
     for case in range(n):
         tile = _random(rng, stationary, (rows, cols))
         is_signed = bool(rng.getrandbits(1))
+        if not unit.parameters["mixed_signs"]:
+            is_signed = streaming.is_signed
         count = [1, max(rows - 1, 1), rows, 2 * rows + 1][case % 4]
         streamed = _random(rng, Fixed(streaming.width, 0, is_signed), (count, rows))
         tag = np.array([rng.getrandbits(tag_width) for _ in range(count)])
@@ -119,14 +139,234 @@ def _merge(unit: Merge, n: int, rng: random.Random) -> Vectors:
     return Vectors(inputs, {"o": Expected(words, key_width)}, 100 + 16 * len(words))
 
 
+def _join(unit: Join, n: int, rng: random.Random) -> Vectors:
+    """Send ``n`` words to each input."""
+    shape = unit.o.payload.shape()
+    inputs, outputs = {}, [0] * n
+    for name, field in shape:
+        inputs[f"i_{name}"] = words = _anything(getattr(unit, f"i_{name}"), n, rng)
+        outputs = [x | word << field.offset for x, word in zip(outputs, words, strict=True)]
+    return Vectors(inputs, {"o": Expected(outputs)}, 100 + 16 * n)
+
+
+def _multicast(unit: Multicast, n: int, rng: random.Random) -> Vectors:
+    """Send words to some of the outputs, ``n`` to all of them."""
+    n_outputs = unit.parameters["n"]
+    everybody = (1 << n_outputs) - 1
+    to = [mask for _ in range(n) for mask in (everybody, rng.randrange(everybody + 1))]
+    return _addressed(unit, to, [[k for k in range(n_outputs) if x >> k & 1] for x in to], rng)
+
+
+def _route(unit: Route, n: int, rng: random.Random) -> Vectors:
+    """Send ``n`` words to each output."""
+    to = [k for k in range(unit.parameters["n"]) for _ in range(n)]
+    rng.shuffle(to)
+    return _addressed(unit, to, [[k] for k in to], rng)
+
+
+def _addressed(
+    unit: Multicast | Route, to: list[int], receivers: list[list[int]], rng: random.Random
+) -> Vectors:
+    shape = unit.i.payload.shape()
+    offset = shape["item"].offset
+    items = _anything(unit.o[0], len(to), rng)
+    sent = [number << shape["to"].offset | x << offset for number, x in zip(to, items, strict=True)]
+    outputs = {
+        f"o__{k}": Expected([x for x, who in zip(items, receivers, strict=True) if k in who])
+        for k in range(unit.parameters["n"])
+    }
+    return Vectors({"i": sent}, outputs, 100 + 24 * len(to))
+
+
+def _credit(unit: CreditGate, n: int, rng: random.Random) -> Vectors:
+    """Send ``n`` words more than there are credits; a word gives its credit back when taken."""
+    words = _anything(unit.i, n + unit.parameters["credits"], rng)
+    wires = {"returned": "o__valid && o__ready"}
+    return Vectors({"i": words}, {"o": Expected(words)}, 100 + 16 * len(words), wires=wires)
+
+
+def _tile_buffer(unit: TileBuffer, n: int, rng: random.Random) -> Vectors:
+    """Send ``n`` strips; read their tiles in any order, some of them twice."""
+    size, columns = unit.parameters["size"], unit.parameters["columns"]
+    i, read, o = (getattr(unit, name).payload.shape() for name in ("i", "read", "o"))
+    rows, reads, beats = [], [], []
+    for _ in range(n):
+        width = rng.randint(1, unit.parameters["tiles"])
+        strip = _random(rng, unit.parameters["element"], (size, width * size))
+        rows += [to_bits(i, row) for row in strip_rows(strip, size=size)]
+        order = [*rng.sample(range(width), width), rng.randrange(width)]
+        for k, number in enumerate(order):
+            reads.append(to_bits(read, {"tile": number, "release": k == len(order) - 1}))
+            beats += [to_bits(o, beat) for beat in tile(strip, number, columns=columns).tolist()]
+    cycles = 200 + 8 * (len(rows) + len(beats))
+    return Vectors({"i": rows, "read": reads}, {"o": Expected(beats)}, cycles)
+
+
+def _banks(unit: Banks, n: int, rng: random.Random) -> Vectors:
+    """Fill all banks; ``n`` times, read two of them at once while a third is written."""
+    depth, n_banks = unit.parameters["depth"], unit.parameters["banks"]
+    address_bits, bank_bits = len(unit.w.address), len(unit.w.bank)
+    names = ("w", "r_update", "r_drain")
+    words: dict[str, list[int]] = {name: [] for name in names}
+    after: dict[str, list[int]] = {name: [] for name in names}
+    found: dict[str, list[int]] = {name: [] for name in names[1:]}
+    memory: dict[tuple[int, int], int] = {}
+
+    def write(bank: int, moved: int) -> None:
+        for address in rng.sample(range(depth), depth):
+            memory[bank, address] = item = rng.getrandbits(len(Value.cast(unit.w.data)))
+            at = address | bank << address_bits
+            words["w"].append(at | item << address_bits + bank_bits)
+            after["w"].append(moved)
+
+    for bank in range(n_banks):
+        write(bank, 0)
+    for turn in range(max(n, 2)):
+        moved = sum(map(len, words.values()))
+        readers = names[1:] if n_banks > 1 else [names[1 + turn % 2]]
+        for k, name in enumerate(readers):
+            bank = (turn + k) % n_banks
+            for address in rng.choices(range(depth), k=depth):
+                words[name].append(address | bank << address_bits)
+                after[name].append(moved)
+                found[name].append(memory[bank, address])
+        if n_banks > 2:
+            write((turn + 2) % n_banks, moved)
+    inputs = {}
+    for name in names:
+        ports = (f"{name}__address", f"{name}__bank", *(["w__data"] if name == "w" else []))
+        inputs[name] = Sent(words[name], ports, f"{name}__en", gate=names, after=after[name])
+    outputs = {
+        f"{name}__data": Expected(found[name], ports=(f"{name}__data",), of=name, latency=1)
+        for name in found
+    }
+    return Vectors(inputs, outputs, 200 + 16 * sum(map(len, words.values())))
+
+
+def _delay(unit: Delay, n: int, rng: random.Random) -> Vectors:
+    """Send ``n`` words, some cycles apart."""
+    words, cycles = [rng.getrandbits(len(unit.i)) for _ in range(n)], unit.parameters["cycles"]
+    back = Expected(words, ports=("o",), of="i", latency=cycles)
+    sent = Sent(words, ports=("i",), valid="i__valid")
+    return Vectors({"i": sent}, {"o": back}, 100 + 8 * n + 2 * cycles)
+
+
+def _ternary(unit: TernaryAdder, n: int, rng: random.Random) -> Vectors:
+    """Add ``n`` sets of words."""
+    p = unit.parameters
+    sets = [[rng.getrandbits(p["width"]) for _ in range(p["n"])] for _ in range(n)]
+    flags = [rng.getrandbits(1) if p["subtracts"] else 0 for _ in sets]
+    signed = [[*x[:-1], -x[-1] if flag else x[-1]] for x, flag in zip(sets, flags, strict=True)]
+    sums = [total([words], width=p["width"], constant=p["constant"]) for words in signed]
+    return _sums(unit, sets, flags, sums, width=p["width"], latency=0)
+
+
+def _sum_tree(unit: SumTree, n: int, rng: random.Random) -> Vectors:
+    """Add ``n`` sets of numbers, both ends of their range among them."""
+    p = unit.parameters
+    low, high = p["low"], p["high"]
+    sets, flags, sums = [], [], []
+    for _ in range(n):
+        planes = [
+            [rng.choice([low, high, rng.randint(low, high)]) for _ in range(p["n"])]
+            for _ in range(p["planes"])
+        ]
+        flags.append(rng.getrandbits(1) if p["subtracts"] else 0)
+        sets.append([number for plane in planes for number in plane])
+        sums.append(
+            total(planes, width=p["width"], constant=p["constant"], subtract=bool(flags[-1]))
+        )
+    return _sums(unit, sets, flags, sums, width=unit.i_width, latency=unit.latency)
+
+
+def _sums(
+    unit: TernaryAdder | SumTree,
+    sets: list[list[int]],
+    flags: list[int],
+    sums: list[int],
+    *,
+    width: int,
+    latency: int,
+) -> Vectors:
+    """Send numbers of ``width`` bits each, and whether some are subtracted."""
+    mask = (1 << width) - 1
+    words = [
+        sum((number & mask) << k * width for k, number in enumerate([*numbers, flag]))
+        for numbers, flag in zip(sets, flags, strict=True)
+    ]
+    ports = ("i", "i_subtract") if unit.parameters["subtracts"] else ("i",)
+    sent = Sent(words, ports=ports, valid="i__valid")
+    back = Expected(sums, ports=("o",), of="i", latency=latency)
+    return Vectors({"i": sent}, {"o": back}, 100 + 8 * len(words))
+
+
+def _skew(unit: Skew, n: int, rng: random.Random) -> Vectors:
+    """Send ``n`` words, and see in each cycle what leaves."""
+    words = [rng.getrandbits(len(unit.i)) for _ in range(n)]
+    return _every_cycle(words, ("i",), skew(words, **unit.parameters), "o", latency=0)
+
+
+def _stationary(unit: StationaryElement, n: int, rng: random.Random) -> Vectors:
+    """Let ``n`` tokens pass, with new weights all the time."""
+    ports = [unit.i, unit.i_weight, unit.i_sum]
+    words, cycles = _inputs(ports, n, rng)
+    width = unit.parameters["sum_width"]
+    sums = stationary_sums([tuple(values) for values in cycles], sum_width=width)
+    return _every_cycle(words, ("i", "i_weight", "i_sum"), sums, "o_sum", latency=1)
+
+
+def _output(unit: OutputElement, n: int, rng: random.Random) -> Vectors:
+    """Let ``n`` pairs of operands pass, in folds of all lengths."""
+    words, cycles = _inputs([unit.i, unit.i_b], n, rng)
+    sums = output_sums([tuple(values) for values in cycles], sum_width=unit.parameters["sum_width"])
+    return _every_cycle(words, ("i", "i_b"), sums, "o_sum", latency=1)
+
+
+def _inputs(ports: list[Any], n: int, rng: random.Random) -> tuple[list[int], list[list[Any]]]:
+    """Return ``n`` random words of several ports, and the numbers in them."""
+    words = [0] * n
+    numbers: list[list[Any]] = [[] for _ in range(n)]
+    offset = 0
+    for port in ports:
+        width = len(Value.cast(port))
+        for k in range(n):
+            bits = rng.getrandbits(width)
+            words[k] |= bits << offset
+            numbers[k].append(from_bits(port.shape(), bits))
+        offset += width
+    return words, numbers
+
+
+def _every_cycle(
+    words: list[int], ports: tuple[str, ...], expected: list[int], output: str, *, latency: int
+) -> Vectors:
+    """Send a word in every cycle."""
+    sent = Sent(words, ports=ports, valid="i__valid", is_steady=True)
+    back = Expected(expected, ports=(output,), of="i", latency=latency)
+    return Vectors({"i": sent}, {"o": back}, 100 + len(words))
+
+
 _MAKERS: dict[type[Component], Callable[..., Vectors]] = {
-    MatrixUnit: _matrix,
-    OutputStationary: _output_stationary,
-    Reciprocal: _reciprocal,
-    Queue: _unchanged,
-    RegisterSlice: _unchanged,
+    **lane_vectors.MAKERS,
+    Banks: _banks,
+    CreditGate: _credit,
+    Delay: _delay,
     Fork: _fork,
+    Join: _join,
     Merge: _merge,
+    Multicast: _multicast,
+    OutputElement: _output,
+    OutputStationary: _output_stationary,
+    Queue: _unchanged,
+    Reciprocal: _reciprocal,
+    RegisterSlice: _unchanged,
+    Route: _route,
+    Skew: _skew,
+    StationaryElement: _stationary,
+    SumTree: _sum_tree,
+    TernaryAdder: _ternary,
+    TileBuffer: _tile_buffer,
+    WeightStationary: _matrix,
 }
 
 

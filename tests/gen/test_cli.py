@@ -155,7 +155,6 @@ class TestGenerate:
             ),
             (["matrix", "--rows", "-1", "--cols", "1"], "matrix: "),
             (["matrix", "8"], "'8' must be an option, such as --rows 8"),
-            (["exp2", "--vectors", "1"], "Test vectors exist for "),
         ],
     )
     def test_mistakes(self, shell: Shell, tmp_path: Path, words: list[str], message: str) -> None:

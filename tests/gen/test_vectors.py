@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 from amaranth.lib import data
+from amaranth.lib.wiring import In, Out
 
 from qkloom.gen.emit import emit
 from qkloom.gen.generate import generate_unit
 from qkloom.gen.unit_vectors import unit_vectors
-from qkloom.gen.units import Unit
-from qkloom.gen.vectors import Expected, Vectors, bench_files
+from qkloom.gen.units import Unit, find_unit, parse_options
+from qkloom.gen.vectors import Vectors, bench_files
 from qkloom.rtl.component import Component
 from qkloom.rtl.formats import I4, U8
 from qkloom.rtl.lane.exp2 import Exp2
@@ -21,6 +22,7 @@ from qkloom.rtl.matrix.output_stationary import OutputStationary
 from qkloom.rtl.matrix.stationary import MatrixUnit
 from qkloom.rtl.stream import Fork, Merge, Queue, RegisterSlice
 from qkloom.tb.simulate import simulate
+from qkloom.tb.streams import streams_of
 from qkloom.tb.tensors import InputError
 
 MATRIX = Unit("matrix", MatrixUnit)
@@ -77,6 +79,54 @@ class TestSimulation:
         assert "valid fell before its word was taken" in bench.run(bench.build(folder), folder)
 
 
+PARTS = (
+    *("banks", "credit-gate", "delay", "exp2", "feeder", "fork", "join", "mask", "merge"),
+    *("multicast", "normalizer", "output-accumulator", "output-element", "output-stationary"),
+    *("pass-scheduler", "probability-buffer", "query-buffer", "queue", "reciprocal"),
+    *("register-slice", "route", "row-unit", "running-maximum", "running-sum", "scale"),
+    *("score-accumulator", "skew", "stationary-element", "step-expander", "tile-buffer"),
+    "tile-loader",
+)
+# Among them: whatever a testbench is made of.
+UNITS = {
+    "feeder": "--size 4 --block-rows 3 --head-dim 8 --slots 2 --digits 2",
+    "query-buffer": "--size 4 --block-rows 3 --head-dim 12",
+    "row-unit": "--size 4 --block-rows 3 --row-width 2 --head-dim 8 --tokens 64 --p-width 12",
+    "skew": "--width 3 --lanes 5 --falling",
+}
+
+
+class TestUnits:
+    @pytest.mark.parametrize("name", UNITS)
+    def test_passes(self, name: str, tmp_path: Path, bench: Any) -> None:
+        unit = find_unit(name)
+        folder = generate_unit(unit, parse_options(UNITS[name].split()), tmp_path / "u", vectors=9)
+        program = bench.build(folder)
+        assert bench.run(program, folder).startswith("PASS")
+        if name == "row-unit":
+            self.expect_another_read(program, folder, bench)
+
+    def expect_another_read(self, program: Path, folder: Path, bench: Any) -> None:
+        found = re.search(r"\.WHAT\((\d+)\)", (folder / "sim/testbench.sv").read_text())
+        assert found is not None
+        file = folder / "sim/vectors/r.hex"
+        words = file.read_text().split()
+        words[3] = f"{int(words[3], 16) ^ 1 << int(found[1]):0{len(words[3])}x}"
+        file.write_text("\n".join(words))
+        assert re.search(r"memory_r: read 3 must be of \w+, not \w+$", bench.run(program, folder))
+
+    def test_every_unit_of_a_lane_has_words_for_all_of_its_streams(self) -> None:
+        for name in ("core", "lane", "matrix", *PARTS):
+            unit = find_unit(name)
+            component = unit.build(unit.example())
+            vectors = unit_vectors(component, 2)
+            assert vectors == unit_vectors(component, 2)
+            assert all(expected.words for expected in vectors.outputs.values())
+            streams = {stream.name for stream in streams_of(component)}
+            # Read ports have the streams of a bench beside them.
+            assert streams <= {*vectors.inputs, *vectors.outputs}, name
+
+
 class TestVectors:
     @pytest.mark.parametrize(
         "unit",
@@ -123,12 +173,21 @@ class TestVectors:
         assert vectors.outputs["o"].words == vectors.inputs["i"]
 
     def test_no_model(self) -> None:
+        class Wire(Component):
+            def __init__(self) -> None:
+                super().__init__({"i": In(1), "o": Out(1)})
+
         with pytest.raises(
-            InputError, match=r"^Test vectors exist for matrix, .*, not for exp2; leave out"
+            InputError, match=r"^Test vectors exist for banks, .*, not for wire; leave out"
         ):
-            unit_vectors(Exp2(p_width=8, segments=8, fraction=8), 1)
+            unit_vectors(Wire(), 1)
+
+    def test_design_without_a_clock(self) -> None:
+        join = find_unit("join").build({"shape": "a:3,b:4"})
+        files = bench_files(emit(join, verilog=True), "x.v", unit_vectors(join, 2))
+        assert ".clk(clk),\n      .rst(rst),\n      .i_a" not in files["sim/testbench.sv"]
 
     def test_input_that_is_no_stream(self) -> None:
         design = emit(Exp2(p_width=8, segments=8, fraction=8), verilog=True)
         with pytest.raises(InputError, match=r"^No test vectors for exp2_\w+: it has the input "):
-            bench_files(design, "x.v", Vectors({}, {"o": Expected([1])}, 100))
+            bench_files(design, "x.v", Vectors({}, {}, 100))
