@@ -153,7 +153,7 @@ module qkloom_memory #(
   reg [WHERE+WHAT-1:0] words[0:COUNT-1];
   integer next = 0;
   reg [8*256-1:0] folder;  // a string variable crashes Icarus 11
-  wire [WHERE+WHAT-1:0] word = words[next < COUNT ? next : 0];
+  reg [WHERE+WHAT-1:0] word;
 
   initial begin
     what = 0;
@@ -163,6 +163,7 @@ module qkloom_memory #(
   end
 
   always @(posedge clk) begin
+    word = words[next < COUNT ? next : 0];
     what <= ~word[WHAT-1:0];
     if (!rst && en) begin
       if (next == COUNT) $fatal(1, "FAIL: %m: read %0d is one too many: %h", next, where);

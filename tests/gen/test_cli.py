@@ -112,7 +112,7 @@ class TestShow:
 
 class TestUnits:
     def test_list(self, shell: Shell) -> None:
-        assert "matrix\n    Multiply streaming rows by a stationary tile" in shell.run("units")
+        assert "\nqueue\n    First in, first out, with room for " in shell.run("units")
 
     def test_json(self, shell: Shell) -> None:
         assert json.loads(shell.run("units", "--json"))["queue"]["usage"].startswith(
