@@ -91,7 +91,7 @@ def _spell(name: str, value: Any) -> str:
     """Spell one parameter as part of a Verilog identifier."""
     if isinstance(value, bool):
         return f"_{name}" if value else ""
-    if _USUAL.get(name) == value:
+    if (name, value) in _USUAL.items():
         return ""
     if isinstance(value, data.Layout):
         return f"_{value.size}b"

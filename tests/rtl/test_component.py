@@ -11,6 +11,7 @@ from amaranth.sim import Simulator
 from qkloom.gen.emit import emit
 from qkloom.rtl.component import Component
 from qkloom.rtl.formats import I8
+from qkloom.rtl.lane.exp2 import Exp2
 
 
 class Delay(Component):
@@ -132,6 +133,16 @@ class TestModuleName:
     def test_it_spells_class_and_parameters(self, cls, parameters, name):
         assert cls(**parameters).module_name == name
         assert re.fullmatch("[a-z][a-z0-9_]*", name)
+
+    def test_operands_of_8_bits_go_without_saying(self):
+        names = [
+            Exp2(segments=8, fraction=8, p_width=8, stream_width=width).module_name
+            for width in (8, 4)
+        ]
+        assert names == [
+            "exp2_segments8_fraction8_p_width8",
+            "exp2_segments8_fraction8_p_width8_stream_width4",
+        ]
 
     def test_it_ends_before_it_is_too_long_to_read(self):
         names = [Delay(shape=8, label="x" * n).module_name for n in range(1, 60)]
