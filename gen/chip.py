@@ -40,9 +40,10 @@ class Softmax(_Table):
 
     p_width: int = Field(
         default=14,
-        ge=7,
+        ge=4,
         le=16,
-        description="Bits of a probability; above 8 the second product takes two passes.",
+        description="Bits of a probability, 7 to 16, or 4 to 8 if `stream_width` is 4; above "
+        "`stream_width` the second product takes two passes.",
     )
     segments: Literal[4, 8, 16, 32, 64] = Field(
         default=8, description="Straight pieces that 2^-x is made of."
@@ -62,7 +63,7 @@ class ChipDescription(_Table):
     n_lanes : int
         Lanes of all groups.
     peak_tops : float
-        Peak of int8 operations, 10^12 a second: two per multiplier and cycle.
+        Peak of integer operations, 10^12 a second: two per multiplier and cycle.
     """
 
     name: str = Field(
@@ -103,6 +104,13 @@ class ChipDescription(_Table):
         examples=[64],
     )
     tokens: int = Field(ge=1, le=1 << 20, description="Longest sequence of keys.", examples=[1024])
+    stream_width: Literal[4, 8] = Field(
+        default=8,
+        description="Bits of what streams through the arrays: queries, digits of probabilities.",
+    )
+    stationary_width: Literal[4, 8] = Field(
+        default=8, description="Bits of what the arrays hold: keys and values."
+    )
     row_width: int | None = Field(
         default=None,
         ge=1,
@@ -129,7 +137,12 @@ class ChipDescription(_Table):
     def numerics(self) -> Numerics:
         """Number formats of a lane."""
         return Numerics(
-            size=self.size, head_dim=self.head_dim, tokens=self.tokens, **self.softmax.model_dump()
+            size=self.size,
+            head_dim=self.head_dim,
+            tokens=self.tokens,
+            **self.softmax.model_dump(),
+            stream_width=self.stream_width,
+            stationary_width=self.stationary_width,
         )
 
     @property
@@ -149,7 +162,7 @@ class ChipDescription(_Table):
 
     @property
     def peak_tops(self) -> float:
-        """Peak of int8 operations, 10^12 a second: two per multiplier and cycle."""
+        """Peak of integer operations, 10^12 a second: two per multiplier and cycle."""
         return 2 * self.size**2 * self.n_lanes * self.cores * self.clock_mhz * 1e6 / 1e12
 
     @property
@@ -163,6 +176,8 @@ class ChipDescription(_Table):
             **self.softmax.model_dump(),
             "row_width": self.row_width or default_row_width(self.size),
             "slots": 2,  # one query block's output leaves while the next one is computed
+            "stream_width": self.stream_width,
+            "stationary_width": self.stationary_width,
         }
 
     @property
@@ -323,10 +338,27 @@ def _row_width_divides(row_width: int | None, size: int) -> Mistake | None:
 
 
 @_rule
-def _accumulator_holds(acc_width: int | None, tokens: int, p_width: int) -> Mistake | None:
-    if acc_width is None or acc_width >= _acc_width(tokens, p_width):
+def _probability_suits(p_width: int, stream_width: int) -> Mistake | None:
+    widths = Numerics.p_widths(stream_width)
+    if p_width in widths:
         return None
-    needed, spare = _acc_width(tokens, p_width), acc_width - _acc_width(1, p_width)
+    return Mistake(
+        "softmax.p_width",
+        str(p_width),
+        f"must be {widths[0]} to {widths[-1]}, since its digits have stream_width, "
+        f"{stream_width}, bits",
+        f"use {stream_width} for one pass, {2 * stream_width - 2} for two and more accuracy",
+    )
+
+
+@_rule
+def _accumulator_holds(
+    acc_width: int | None, tokens: int, p_width: int, stationary_width: int
+) -> Mistake | None:
+    needed = _acc_width(tokens, p_width, stationary_width)
+    if acc_width is None or acc_width >= needed:
+        return None
+    spare = acc_width - _acc_width(1, p_width, stationary_width)
     fewer = f" or at most {1 << spare} tokens" if spare >= 0 else ""
     return Mistake(
         "acc_width",
@@ -336,10 +368,16 @@ def _accumulator_holds(acc_width: int | None, tokens: int, p_width: int) -> Mist
     )
 
 
-def _acc_width(tokens: int, p_width: int) -> int:
+def _acc_width(tokens: int, p_width: int, stationary_width: int) -> int:
     """Return the accumulator's width, which no other parameter changes."""
-    smallest = Numerics(size=1, head_dim=1, tokens=tokens, p_width=p_width, segments=4, fraction=6)
-    return smallest.acc_width
+    return Numerics(
+        size=1,
+        head_dim=1,
+        tokens=tokens,
+        p_width=p_width,
+        stream_width=8 if p_width in Numerics.p_widths(8) else 4,
+        stationary_width=stationary_width,
+    ).acc_width
 
 
 def _check(tables: dict[str, Any], origin: str) -> ChipDescription:

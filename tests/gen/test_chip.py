@@ -81,6 +81,15 @@ class TestDescription:
         assert derived["acc_width"] == 14 + 8 + 4 + 9
         assert derived["p_max"] == 16319
 
+    def test_operands_of_4_bits(self) -> None:
+        chip = read_chip({**PLAIN, "stationary_width": 4})
+        assert chip.derived["score_width"] == 8 + 4 + 5
+        assert chip.derived["acc_width"] == 14 + 4 + 4 + 9
+        chip = read_chip({**PLAIN, "stream_width": 4, "softmax": {"p_width": 6}})
+        assert (chip.derived["score_width"], chip.derived["digits"]) == (4 + 8 + 5, 2)
+        assert chip.lane_parameters["stream_width"] == 4
+        assert chip.resolved()["stationary_width"] == 8
+
     def test_is_frozen(self) -> None:
         with pytest.raises(ValidationError, match="frozen"):
             read_chip(PLAIN).size = 16
@@ -146,6 +155,20 @@ class TestMistakes:
             (
                 {"acc_width": 34},
                 r"acc_width = 34: must be at least 35, to sum 512 values .* at most 256 tokens",
+            ),
+            ({"stream_width": 6}, r"stream_width = 6: must be one of 4, 8; .* stream_width = 8$"),
+            ({"stationary_width": 0}, r"stationary_width = 0: must be one of 4, 8; "),
+            (
+                {"stream_width": 4},
+                r"softmax\.p_width = 14: must be 4 to 8, .* stream_width, 4, bits; use 4 .*, 6 for two",
+            ),
+            (
+                {"softmax": {"p_width": 5}},
+                r"softmax\.p_width = 5: must be 7 to 16, .*; use 8 for one pass, 14 for two ",
+            ),
+            (
+                {"acc_width": 30, "stationary_width": 4},
+                r"acc_width = 30: must be at least 31, .*; use 31 or at most 256 tokens, or leave",
             ),
             ({"acc_width": 8}, r"acc_width = 8: must be at least 35, .*; use 35, or leave it out$"),
         ],
