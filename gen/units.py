@@ -114,7 +114,7 @@ class Unit:
 
 
 def find_units() -> dict[str, Unit]:
-    """Return every public component of ``qkloom.rtl`` by name."""
+    """Return every public component of ``qkloom.rtl`` whose parameters can be typed, by name."""
     units = {}
     for module in _modules(rtl):
         for name in getattr(module, "__all__", []):
@@ -126,6 +126,7 @@ def find_units() -> dict[str, Unit]:
                 # Base classes lack a constructor or a body.
                 and "__init__" in vars(component)
                 and hasattr(component, "elaborate")
+                and all(map(_can_be_typed, inspect.signature(component).parameters.values()))
             ):
                 unit = _NAMES.get(_kebab(component.__name__), _kebab(component.__name__))
                 units[unit] = Unit(unit, component)
@@ -174,6 +175,13 @@ def parse_options(words: Sequence[str]) -> dict[str, str]:
 def _modules(package: types.ModuleType) -> Iterable[types.ModuleType]:
     for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         yield importlib.import_module(found.name)
+
+
+def _can_be_typed(parameter: inspect.Parameter) -> bool:
+    """Tell whether a value has a spelling on the command line: an object of ours has none."""
+    kind = parameter.annotation
+    ours = inspect.isclass(kind) and kind.__module__.startswith(rtl.__name__ + ".")
+    return not ours or issubclass(kind, formats.NumberFormat)
 
 
 def _kebab(name: str) -> str:

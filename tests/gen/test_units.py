@@ -6,7 +6,8 @@ from amaranth.hdl import unsigned
 from amaranth.lib import data
 
 from qkloom.gen.emit import emit
-from qkloom.gen.units import Unit, find_unit, find_units, parse_options
+from qkloom.gen.units import Unit, _can_be_typed, find_unit, find_units, parse_options
+from qkloom.rtl.component import Component
 from qkloom.rtl.formats import F16, I4, I8, U8
 from qkloom.rtl.matrix.stationary import MatrixUnit
 from qkloom.rtl.stream import Queue
@@ -25,13 +26,21 @@ class TestRegistry:
             assert unit.summary.endswith("."), unit.name
             assert unit.usage().startswith("--"), unit.name
 
+    def test_objects_cannot_be_typed(self) -> None:
+        class Pair(Component):
+            def __init__(self, *, of: Queue) -> None:
+                super().__init__({})
+
+        (parameter,) = inspect.signature(Pair).parameters.values()
+        assert not _can_be_typed(parameter)
+        assert all(map(_can_be_typed, inspect.signature(MatrixUnit).parameters.values()))
+
     def test_unknown(self) -> None:
         with pytest.raises(InputError, match=r"^'matriks' is not a unit \(did you mean matrix\?\)"):
             find_unit("matriks")
 
     def test_usage_shows_defaults(self) -> None:
-        usage = "--rows --cols --stream i8 --stationary i8 --tag 0"
-        assert MATRIX.usage() == usage
+        assert QUEUE.usage() == "--shape --depth --registered false"
 
     def test_defaults_of_a_lane_are_those_of_the_tiny_chip(self) -> None:
         usage = find_unit("lane").usage()
