@@ -74,7 +74,7 @@ class Unit:
         """Return values of the options that must be given."""
         known = _EXAMPLES | _EXAMPLES_OF.get(self.name, {})
         return {
-            option: known.get(option, "true" if p.annotation is bool else "4")
+            option: known.get(option) or _example(p.annotation)
             for option, p in ((_kebab(name), p) for name, p in self.parameters.items())
             if p.default is p.empty
         }
@@ -181,7 +181,15 @@ def _can_be_typed(parameter: inspect.Parameter) -> bool:
     """Tell whether a value has a spelling on the command line: an object of ours has none."""
     kind = parameter.annotation
     ours = inspect.isclass(kind) and kind.__module__.startswith(rtl.__name__ + ".")
-    return not ours or issubclass(kind, formats.NumberFormat)
+    return not ours or _is_format(kind)
+
+
+def _is_format(kind: Any) -> bool:
+    return inspect.isclass(kind) and issubclass(kind, formats.NumberFormat)
+
+
+def _example(kind: Any) -> str:
+    return "true" if kind is bool else "i8" if _is_format(kind) else "4"
 
 
 def _kebab(name: str) -> str:
@@ -213,7 +221,10 @@ def _parse(text: str, parameter: inspect.Parameter) -> Any:
         if not re.fullmatch(r"-?\d+", text):
             raise InputError(f"--{_kebab(parameter.name)} must be an integer, not {text!r}")
         return int(text)
-    return _parse_shape(text, _kebab(parameter.name))
+    shape = _parse_shape(text, _kebab(parameter.name))
+    if _is_format(kind) and not isinstance(shape, formats.NumberFormat):
+        raise InputError(f"--{_kebab(parameter.name)} must be a format (i8, u6, f16), not {text!r}")
+    return shape
 
 
 def _parse_shape(text: str, option: str) -> Any:

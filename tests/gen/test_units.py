@@ -110,6 +110,10 @@ class TestBuild:
                 {"rows": "1", "cols": "1", "tag": "?"},
                 r"--tag must be bits \(12\), a format .*'\?'$",
             ),
+            (
+                {"rows": "1", "cols": "1", "stream": "8"},
+                r"--stream must be a format \(i8, u6, f16\), not '8'$",
+            ),
             ({"rows": "1", "cols": "1", "stream": "f16"}, r"matrix: .* F16; it takes --rows "),
         ],
     )
