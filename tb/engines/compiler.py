@@ -144,7 +144,9 @@ def find_compiler() -> Compiler:
             raise ToolError(
                 f"CXX names a compiler that is not there: {shlex.join(chosen)}; {REMEDY}"
             )
-        return _probe(chosen)
+        # It runs in other folders, where a relative path leads nowhere.
+        program = str(Path(chosen[0]).absolute()) if os.sep in chosen[0] else chosen[0]
+        return _probe((program, *chosen[1:]))
     commands: list[tuple[str, ...]]
     commands = [(path,) for name in ("clang++", "g++") if (path := shutil.which(name))]
     spec = importlib.util.find_spec("ziglang")

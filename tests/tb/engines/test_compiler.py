@@ -71,6 +71,13 @@ def test_cxx_names_nothing(only, monkeypatch):
         find_compiler()
 
 
+def test_cxx_is_a_relative_path(only, monkeypatch):
+    install(only, "my-g++")
+    monkeypatch.chdir(only)
+    monkeypatch.setenv("CXX", "./my-g++ -m64")
+    assert find_compiler().command == (str(only / "my-g++"), "-m64")
+
+
 def test_cxx_is_no_compiler(only, monkeypatch):
     install(only, "broken", code=3)
     monkeypatch.setenv("CXX", "broken")
