@@ -160,7 +160,7 @@ class TestMistakes:
             ({"stationary_width": 0}, r"stationary_width = 0: must be one of 4, 8; "),
             (
                 {"stream_width": 4},
-                r"softmax\.p_width = 14: must be 4 to 8, .* stream_width, 4, bits; use 4 .*, 6 for two",
+                r"softmax\.p_width = 14: must be 4 to 8, .* stream_width, 4, .* use 4 .*, 6 ",
             ),
             (
                 {"softmax": {"p_width": 5}},

@@ -1,4 +1,5 @@
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -18,18 +19,19 @@ def rs(v, s):
     return (((v << 1) >> s) + 1) >> 1
 
 
-def slow_p_max(p_width):
-    if p_width in (7, 8, 16):
+def slow_p_max(p_width, stream_width):
+    if p_width <= stream_width or p_width == 2 * stream_width:
         return 2**p_width - 1
     b = math.ceil(p_width / 2)
-    return min(2**p_width - 1, min(127, 2 ** (p_width - b)) * 2**b + 2**b // 2 - 1)
+    high = min(2 ** (stream_width - 1) - 1, 2 ** (p_width - b))
+    return min(2**p_width - 1, high * 2**b + 2**b // 2 - 1)
 
 
-def slow_exp2(y, p_width, segments, fraction):
+def slow_exp2(y, p_width, segments, fraction, stream_width):
     n, frac = y >> fraction, y & (1 << fraction) - 1
     if n > p_width + 1:
         return 0
-    full = slow_p_max(p_width) << 2
+    full = slow_p_max(p_width, stream_width) << 2
     rem_bits = fraction - int(math.log2(segments))
     i, rem = frac >> rem_bits, frac & (1 << rem_bits) - 1
     x0, x1 = i / segments, (i + 1) / segments
@@ -71,7 +73,7 @@ def slow_row(q, k, v, mantissa, shift, setting, tiles, sees):
 def slow_attention(q, k, v, mantissa, shift, n, *, block_rows, causal, q_start, block_mask=None):
     group = len(q) // len(k)
     out = np.zeros(q.shape, int)
-    setting = n.p_width, n.segments, n.fraction
+    setting = n.p_width, n.segments, n.fraction, n.stream_width
     for head, i in np.ndindex(q.shape[:2]):
         tiles = []
         for block, first in enumerate(range(0, k.shape[1], block_rows)):
@@ -93,21 +95,25 @@ def slow_attention(q, k, v, mantissa, shift, n, *, block_rows, causal, q_start, 
 
 @st.composite
 def calls(draw):
+    stream_width, stationary_width = draw(st.sampled_from(list(product((8, 4), repeat=2))))
     n = Numerics(
         size=(size := draw(st.sampled_from([1, 2, 4]))),
         head_dim=8,
         tokens=32,
-        p_width=draw(st.integers(7, 16)),
+        stream_width=stream_width,
+        stationary_width=stationary_width,
+        p_width=draw(st.sampled_from(Numerics.p_widths(stream_width))),
         segments=draw(st.sampled_from([4, 8, 16, 32, 64])),
         fraction=draw(st.integers(6, 12)),
     )
     kv_heads, group = draw(st.integers(1, 2)), draw(st.integers(1, 2))
     n_q, n_kv = draw(st.integers(1, 6)), draw(st.integers(1, 14))
     rng = np.random.default_rng(draw(st.integers(0, 1 << 32)))
-    spread = draw(st.sampled_from([1, 30, 128]))  # even rows, peaks, full range
+    end, k_end = 1 << stream_width - 1, 1 << stationary_width - 1
+    spread = draw(st.sampled_from([1, -(-end // 4), end]))  # even rows, peaks, full range
     head_dim = draw(st.integers(1, 8))
     q = rng.integers(-spread, spread, size=(kv_heads * group, n_q, head_dim)).astype(np.int8)
-    k, v = rng.integers(-128, 128, size=(2, kv_heads, n_kv, head_dim)).astype(np.int8)
+    k, v = rng.integers(-k_end, k_end, size=(2, kv_heads, n_kv, head_dim)).astype(np.int8)
     mantissa = rng.integers(0, 1 << 17, size=len(q)).tolist()
     shift = rng.integers(draw(st.sampled_from([4, 12])), 26, size=len(q)).tolist()
     block_rows = size * draw(st.integers(1, 3))
@@ -184,6 +190,14 @@ def test_wrong_inputs():
         exact_attention(x, x, x, [1], [1], EXTREME, block_rows=8)
     with pytest.raises(ValueError, match=r"^Block_rows must be a positive integer, not 0$"):
         exact_attention(x[:, :9], x[:, :9], x[:, :9], [1], [1], EXTREME, block_rows=0)
+    n = Numerics(size=4, head_dim=8, tokens=65, p_width=14, stationary_width=4)
+    for name, k, v in (("K", x * 8, x), ("V", x, x * -9)):
+        message = rf"^{name} must hold numbers of 4 bits, -8 to 7, not -?[89]; quantize it to 4 "
+        with pytest.raises(ValueError, match=message):
+            exact_attention(x * 100, k, v, [1], [1], n, block_rows=8)
+    n = Numerics(size=4, head_dim=8, tokens=65, p_width=8, stream_width=4)
+    with pytest.raises(ValueError, match=r"^Q must hold numbers of 4 bits, -8 to 7, not 100; "):
+        exact_attention(x * 100, x * 100, x, [1], [1], n, block_rows=8)
     wide = np.ones((1, 2, 9), np.int8)
     with pytest.raises(ValueError, match=r"^Head_dim must be at most 8, not 9$"):
         exact_attention(wide, wide, wide, [1], [1], EXTREME, block_rows=8)
@@ -254,3 +268,18 @@ def test_default_is_accurate_on_a_real_layer(n_tokens, causal):
         error = compare(out[head], reference[head])
         assert error.rms_relative <= 5e-4
         assert error.max_abs <= 0.1 * o.v_scale[head]
+
+
+@pytest.mark.parametrize(
+    ("stream_width", "stationary_width", "p_width"),
+    [(8, 4, 8), (8, 4, 14), (4, 8, 4), (4, 8, 7), (4, 4, 5), (4, 4, 8)],
+)
+def test_narrow_operands_are_accurate_on_a_real_layer(stream_width, stationary_width, p_width):
+    widths = {"stream_width": stream_width, "stationary_width": stationary_width}
+    n = Numerics(size=16, head_dim=32, tokens=512, p_width=p_width, **widths)
+    o = quantize(*default_tensors().take_tokens(128), n)
+    raw = exact_attention(o.q, o.k, o.v, o.mantissa, o.shift, n, block_rows=128, causal=True)
+    out, reference = o.dequantize(raw), attention(*o.floats(), causal=True)
+    for head in range(12):
+        # What the segments of 2**-x cost, and what rounding the probabilities does.
+        assert compare(out[head], reference[head]).rms_relative <= 5e-4 + 4 * 2**-p_width

@@ -24,6 +24,13 @@ def test_quantize_heads():
     assert scale.tolist() == [1, 0.5 / 127, 0]
 
 
+def test_quantize_heads_to_4_bits():
+    q, scale = quantize_heads(np.array([[[7, -7], [2.5, -3.5]]]), 4)
+    assert q.dtype == np.int8
+    assert q[0].tolist() == [[7, -7], [2, -4]]
+    assert scale.tolist() == [1]
+
+
 @settings(deadline=None, derandomize=True)
 @given(st.floats(1e-300, 1e300), st.integers(6, 12))
 def test_encode_factor(factor, fraction):
@@ -70,6 +77,19 @@ def test_quantize():
     assert (o.dequantize(raw)[:, :, 0, 0] == o.v_scale[:, [0, 0, 1, 1]]).all()
 
 
+@pytest.mark.parametrize(("stream", "stationary"), [(8, 4), (4, 8), (4, 4)])
+def test_quantize_to_4_bits(stream, stationary):
+    n = Numerics(
+        size=4, head_dim=8, tokens=64, p_width=8, stream_width=stream, stationary_width=stationary
+    )
+    q, k, v = RNG.normal(size=(3, 2, 7, 8))
+    o = quantize(q, k, v, n)
+    largest = [abs(x).max() for x in (o.q, o.k, o.v)]
+    assert largest == [2 ** (w - 1) - 1 for w in (stream, stationary, stationary)]
+    expected = o.q_scale * o.k_scale / math.sqrt(8) * math.log2(math.e)
+    np.testing.assert_allclose(o.mantissa / 2.0**o.shift / 2**10, expected, rtol=2**-17)
+
+
 def test_zeros_quantize():
     zeros = np.zeros((1, 2, 8))
     o = quantize(zeros, zeros, zeros, N)
@@ -87,6 +107,13 @@ def test_scores_too_large():
         quantize(q, k, k, N)
     with pytest.raises(ValueError, match=r"not up to inf in head 0"):
         quantize(q * 1e300, k * 1e300, k, N)
+    # Of few and narrow numbers, the factor is what is too large first.
+    n = Numerics(
+        size=4, head_dim=4, tokens=4, p_width=8, fraction=12, stream_width=4, stationary_width=4
+    )
+    message = r"^A score factor must be 0 to 31\.9998, not 36\.8034; scale Q or K down$"
+    with pytest.raises(ValueError, match=message):
+        quantize(np.full((1, 2, 4), 50.0), np.full((1, 2, 4), 50.0), np.ones((1, 2, 4)), n)
 
 
 def test_bad_tensors_are_named():

@@ -16,6 +16,8 @@ VARIANTS = [
     {"segments": 4, "fraction": 7, "p_width": 15},
     {"segments": 8, "fraction": 8, "p_width": 14},
     {"segments": 64, "fraction": 7, "p_width": 16},
+    {"segments": 64, "fraction": 6, "p_width": 4, "stream_width": 4},  # slopes of 0
+    {"segments": 8, "fraction": 8, "p_width": 7, "stream_width": 4},
 ]
 
 
@@ -72,6 +74,11 @@ def test_latency():
         ({"segments": 10}, ValueError, "Segments must be a power of two from 4 to 64, not 10"),
         ({"fraction": 13}, ValueError, "Fraction must be 6 to 12, not 13"),
         ({"p_width": 6}, ValueError, "P_width must be 7 to 16 when stream_width is 8, not 6"),
+        (
+            {"stream_width": 4, "p_width": 9},
+            ValueError,
+            "P_width must be 4 to 8 when stream_width is 4, not 9",
+        ),
         ({"p_width": "8"}, TypeError, "P_width must be an integer, not '8'"),
     ],
 )

@@ -16,20 +16,41 @@ SHAPES = {
     "two digits": {"size": 4, "block_rows": 4, "head_dim": 12, "slots": 2, "digits": 2},
     "one of each": {"size": 4, "block_rows": 1, "head_dim": 4, "slots": 1, "digits": 2},
     "odd sizes": {"size": 2, "block_rows": 5, "head_dim": 6, "slots": 3, "digits": 1},
+    "4 bits": {
+        "size": 4,
+        "block_rows": 3,
+        "head_dim": 8,
+        "slots": 2,
+        "digits": 2,
+        "stream_width": 4,
+    },
 }
 
 
-def words(kind, *place, n, low=-128):
+def words(kind, *place, n, width, is_signed):
     """Return what a memory holds in a place: numbers made from where they are."""
     rng = random.Random(f"{kind} {place}")
-    return [rng.randrange(low, low + 256) for _ in range(n)]
+    low = -1 << width - 1 if is_signed else 0
+    return [rng.randrange(low, low + (1 << width)) for _ in range(n)]
 
 
 class Script:
     """Random passes in a lane's order, and the rows that must come of them."""
 
-    def __init__(self, *, n_steps, seed, rows=None, size, block_rows, head_dim, slots, digits):
-        self.size, self.digits = size, digits
+    def __init__(
+        self,
+        *,
+        n_steps,
+        seed,
+        rows=None,
+        size,
+        block_rows,
+        head_dim,
+        slots,
+        digits,
+        stream_width=8,
+    ):
+        self.size, self.digits, self.width = size, digits, stream_width
         rng = random.Random(seed)
         self.tile_bits = (head_dim // size - 1).bit_length()
         self.passes, self.rows = [], []
@@ -70,17 +91,21 @@ class Script:
         elements = self.query(work["slot"], work["tile"] | row << self.tile_bits)
         if work["value"]:
             probabilities, rescale = self.probability(work["bank"], row)
-            elements = [digits[digit] - (digits[digit] & 128) * 2 for digits in probabilities]
+            elements = [
+                digits[digit] - (digits[digit] >> self.width - 1 << self.width)
+                for digits in probabilities
+            ]
             tag |= {"first": work["first"], "rescale": rescale}
             tag["partial"] = int(digit < self.digits - 1)
             tag["complete"] &= work["last"]
         return {"row": elements, "new_tile": int(n == 0), "tag": tag}
 
     def query(self, bank, address):
-        return words("query", bank, address, n=self.size)
+        return words("query", bank, address, n=self.size, width=self.width, is_signed=True)
 
     def probability(self, bank, row):
-        numbers = words("p", bank, row, n=self.size * self.digits, low=0)
+        n = self.size * self.digits
+        numbers = words("p", bank, row, n=n, width=self.width, is_signed=False)
         chunks = [numbers[i : i + self.digits] for i in range(0, len(numbers), self.digits)]
         return chunks, {"amount": (7 * row + 31 * bank) % 64, "of_new": row % 2}
 
@@ -130,11 +155,11 @@ def run(shape, script, *, pace=None, delay=0.0, seed=0, cycles=4000):
             q.en, q.bank, q.address, p.en, p.bank, p.row
         ):
             # What is not asked for is not there.
-            ctx.set(q.data, script.query(bank, address) if q_en else [85] * script.size)
+            ctx.set(q.data, script.query(bank, address) if q_en else [5] * script.size)
             digits, rescale = (
                 script.probability(p_bank, row) if p_en else ([], {"amount": 21, "of_new": 1})
             )
-            ctx.set(p.digits, digits or [[85] * script.digits] * script.size)
+            ctx.set(p.digits, digits or [[5] * script.digits] * script.size)
             ctx.set(p.rescale, rescale)
             assert not (q_en and p_en)
             if q_en or p_en:
@@ -208,6 +233,7 @@ def test_what_waits_in_the_queue_is_not_lost():
         ({"digits": 3}, "Digits must be 1 or 2, not 3"),
         ({"block_rows": 0}, "Block rows must be a positive integer, not 0"),
         ({"head_dim": 6}, "Head_dim must be a multiple of size 4, not 6"),
+        ({"stream_width": 5}, "Stream width must be 4 or 8, not 5"),
     ],
 )
 def test_bad_parameters(change, message):

@@ -16,15 +16,15 @@ SHAPE = {"size": 4, "block_rows": 8, "head_dim": 12, "slots": 2}
 class Script:
     """Steps of random width; their passes in a lane's order, and the tiles that they load."""
 
-    def __init__(self, *, n_steps, seed, is_signed, size, head_dim, **shape):
+    def __init__(self, *, n_steps, seed, is_signed, size, head_dim, stationary_width=8, **shape):
         rng = np.random.default_rng(seed)
-        self.size = size
+        self.size, end = size, 1 << stationary_width - 1
         self.passes, self.beats = [], []
         self.strips = {0: [], 1: []}
         for n in range(n_steps):
             width = size * int(rng.integers(1, head_dim // size + 1))
             for strips in self.strips.values():
-                strips.append(rng.integers(-128, 128, (size, width)))
+                strips.append(rng.integers(-end, end, (size, width)))
             self.add(n, value=0, is_signed=1)
             if n:
                 self.add(n - 1, value=1, is_signed=int(is_signed))
@@ -67,6 +67,13 @@ def test_tiles_of_passes_whatever_stalls(seed, is_signed):
     assert beats == script.beats
 
 
+def test_elements_of_4_bits():
+    shape = SHAPE | {"stationary_width": 4}
+    script = Script(n_steps=5, seed=6, is_signed=True, **shape)
+    _, beats = run(script, shape=shape)
+    assert beats == script.beats
+
+
 def test_one_row_a_cycle_and_the_next_tile_right_behind():
     script = Script(n_steps=6, seed=3, is_signed=True, **SHAPE)
     n_rows = sum(strip.size // 4 for strip in script.strips[0])
@@ -102,6 +109,7 @@ def test_rows_wait_when_nobody_takes_them():
         ({"size": 1}, "Size must be a power of two of at least 2, not 1"),
         ({"head_dim": 10}, "Head_dim must be a multiple of size 4, not 10"),
         ({"slots": 0}, "Slots must be a positive integer, not 0"),
+        ({"stationary_width": 5}, "Stationary width must be 4 or 8, not 5"),
     ],
 )
 def test_bad_parameters(change, message):

@@ -27,6 +27,7 @@ VARIANTS = {
         "block_rows": 1,
         "slots": 1,
     },
+    "values of 4 bits": {"acc_width": 24, "stationary_width": 4},
     "narrow": {"acc_width": 15, "head_dim": 12},
     "wide": {"acc_width": 48, "size": 8, "head_dim": 16, "row_width": 8, "slots": 3},
 }
@@ -38,7 +39,8 @@ class Blocks:
     def __init__(self, *, n=6, seed=0, full=False, **changes):
         self.parameters = parameters = DEFAULT | changes
         rng = np.random.default_rng(seed)
-        sum_width = parameters["acc_width"] - 7
+        end = 1 << parameters.get("stationary_width", 8) - 1
+        sum_width = parameters["acc_width"] - (2 * end - 1).bit_length() + 1
         n_tiles = parameters["head_dim"] // parameters["size"]
         self.blocks, self.accs, self.totals, self.beats = [], [], [], []
         for k in range(n):
@@ -50,11 +52,11 @@ class Blocks:
             totals = rng.integers(0, 1 << sum_width, rows) >> rng.integers(0, sum_width, rows)
             totals[rng.random(rows) < 0.2] = 0
             # Values and half of the rows at the ends of their range.
-            values = rng.choice([-128, 127, *rng.integers(-128, 128, 6)], (rows, columns))
+            values = rng.choice([-end, end - 1, *rng.integers(-end, end, 6)], (rows, columns))
             most = (1 << parameters["acc_width"] - 1) - 1
             # An eighth of the rows is far beyond what 27 aligned bits hold.
             far = rng.choice([1, 1, 1, 1, 1, 1, 1, 999], rows)
-            limit = np.minimum((128 * totals + 64) * far, most)
+            limit = np.minimum((end * totals + end // 2) * far, most)
             accs = totals[:, None] * values + rng.integers(-1, 2, (rows, columns))
             accs = np.clip(accs, -limit[:, None], limit[:, None])
             at_end = rng.random(rows) < 0.3
@@ -197,6 +199,7 @@ def test_nothing_is_lost_while_nobody_takes():
         ({"head_dim": 10}, "Head_dim must be a multiple of size 4, not 10"),
         ({"row_width": 3}, "Row width must divide size 4, not 3"),
         ({"row_width": 0}, "Row width must be a positive integer, not 0"),
+        ({"stationary_width": 5}, "Stationary width must be 4 or 8, not 5"),
     ],
 )
 def test_bad_parameters(change, message):

@@ -23,6 +23,28 @@ def test_digits(p_width, digits, base, is_signed, p_max):
     assert (n.digits, n.digit_base, n.digit_is_signed, n.p_max) == (digits, base, is_signed, p_max)
 
 
+@pytest.mark.parametrize(
+    ("p_width", "digits", "base", "is_signed", "p_max"),
+    [
+        (4, 1, 16, False, 15),
+        (5, 2, 8, True, 31),
+        (6, 2, 8, True, 7 * 8 + 3),
+        (7, 2, 16, True, 7 * 16 + 7),
+        (8, 2, 16, False, 255),
+    ],
+)
+def test_digits_of_4_bits(p_width, digits, base, is_signed, p_max):
+    n = Numerics(**SHAPE, p_width=p_width, stream_width=4)
+    assert (n.digits, n.digit_base, n.digit_is_signed, n.p_max) == (digits, base, is_signed, p_max)
+
+
+def test_widths_of_4_bit_operands():
+    n = Numerics(**SHAPE, p_width=14, stationary_width=4)
+    assert (n.score_width, n.sum_width, n.acc_width) == (18, 31, 34)
+    n = Numerics(**SHAPE, p_width=6, stream_width=4)
+    assert (n.score_width, n.sum_width, n.acc_width) == (18, 23, 30)
+
+
 def test_widths():
     n = Numerics(**SHAPE, p_width=14, segments=16, fraction=10)
     assert (n.score_width, n.x_width, n.x_max) == (22, 26, 32767 << 10)
@@ -57,6 +79,12 @@ def test_is_a_value():
         ({"tokens": 0}, r"^Tokens must be 1 to 16777216, not 0$"),
         ({"p_width": 6}, r"^P_width must be 7 to 16 when stream_width is 8, not 6$"),
         ({"p_width": 17}, r"^P_width must be 7 to 16 when stream_width is 8, not 17$"),
+        (
+            {"p_width": 3, "stream_width": 4},
+            r"^P_width must be 4 to 8 when stream_width is 4, not 3$",
+        ),
+        ({"stream_width": 5}, r"^Stream_width must be 4 or 8, not 5$"),
+        ({"stationary_width": 16}, r"^Stationary_width must be 4 or 8, not 16$"),
         ({"segments": 12}, r"^Segments must be a power of two from 4 to 64, not 12$"),
         ({"fraction": 5}, r"^Fraction must be 6 to 12, not 5$"),
     ],

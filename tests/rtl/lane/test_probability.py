@@ -16,6 +16,13 @@ SHAPES = {
     "two digits": {"size": 4, "block_rows": 3, "row_width": 2, "digits": 2},
     "one digit, element by element": {"size": 4, "block_rows": 4, "row_width": 1, "digits": 1},
     "whole rows": {"size": 8, "block_rows": 1, "row_width": 8, "digits": 2},
+    "digits of 4 bits": {
+        "size": 4,
+        "block_rows": 2,
+        "row_width": 2,
+        "digits": 2,
+        "stream_width": 4,
+    },
     "chunks of three": {"size": 6, "block_rows": 5, "row_width": 3, "digits": 1},
 }
 
@@ -24,6 +31,7 @@ SHAPES = {
 def test_a_read_gives_the_row_as_it_was_before_this_cycle(shape):
     dut = ProbabilityBuffer(**shape)
     rng = random.Random(1)
+    end = 1 << shape.get("stream_width", 8)
     rows, width, n_digits = shape["block_rows"], shape["row_width"], shape["digits"]
     digits = {place: [[0] * n_digits] * shape["size"] for place in product(range(2), range(rows))}
     rescales = {place: {"amount": 0, "of_new": 0} for place in digits}
@@ -46,7 +54,7 @@ def test_a_read_gives_the_row_as_it_was_before_this_cycle(shape):
                 "row": rng.randrange(rows),
                 "chunk": rng.randrange(shape["size"] // width),
                 "digits": [
-                    [rng.randrange(256) for _ in range(shape["digits"])] for _ in range(width)
+                    [rng.randrange(end) for _ in range(shape["digits"])] for _ in range(width)
                 ],
                 "rescale": {"amount": rng.randrange(64), "of_new": rng.randrange(2)},
             }
@@ -73,6 +81,7 @@ def test_a_read_gives_the_row_as_it_was_before_this_cycle(shape):
         ({"block_rows": 0}, "Block rows must be a positive integer, not 0"),
         ({"digits": 3}, "Digits must be 1 or 2, not 3"),
         ({"row_width": 3}, "Row width must divide size 4, not 3"),
+        ({"stream_width": 5}, "Stream width must be 4 or 8, not 5"),
     ],
 )
 def test_bad_parameters(change, message):

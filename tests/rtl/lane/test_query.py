@@ -12,6 +12,13 @@ from qkloom.tb.simulate import from_bits, reader, simulate, to_bits
 SHAPES = {
     "two slots": {"size": 4, "block_rows": 4, "head_dim": 8, "slots": 2},
     "odd sizes": {"size": 2, "block_rows": 5, "head_dim": 6, "slots": 3},
+    "elements of 4 bits": {
+        "size": 4,
+        "block_rows": 3,
+        "head_dim": 8,
+        "slots": 2,
+        "stream_width": 4,
+    },
     "one of each": {"size": 4, "block_rows": 1, "head_dim": 4, "slots": 1},
 }
 
@@ -19,9 +26,10 @@ SHAPES = {
 class Blocks:
     """Query blocks, each in a random slot."""
 
-    def __init__(self, *, n, seed, size, block_rows, head_dim, slots):
+    def __init__(self, *, n, seed, size, block_rows, head_dim, slots, stream_width=8):
         rng = random.Random(seed)
         n_tiles = head_dim // size
+        end = 1 << stream_width - 1
         self.tile_bits = (n_tiles - 1).bit_length()
         self.loads = [
             {
@@ -33,7 +41,7 @@ class Blocks:
         ]
         self.rows = [
             [
-                [[rng.randrange(-128, 128) for _ in range(size)] for _ in range(load["d_tiles"])]
+                [[rng.randrange(-end, end) for _ in range(size)] for _ in range(load["d_tiles"])]
                 for _ in range(load["rows"])
             ]
             for load in self.loads
@@ -145,6 +153,7 @@ def test_nothing_is_taken_before_a_load():
     [
         ({"slots": 0}, "Slots must be a positive integer, not 0"),
         ({"head_dim": 6}, "Head_dim must be a multiple of size 4, not 6"),
+        ({"stream_width": 5}, "Stream width must be 4 or 8, not 5"),
     ],
 )
 def test_bad_parameters(change, message):

@@ -28,6 +28,8 @@ VARIANTS = {
     "whole rows, one digit of 8 bits": {"row_width": 4, "p_width": 8},
     "two unsigned digits, finest table": {"p_width": 16, "segments": 64, "fraction": 12},
     "odd p_width, no remainder": {"p_width": 9, "segments": 64, "fraction": 6},
+    "one digit of 4 bits": {"p_width": 4, "stream_width": 4, "stationary_width": 4},
+    "two signed digits of 4 bits": {"p_width": 6, "stream_width": 4},
     "one row, one slot": {"block_rows": 1, "slots": 1, "p_width": 15},
     "larger": {"size": 8, "head_dim": 16, "block_rows": 8, "row_width": 4, "slots": 3},
     "odd sizes": {"size": 6, "head_dim": 6, "row_width": 3, "block_rows": 5, "tokens": 100},
@@ -45,7 +47,7 @@ class Script:
         self, *, seed=0, n_steps=24, rows=None, one_slot=False, extreme=False, tops=None, **changes
     ):
         self.parameters = DEFAULT | changes
-        names = ("size", "head_dim", "tokens", "p_width", "segments", "fraction")
+        names = set(self.parameters) - {"block_rows", "row_width", "slots"}
         self.numerics = Numerics(**{name: self.parameters[name] for name in names})
         self.steps, self.scores, self.p, self.sums = [], [], [], []
         self._rng = np.random.default_rng(seed)
@@ -107,8 +109,9 @@ class Script:
         made = state.step(base2_scores(scores, mantissa, shift, numbers), visible)
 
         digits, width = split(made.p, numbers), self.parameters["row_width"]
+        digits &= (1 << numbers.stream_width) - 1
         for row, chunk in itertools.product(range(n_rows), range(numbers.size // width)):
-            part = digits[:, row, chunk * width : (chunk + 1) * width].T & 255
+            part = digits[:, row, chunk * width : (chunk + 1) * width].T
             where = {"bank": place["bank"], "row": row, "chunk": chunk}
             old, new = int(made.old_shift[row]), int(made.new_shift[row])
             rescale = {"amount": max(old, new), "of_new": int(new > 0)}
