@@ -7,6 +7,7 @@ import pytest
 from amaranth.hdl import Elaboratable
 
 from qkloom.gen.emit import emit
+from qkloom.rtl.formats import Integer
 from qkloom.rtl.lane.lane import Lane, lane_payloads
 from qkloom.rtl.lane.numerics import Numerics
 from qkloom.tb.buffer.tile import strip_rows
@@ -51,23 +52,27 @@ class Script:
     def __init__(self, *, seed=1, **changes):
         self.parameters = SMALL | changes
         self.size, self.block = self.parameters["size"], self.parameters["block_rows"]
-        names = ("size", "head_dim", "tokens", "p_width", "segments", "fraction")
+        names = set(self.parameters) - {"block_rows", "row_width", "slots"}
         self.numerics = Numerics(**{name: self.parameters[name] for name in names})
+        self.streaming = Integer(self.numerics.stream_width)
+        self.stationary = Integer(self.numerics.stationary_width)
         self.rng = np.random.default_rng(seed)
         self.sent = {"i_job": [], "i_query": [], "i_key": [], "i_value": []}
         self.beats = []
         self.n_blocks = 0
 
+    def integers(self, operand, shape):
+        return self.rng.integers(operand.min_raw, operand.max_raw + 1, shape).astype(np.int8)
+
     def add(self, n_q, n_kv, *, heads=1, head_dim=None, causal=False, q_start=0):
         head_dim = head_dim or self.parameters["head_dim"]
-        q, k, v = (
-            self.rng.integers(-128, 128, (heads, n, head_dim)).astype(np.int8)
-            for n in (n_q, n_kv, n_kv)
-        )
+        q = self.integers(self.streaming, (heads, n_q, head_dim))
+        k, v = self.integers(self.stationary, (2, heads, n_kv, head_dim))
         k >>= self.rng.integers(0, 4, (*k.shape[:2], 1)).astype(np.int8)  # some rows peak
         # One standard deviation of a base-2 score is about 0.5 to 4.
         mantissa = self.rng.integers(1 << 16, 1 << 17, heads)
-        shift = self.rng.integers(19, 22, heads) + 10 - self.numerics.fraction
+        shift = self.rng.integers(13, 16, heads) - self.numerics.fraction
+        shift += self.streaming.width + self.stationary.width
         call = {"block_rows": self.block, "causal": causal, "q_start": q_start}
         out = exact_attention(q, k, v, mantissa, shift, self.numerics, **call)
         for head in range(heads):
@@ -101,7 +106,8 @@ class Script:
             self.sent["i_job"].append(job)
             for x, name in ((k, "i_key"), (v, "i_value")):
                 # What does not exist may be anything: the last tile is filled with noise.
-                filled = self.rng.integers(-128, 128, (-(-keys // self.size) * self.size, len(q.T)))
+                shape = -(-keys // self.size) * self.size, len(q.T)
+                filled = self.integers(self.stationary, shape)
                 filled[:keys] = x[start : start + keys]
                 self.sent[name] += strip_rows(filled, size=self.size)
         self.n_blocks += 1
@@ -146,6 +152,18 @@ def check(script, **options):
 def test_every_width_of_probabilities(size, p_width):
     script = Script(seed=p_width, size=size, head_dim=2 * size, p_width=p_width)
     check(script.add(9, 13, causal=True, q_start=4), pace=STALLS)
+
+
+@pytest.mark.parametrize(
+    ("stream_width", "stationary_width", "p_width"),
+    [(8, 4, 8), (8, 4, 14), (4, 8, 4), (4, 8, 7), (4, 4, 5), (4, 4, 8)],
+)
+def test_operands_of_4_bits(stream_width, stationary_width, p_width):
+    widths = {"stream_width": stream_width, "stationary_width": stationary_width}
+    script = Script(seed=p_width, p_width=p_width, **widths)
+    script.add(9, 13, causal=True, q_start=4)
+    script.add(5, 17, head_dim=4)
+    check(script, pace=STALLS)
 
 
 @pytest.mark.parametrize(("seed", "p_width"), [(1, 14), (2, 8)])
@@ -228,6 +246,14 @@ def test_attributes():
         ({"head_dim": 6}, ValueError, "Head_dim must be a multiple of size 4 up to 1024, not 6"),
         ({"tokens": 0}, ValueError, "Tokens must be 1 to 16777216, not 0"),
         ({"p_width": 6}, ValueError, "P_width must be 7 to 16 when stream_width is 8, not 6"),
+        (
+            {"stream_width": 4},
+            ValueError,
+            "P_width must be 4 to 8 when stream_width is 4, not 14",
+        ),
+        ({"stream_width": 6}, ValueError, "Stream_width must be 4 or 8, not 6"),
+        ({"stationary_width": 0}, ValueError, "Stationary_width must be 4 or 8, not 0"),
+        ({"stationary_width": "8"}, TypeError, "Stationary_width must be an integer, not '8'"),
         ({"row_width": 3}, ValueError, "Row width must divide size 4, not 3"),
         ({"row_width": 0}, ValueError, "Row width must be a positive integer, not 0"),
         ({"slots": 0}, ValueError, "Slots must be a positive integer, not 0"),
