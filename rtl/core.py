@@ -78,6 +78,9 @@ class Core(Component):
         self._lane = {name: self.parameters[name] for name in self.parameters if name != "lanes"}
         for matrix in lanes:
             self._shapes = lane_payloads(matrix=matrix, **self._lane)
+        if block_rows % size:
+            # A KV tile is sent once to all lanes: it must be the same tile for every block.
+            raise ValueError(f"Block rows must be a multiple of size {size}, not {block_rows}")
         n = len(lanes)
         members = {}
         for name, to in (("i_job", range(n)), ("i_query", range(n)), ("i_key", n), ("i_value", n)):

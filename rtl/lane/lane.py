@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..component import Component
 from ..formats import Fixed, Integer
-from ..matrix.stationary import MatrixUnit
+from ..matrix.kinds import matrix_kind
 from ..stream import Queue, connect_stream
 from .feeder import Feeder
 from .job import check_row_width, job_layout
@@ -44,8 +44,7 @@ def lane_payloads(
     stationary_width: int = 8,
 ) -> dict[str, data.StructLayout | data.ArrayLayout]:
     """Return the payload of each stream of a lane; parameters, and errors, as of :class:`Lane`."""
-    if matrix != "plain":
-        raise ValueError(f"Matrix must be 'plain', not {matrix!r}")
+    matrix_kind(matrix)
     if not isinstance(size, int) or size < 4 or size & size - 1:
         raise ValueError(f"Size must be a power of two of at least 4, not {size!r}")
     Numerics(
@@ -98,7 +97,8 @@ class Lane(Component):
     Parameters
     ----------
     matrix : str
-        What multiplies: ``"plain"``, products as the synthesis tool makes them.
+        What multiplies: ``"plain"``, products as the synthesis tool makes them; ``"dsp"``, two in
+        each DSP slice; ``"lut"``, tables of subset sums. Outputs are the same.
     size : int
         Rows and columns of the array; a power of two. The tile of keys that leaves the first
         product is the tile that enters the second, so a lane is square.
@@ -170,6 +170,7 @@ class Lane(Component):
             stationary_width=stationary_width,
         )
         self._shape = dict(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
+        self._matrix = matrix
         self._tokens, self._row_width, self._slots = tokens, row_width, slots
         super().__init__(
             {
@@ -207,11 +208,12 @@ class Lane(Component):
         m.submodules.feeder = feeder = Feeder(
             **shape, digits=numbers.digits, stream_width=stream_width
         )
-        m.submodules.matrix = matrix = MatrixUnit(
+        m.submodules.matrix = matrix = matrix_kind(self._matrix)(
             rows=size,
             cols=size,
             stream=Integer(stream_width),
             stationary=Integer(stationary_width),
+            mixed_signs=not numbers.digit_is_signed,  # queries always are
             tag=tag_layout(**shape),
         )
         m.submodules.scores = scores = ScoreAccumulator(

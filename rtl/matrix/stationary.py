@@ -213,12 +213,13 @@ class MatrixUnit(WeightStationary):
             m.d.sync += at_row.eq(at_row.rotate_left(1))
 
         # Signedness: extend once, here, so that elements multiply signed numbers only.
-        operand_width = self._stream.width + 1
+        operand_width = self._stream.width + (self._mixed_signs or not self._stream.is_signed)
         weight_width = self._stationary.width + (not self._stationary.is_signed)
         operands = Signal(data.ArrayLayout(operand_width, rows), reset_less=True)
         for row in range(rows):
             bits = Value.cast(i.row[row])
-            m.d.sync += operands[row].eq(Cat(bits, bits[-1] & admission.is_signed))
+            extended = Cat(bits, bits[-1] & admission.is_signed)
+            m.d.sync += operands[row].eq(extended[:operand_width])
         weights = Signal(data.ArrayLayout(signed(weight_width), cols))
         for col in range(cols):
             m.d.comb += weights[col].eq(tile.row[col])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from qkloom.gen.emit import emit
+from qkloom.platforms.ultrascale import UltraScale
 from qkloom.rtl.core import Core
 from qkloom.rtl.lane.lane import Lane
 from qkloom.rtl.lane.numerics import Numerics
@@ -43,13 +44,16 @@ def call_of(*, heads, kv_heads, n_q, n_kv, seed=1, **options):
     )
 
 
-def check(call, *, n_lanes, stall=0.0, seed=0):
+def check(call, *, n_lanes=1, lanes=None, stall=0.0, seed=0, engine="pysim", **changes):
     """Run a call; return the testbench and what came of it."""
-    core = Core(lanes=("plain",) * n_lanes, **SMALL)
+    parameters = SMALL | changes
+    core = Core(lanes=lanes or ("plain",) * n_lanes, **parameters)
     names = ("size", "head_dim", "tokens", "p_width", "segments", "fraction")
-    numerics = Numerics(**{name: SMALL[name] for name in names})
+    numerics = Numerics(**{name: parameters[name] for name in names})
     testbench = program(core, call, max_cycles=5000, stall=Stall(stall, seed=seed))
-    result = run(emit(core), testbench, engine="pysim")
+    target = UltraScale() if engine == "verilator" else None
+    design = emit(core, verilog=target is not None, target=target)
+    result = run(design, testbench, engine=engine)
     assert result.problem() is None
     expected = exact_attention(
         call.q,
@@ -71,6 +75,26 @@ def test_causal_attention_of_grouped_heads(n_lanes):
     # Blocks of one round need different numbers of tiles, some of them of different KV heads.
     call = call_of(heads=4, kv_heads=2, n_q=5, n_kv=7, causal=True, q_start=2)
     check(call, n_lanes=n_lanes, stall=0.3, seed=n_lanes)
+
+
+@pytest.mark.parametrize("p_width", [8, 14])
+@pytest.mark.parametrize("stall", [0.0, 0.4])
+def test_lanes_of_different_kinds(p_width, stall):
+    # Digits of 8-bit probabilities are unsigned, and stream under the values of one unit with
+    # queries that are signed; of 14 bits all are signed.
+    call = call_of(heads=3, kv_heads=1, n_q=9, n_kv=13, causal=True, q_start=4)
+    lanes = ("dsp", "lut", "plain")
+    check(call, lanes=lanes, stall=stall, engine="cxxrtl", p_width=p_width)
+
+
+def test_lanes_of_primitives():
+    """The Verilog of DSP slices and LUT memories has the outputs and cycles of their twins."""
+    call = call_of(heads=2, kv_heads=1, n_q=9, n_kv=13)
+    cycles = {
+        engine: check(call, lanes=("dsp", "lut"), stall=0.2, engine=engine)[1].cycles
+        for engine in ("cxxrtl", "verilator")
+    }
+    assert cycles["cxxrtl"] == cycles["verilator"]
 
 
 def test_one_lane():
@@ -108,7 +132,8 @@ def test_jobs_wait_at_their_lane():
 def test_attributes():
     core = Core(lanes=("plain", "plain", "plain"), **SMALL)
     assert core.n_lanes == 3
-    assert dict(core.lane_parameters) == SMALL | {"slots": 2}
+    defaults = {"slots": 2, "stream_width": 8, "stationary_width": 8}
+    assert dict(core.lane_parameters) == SMALL | defaults
     with pytest.raises(TypeError):
         core.lane_parameters["size"] = 8
     numbers = (core.i_job.payload.to, core.i_query.payload.to, core.o.payload.index)
@@ -121,11 +146,16 @@ def test_attributes():
     [
         ({"lanes": ()}, ValueError, "Lanes must be one or more, not ()"),
         ({"lanes": ["plain"]}, TypeError, "Parameter 'lanes' must be immutable, not ['plain']"),
-        ({"lanes": ("plain", "lut")}, ValueError, "Matrix must be 'plain', not 'lut'"),
+        (
+            {"lanes": ("plain", "luts")},
+            ValueError,
+            "Matrix must be one of 'plain', 'dsp', 'lut', not 'luts'",
+        ),
         ({"size": 6}, ValueError, "Size must be a power of two of at least 4, not 6"),
         ({"p_width": 17}, ValueError, "P_width must be 7 to 16 when stream_width is 8, not 17"),
         ({"row_width": 3}, ValueError, "Row width must divide size 4, not 3"),
         ({"block_rows": 0}, ValueError, "Block rows must be a positive integer, not 0"),
+        ({"block_rows": 6}, ValueError, "Block rows must be a multiple of size 4, not 6"),
     ],
 )
 def test_bad_parameters(change, error, message):

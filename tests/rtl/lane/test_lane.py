@@ -237,7 +237,11 @@ def test_attributes():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"matrix": "dsp"}, ValueError, "Matrix must be 'plain', not 'dsp'"),
+        (
+            {"matrix": "luts"},
+            ValueError,
+            "Matrix must be one of 'plain', 'dsp', 'lut', not 'luts'",
+        ),
         ({"size": 2}, ValueError, "Size must be a power of two of at least 4, not 2"),
         ({"size": 12}, ValueError, "Size must be a power of two of at least 4, not 12"),
         ({"size": 8.0}, ValueError, "Size must be a power of two of at least 4, not 8.0"),
