@@ -116,7 +116,7 @@ def _run_all(
                     line = f"{results.line(row)}, {seconds:.0f} s"
                 # An interrupted run keeps what it has.
                 results.write(rows, _units)
-                progress.console.print(line, highlight=False, markup=False)
+                progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
                 progress.advance(task)
     return failed
 
