@@ -117,6 +117,21 @@ class TestMistakes:
             mini.simulate(q, k, v)
 
 
+@pytest.mark.parametrize(("stream_width", "stationary_width", "p_width"), [(8, 4, 14), (4, 8, 4)])
+def test_operands_of_4_bits(
+    mini: qkloom.Chip, stream_width: int, stationary_width: int, p_width: int
+) -> None:
+    widths = {"stream_width": stream_width, "stationary_width": stationary_width}
+    chip = qkloom.load(mini.description.replace(**widths, softmax={"p_width": p_width}))
+    q, k, v = tensors(2, 13, 8)
+    result = chip.simulate(q, k, v, causal=True)
+    assert result.bit_exact
+    assert result.report["rms_relative_error"] <= 5e-4 + 4 * 2**-p_width
+    # Digits decide how long it takes, and operands do not.
+    if chip.description.numerics.digits == mini.description.numerics.digits:
+        assert result.cycles == mini.simulate(q, k, v, causal=True).cycles
+
+
 def test_plain_simulator_agrees(mini: qkloom.Chip, tmp_path: Path) -> None:
     inputs, waves = tensors(2, 11, 8), tmp_path / "mini.vcd"
     fast = mini.simulate(*inputs, causal=True)
