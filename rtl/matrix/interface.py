@@ -35,6 +35,8 @@ class Admission:
     -------
     load : Signal
         A tile row is taken.
+    offered : Value
+        A streaming row is there, and its tile: it is taken if the unit has room.
     taken : Signal
         A streaming row is taken.
     swap : Signal
@@ -44,6 +46,7 @@ class Admission:
     """
 
     load: Signal
+    offered: Value
     taken: Signal
     swap: Signal
     is_signed: Value
@@ -148,6 +151,7 @@ class WeightStationary(Component):
         """
         i, tile = self.i.payload, self.tile.payload
         complete = Signal()
+        offered = self.i.valid & (complete | ~i.new_tile)
         taken = Signal()
         swap = Signal()
         load = Signal()
@@ -163,7 +167,7 @@ class WeightStationary(Component):
         with m.If(loaded):
             m.d.sync += complete.eq(1)
         if not self._mixed_signs:
-            return Admission(load, taken, swap, Const(self._stream.is_signed, 1))
+            return Admission(load, offered, taken, swap, Const(self._stream.is_signed, 1))
         next_signed = Signal(reset_less=True)
         last_signed = Signal(reset_less=True)
         is_signed = Signal()
@@ -172,7 +176,7 @@ class WeightStationary(Component):
             m.d.sync += next_signed.eq(tile.is_signed)
         with m.If(swap):
             m.d.sync += last_signed.eq(next_signed)
-        return Admission(load, taken, swap, is_signed)
+        return Admission(load, offered, taken, swap, is_signed)
 
     def _answer(self, m: Module, taken: Value, row: ValueLike) -> None:
         """Offer ``row`` the latency after its operands were taken, with its tag."""

@@ -2,13 +2,13 @@
 
 from typing import Any, ClassVar
 
-from amaranth.hdl import Cat, Module, Signal, Value, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib.wiring import In, Out
 
-from ..adder import SumTree, sum_latency
+from ..adder import SumTree, TernaryAdder, sum_latency
 from ..component import Component
 from ..delay import Delay
-from ..formats import I8, Fixed, ceil_log2
+from ..formats import I8, Fixed, Integer, ceil_log2, wrap
 from .interface import WeightStationary
 from .table import (
     GROUP,
@@ -32,6 +32,46 @@ PINS = 128
 GROUPS = 8
 
 
+class PlaneSum(Component):
+    """Add up bit planes that come one after the other, the heaviest one first.
+
+    Parameters
+    ----------
+    i_width, width : int
+        Bits of the sum of a plane, and of all.
+
+    Members
+    -------
+    i : In(i_width)
+        Sum of a plane.
+    i_subtract : In(1)
+        It is subtracted.
+    i_clear : In(1)
+        It is the last plane of a row, or none.
+    o : Out(width)
+        Sum of the planes so far, one cycle later.
+    """
+
+    def __init__(self, *, i_width: int, width: int) -> None:
+        self._width = width
+        super().__init__({"i": In(i_width), "i_subtract": In(1), "i_clear": In(1), "o": Out(width)})
+
+    def elaborate(self, platform: object) -> Module:
+        """Build Horner's rule: double, and add."""
+        m = Module()
+        before = Signal(self._width, reset_less=True)
+        total = Signal(self._width, reset_less=True)
+        m.submodules.add = add = TernaryAdder(width=self._width, n=2, subtracts=True)
+        plane = wrap(self.i.as_signed(), Integer(self._width, is_signed=False))
+        m.d.comb += [
+            add.i.eq(Cat((before << 1)[: self._width], plane)),
+            add.i_subtract.eq(self.i_subtract),
+            self.o.eq(total),
+        ]
+        m.d.sync += [total.eq(add.o), before.eq(Mux(self.i_clear, 0, add.o))]
+        return m
+
+
 class LutColumn(Component):
     """Tables on top of each other, what fills them, and the sum of what they are read for.
 
@@ -40,7 +80,9 @@ class LutColumn(Component):
     groups : int
         Tables.
     planes : int
-        Bits of a streaming operand.
+        Bits of a streaming operand that come at once.
+    serial : bool
+        Whether operands come in one plane after the other; ``planes`` is 1 then.
     number : Fixed
         Stationary numbers.
     width : int
@@ -50,26 +92,33 @@ class LutColumn(Component):
     -------
     i : bits
         What each table is read for, a subset per plane.
-    i_bank, i_subtract : In(1)
-        Bank for, and whether to subtract the last plane of, the operands of the next cycle.
+    i_bank : In(1)
+        Bank for the operands of the next cycle.
+    i_subtract, i_clear : In(1)
+        Whether to subtract the last plane of these operands. In series: as of :class:`PlaneSum`,
+        one cycle ahead of the sum.
     i_number, i_step : bits
         As of :class:`~qkloom.rtl.matrix.table.SubsetSums`, one cycle ahead.
     i_subset, i_write : bits
         Subset and bank, and the groups, whose sum is in the tables two cycles later.
     o : Out(width)
-        Sum; latency as of :func:`column_latency`.
+        Sum of what was read, :func:`column_latency` cycles before.
     """
 
     # What the plain array's column is for compiled simulation, this one is too.
     keep_boundary: ClassVar[bool] = True
 
-    def __init__(self, *, groups: int, planes: int, number: Fixed, width: int) -> None:
+    def __init__(
+        self, *, groups: int, planes: int, serial: bool, number: Fixed, width: int
+    ) -> None:
         self._groups, self._planes, self._number, self._width = groups, planes, number, width
+        self._serial = serial
         super().__init__(
             {
                 "i": In(groups * planes * GROUP),
                 "i_bank": In(1),
                 "i_subtract": In(1),
+                "i_clear": In(1),
                 "i_number": In(number.width),
                 "i_step": In(sum_step().size),
                 "i_subset": In(GROUP + 1),
@@ -86,12 +135,14 @@ class LutColumn(Component):
         subset = Signal.like(self.i_subset, reset_less=True)
         write = Signal.like(self.i_write, reset_less=True)
         subtract = Signal(reset_less=True)
+        clear = Signal(reset_less=True)
         m.d.sync += [
             number.eq(self.i_number),
             step.eq(self.i_step),
             subset.eq(self.i_subset),
             write.eq(self.i_write),
             subtract.eq(self.i_subtract),
+            clear.eq(self.i_clear),
         ]
         m.submodules.sums = sums = SubsetSums(number=self._number)
         m.d.comb += [sums.i.eq(number), sums.i_step.eq(step)]
@@ -101,9 +152,10 @@ class LutColumn(Component):
             n=self._groups,
             low=low,
             high=high,
-            width=self._width,
+            # Room for the sign of unsigned sums.
+            width=width + ceil_log2(self._groups) + 1 if self._serial else self._width,
             planes=self._planes,
-            subtracts=True,
+            subtracts=not self._serial,
         )
         tables = []
         for group in range(self._groups):
@@ -120,9 +172,17 @@ class LutColumn(Component):
             tree.i.eq(
                 Cat(table.word_select(p, width) for p in range(self._planes) for table in tables)
             ),
-            tree.i_subtract.eq(subtract),
-            self.o.eq(tree.o),
         ]
+        if self._serial:
+            m.submodules.planes = total = PlaneSum(i_width=len(tree.o), width=self._width)
+            m.d.comb += [
+                total.i.eq(tree.o),
+                total.i_subtract.eq(subtract),
+                total.i_clear.eq(clear),
+                self.o.eq(total.o),
+            ]
+        else:
+            m.d.comb += [tree.i_subtract.eq(subtract), self.o.eq(tree.o)]
         return m
 
 
@@ -133,14 +193,14 @@ class LutBlock(Component):
     ----------
     cols : int
         Columns.
-    groups, planes, number, width
+    groups, planes, serial, number, width
         As of :class:`LutColumn`.
 
     Members
     -------
     i : bits
         Operands, as of :class:`LutColumn`, one cycle ahead.
-    i_bank, i_subtract : In(1)
+    i_bank, i_subtract, i_clear : In(1)
         As of :class:`LutColumn`, one cycle ahead.
     i_numbers, i_step, i_subset, i_write : bits
         A row of the tile and what to do with it: three cycles later its step is done, and one more
@@ -151,11 +211,14 @@ class LutBlock(Component):
     Ports are plain bits, column 0 in the lowest.
     """
 
-    def __init__(self, *, cols: int, groups: int, planes: int, number: Fixed, width: int) -> None:
+    def __init__(
+        self, *, cols: int, groups: int, planes: int, serial: bool, number: Fixed, width: int
+    ) -> None:
         self._cols, self._number, self._width = cols, number, width
         self._column: dict[str, Any] = {
             "groups": groups,
             "planes": planes,
+            "serial": serial,
             "number": number,
             "width": width,
         }
@@ -164,6 +227,7 @@ class LutBlock(Component):
                 "i": In(groups * planes * GROUP),
                 "i_bank": In(1),
                 "i_subtract": In(1),
+                "i_clear": In(1),
                 "i_numbers": In(cols * number.width),
                 "i_step": In(sum_step().size),
                 "i_subset": In(GROUP + 1),
@@ -176,7 +240,9 @@ class LutBlock(Component):
         """Register everything, and once more what belongs to the result of a step."""
         m = Module()
         late = {}
-        for name in ("i", "i_bank", "i_subtract", "i_numbers", "i_step", "i_subset", "i_write"):
+        for name, port in self.signature.members.items():
+            if port.flow == Out:
+                continue
             port = getattr(self, name)
             late[name] = Signal.like(port, name=f"{name}_late", reset_less=True)
             m.d.sync += late[name].eq(port)
@@ -189,6 +255,7 @@ class LutBlock(Component):
                 column.i.eq(late["i"]),
                 column.i_bank.eq(late["i_bank"]),
                 column.i_subtract.eq(late["i_subtract"]),
+                column.i_clear.eq(late["i_clear"]),
                 column.i_number.eq(late["i_numbers"].word_select(col, self._number.width)),
                 column.i_step.eq(late["i_step"]),
                 column.i_subset.eq(subset),
@@ -207,15 +274,20 @@ class LutBand(Component):
         Columns.
     groups, last_rows : int
         Groups of rows, and rows of the last of them.
-    planes, number, width
+    planes : int
+        Bits of a streaming operand.
+    serial, number, width
         As of :class:`LutColumn`.
 
     Members
     -------
     i : bits
-        Operands, as of :class:`LutColumn`.
-    i_bank, i_subtract : In(1)
-        Bank for, and whether to subtract the last plane of, the operands of the next cycle.
+        Operands: for each group, the subset of each plane.
+    i_plane : bits
+        In series: the plane that is looked at now.
+    i_bank, i_subtract, i_clear : In(1)
+        Bank for the operands of the next cycle, whether to subtract their last plane, or the only
+        one, and whether it is the last of its row or none.
     i_numbers : bits
         A row of the tile.
     i_take, o_ready, o_done : 1
@@ -227,16 +299,26 @@ class LutBand(Component):
     """
 
     def __init__(
-        self, *, cols: int, groups: int, last_rows: int, planes: int, number: Fixed, width: int
+        self,
+        *,
+        cols: int,
+        groups: int,
+        last_rows: int,
+        planes: int,
+        serial: bool,
+        number: Fixed,
+        width: int,
     ) -> None:
         self._cols, self._groups, self._last_rows = cols, groups, last_rows
         self._number, self._width = number, width
-        self._planes = planes
+        self._planes, self._serial = planes, serial
         super().__init__(
             {
                 "i": In(groups * planes * GROUP),
+                "i_plane": In(ceil_log2(planes)),
                 "i_bank": In(1),
                 "i_subtract": In(1),
+                "i_clear": In(1),
                 "i_numbers": In(cols * number.width),
                 "i_take": In(1),
                 "o_ready": Out(1),
@@ -245,27 +327,36 @@ class LutBand(Component):
             }
         )
 
-    @property
-    def latency(self) -> int:
-        """Two registers, and the sum."""
-        return 2 + sum_latency(self._groups, planes=self._planes, subtracts=True)
-
     def elaborate(self, platform: object) -> Module:
-        """Build the loader and the blocks, which get operands two cycles later than flags.
+        """Build the loader and the blocks, which get operands one cycle later than flags.
 
         Flags have one register more on their way, in each column and each table.
         """
         m = Module()
         m.submodules.loader = loader = TableLoader(groups=self._groups, last_rows=self._last_rows)
-        operands = Signal.like(self.i, reset_less=True)
+        pins = self._planes * GROUP
+        subsets: Value = self.i
+        if self._serial:
+            groups = [self.i.word_select(group, pins) for group in range(self._groups)]
+            subsets = Cat(group.word_select(self.i_plane, GROUP) for group in groups)
+        operands = Signal(len(subsets), reset_less=True)
         bank = Signal(reset_less=True)
         subtract = Signal(reset_less=True)
-        m.d.sync += [operands.eq(self.i), bank.eq(self.i_bank), subtract.eq(self.i_subtract)]
+        clear = Signal(reset_less=True)
+        m.d.sync += [operands.eq(subsets), bank.eq(self.i_bank)]
         m.d.comb += [
             loader.i_take.eq(self.i_take),
             self.o_ready.eq(loader.o_ready),
             self.o_done.eq(loader.o_done),
         ]
+        if self._serial:
+            m.submodules.sum_flags = flags = Delay(width=2, cycles=1 + sum_latency(self._groups))
+            m.d.comb += [
+                flags.i.eq(Cat(self.i_subtract, self.i_clear)),
+                Cat(subtract, clear).eq(flags.o),
+            ]
+        else:
+            m.d.sync += subtract.eq(self.i_subtract)
         most = block_columns(self._number)
         for first in range(0, self._cols, most):
             cols = min(most, self._cols - first)
@@ -273,7 +364,8 @@ class LutBand(Component):
             m.submodules[f"block_{first}"] = block = LutBlock(
                 cols=cols,
                 groups=self._groups,
-                planes=self._planes,
+                planes=1 if self._serial else self._planes,
+                serial=self._serial,
                 number=self._number,
                 width=self._width,
             )
@@ -281,6 +373,7 @@ class LutBand(Component):
                 block.i.eq(operands),
                 block.i_bank.eq(bank),
                 block.i_subtract.eq(subtract),
+                block.i_clear.eq(clear),
                 block.i_numbers.eq(self.i_numbers[numbers]),
                 block.i_step.eq(loader.o_step),
                 # The bank that a tile loads into is the one that is not read from now on.
@@ -301,10 +394,28 @@ class LutMatrixUnit(WeightStationary):
 
     A tile loads four rows in 16 cycles. Above 32 rows, several tables of a column load at once.
 
+    In series, a table is read for one plane per cycle, the heaviest one first, and operands may
+    have fewer bits under some tiles than under others. It takes a fifth of the tables and adders.
+
     Parameters
     ----------
     rows, cols, stream, stationary, mixed_signs, tag
         As of :class:`~qkloom.rtl.matrix.interface.WeightStationary`, with its members, too.
+    planes : str
+        ``"parallel"``: a row takes one cycle. ``"serial"``: as many as its operands have bits.
+
+    Members
+    -------
+    tile : In(stream)
+        In series also ``planes``, equal in all beats: bits of the operands that stream under this
+        tile, 1 to those of ``stream``. They are the low bits of what streams.
+    i : In(stream)
+        In series a row is taken in the cycle of its last plane.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When a parameter is of the wrong kind or out of range.
     """
 
     def __init__(
@@ -316,7 +427,11 @@ class LutMatrixUnit(WeightStationary):
         stationary: Fixed = I8,
         mixed_signs: bool = True,
         tag: Any = unsigned(0),  # noqa: B008 - shapes are immutable
+        planes: str = "parallel",
     ) -> None:
+        if planes not in ("parallel", "serial"):
+            raise ValueError(f"Planes must be parallel or serial, not {planes!r}")
+        self._serial = planes == "serial"
         super().__init__(
             rows=rows,
             cols=cols,
@@ -324,6 +439,7 @@ class LutMatrixUnit(WeightStationary):
             stationary=stationary,
             mixed_signs=mixed_signs,
             tag=tag,
+            more={"planes": stream.width.bit_length()} if self._serial else None,
         )
 
     @property
@@ -336,8 +452,7 @@ class LutMatrixUnit(WeightStationary):
         return [[row for group in groups[band::n] for row in group] for band in range(n)]
 
     def _band_latency(self, rows: list[int]) -> int:
-        groups = -(-len(rows) // GROUP)
-        return 2 + sum_latency(groups, planes=self._stream.width, subtracts=True)
+        return 2 + column_latency(-(-len(rows) // GROUP), self._stream.width, self._serial)
 
     @property
     def latency(self) -> int:
@@ -366,8 +481,8 @@ class LutMatrixUnit(WeightStationary):
         planes = self._stream.width
         loaded = Signal()
         room = Signal()
-        admission = self._admit(m, loaded=loaded, room=room)
-
+        is_last_plane = Signal(init=1)
+        admission = self._admit(m, loaded=loaded, room=room, room_for_rows=is_last_plane)
         # Rows of the tile go to one band after the other, a group each.
         row = Signal(range(self._rows))
         turn = Signal(len(bands), init=1)
@@ -393,8 +508,39 @@ class LutMatrixUnit(WeightStationary):
         operands = Signal(len(Value.cast(self.i.payload.row)), reset_less=True)
         bank = Signal()
         next_bank = Signal()
-        m.d.comb += next_bank.eq(bank ^ admission.swap)
-        m.d.sync += [operands.eq(self.i.payload.row), bank.eq(next_bank)]
+        subtract = Signal()
+        clear = Signal()
+        plane = Signal(range(planes), reset_less=True)
+        m.d.sync += [operands.eq(self.i.payload.row), bank.eq(bank ^ admission.swap)]
+        if self._serial:
+            is_first = Signal(init=1)
+            at = Signal.like(plane)
+            following = Signal.like(plane, reset_less=True)
+            bits = Signal.like(self.tile.payload.planes, reset_less=True)
+            next_bits = Signal.like(self.tile.payload.planes, reset_less=True)
+            offered = Signal()
+            m.d.comb += [
+                offered.eq(admission.offered),
+                at.eq(Mux(is_first, Mux(self.i.payload.new_tile, next_bits, bits) - 1, following)),
+                is_last_plane.eq(at == 0),
+                # From its first plane on, while the tile above is complete and nothing loads.
+                next_bank.eq(bank ^ (offered & self.i.payload.new_tile)),
+                subtract.eq(is_first & admission.is_signed),
+                clear.eq(~offered | is_last_plane),
+            ]
+            m.d.sync += plane.eq(at)
+            with m.If(offered):
+                m.d.sync += [following.eq(at - 1), is_first.eq(is_last_plane)]
+            with m.If(admission.load):
+                m.d.sync += next_bits.eq(self.tile.payload.planes)
+            with m.If(admission.swap):
+                m.d.sync += bits.eq(next_bits)
+        else:
+            m.d.comb += [
+                is_last_plane.eq(1),
+                next_bank.eq(bank ^ admission.swap),
+                subtract.eq(admission.is_signed),
+            ]
 
         width = self.acc_width
         if len(bands) > 1:
@@ -408,17 +554,20 @@ class LutMatrixUnit(WeightStationary):
                 groups=groups,
                 last_rows=(len(rows) - 1) % GROUP + 1,
                 planes=planes,
+                serial=self._serial,
                 number=self._stationary,
                 width=width,
             )
             for group in range(groups):
                 inside = rows[group * GROUP : (group + 1) * GROUP]
-                for plane in range(planes):
-                    subset = band.i.word_select(group * planes + plane, GROUP)
-                    m.d.comb += subset.eq(Cat(operands[r * planes + plane] for r in inside))
+                for bit in range(planes):
+                    subset = band.i.word_select(group * planes + bit, GROUP)
+                    m.d.comb += subset.eq(Cat(operands[r * planes + bit] for r in inside))
             m.d.comb += [
                 band.i_bank.eq(next_bank),
-                band.i_subtract.eq(admission.is_signed),
+                band.i_plane.eq(plane),
+                band.i_subtract.eq(subtract),
+                band.i_clear.eq(clear),
                 band.i_numbers.eq(self.tile.payload.row),
                 band.i_take.eq(admission.load & turn[number]),
                 ready[number].eq(band.o_ready),
@@ -450,3 +599,10 @@ class LutMatrixUnit(WeightStationary):
 def block_columns(number: Fixed) -> int:
     """Return how many columns share a register of their operands."""
     return max(1, min(BLOCK, PINS // -(-sum_width(number) // 2)))
+
+
+def column_latency(groups: int, planes: int, serial: bool) -> int:
+    """Return the cycles that a column takes from its operands to their result."""
+    if serial:
+        return sum_latency(groups) + 1
+    return sum_latency(groups, planes=planes, subtracts=True)
