@@ -69,13 +69,15 @@ class Packing:
     mixed_signs: bool
 
     def __post_init__(self) -> None:
-        for name, width, most, used in (
-            ("Stationary", self.stationary.width, A_WIDTH - 1, self.stationary),
-            ("Streaming", self.operand_width, B_WIDTH, self.stream),
+        sign = self.operand_width - self.stream.width
+        for name, number, most in (
+            ("Stationary", self.stationary, A_WIDTH - 1),
+            ("Streaming", self.stream, B_WIDTH - sign),
         ):
-            if width > most:
-                most -= width - used.width
-                raise ValueError(f"{name} operand of a DSP must have at most {most} bits, not {used}")
+            if number.width > most:
+                raise ValueError(
+                    f"{name} operand of a DSP must have at most {most} bits, not {number}"
+                )
 
     def __str__(self) -> str:
         return f"{self.stream}_by_{self.stationary}{'_mixed' if self.mixed_signs else ''}"
