@@ -28,9 +28,10 @@ class _Table(BaseModel):
 class LaneGroup(_Table):
     """Lanes of one kind."""
 
-    matrix: Literal["plain"] = Field(
-        description="What the multipliers are made of; `plain` leaves it to synthesis.",
-        examples=["plain"],
+    matrix: Literal["plain", "dsp", "lut"] = Field(
+        description="What the multipliers are made of: `dsp` slices with two products each, `lut` "
+        "tables of subset sums; `plain` leaves it to synthesis.",
+        examples=["dsp"],
     )
     n: int = Field(ge=1, le=256, description="Number of lanes of this kind.", examples=[2])
 
@@ -79,6 +80,10 @@ class ChipDescription(_Table):
         allow_inf_nan=False,
         description="Clock that figures are given at.",
         examples=[175.0],
+    )
+    target: Literal["generic", "ultrascale"] = Field(
+        default="generic",
+        description="Whose primitives the Verilog is made of; `generic` needs none.",
     )
     cores: int = Field(
         default=1, ge=1, le=1, description="Cores; one core holds any number of lanes."

@@ -172,13 +172,19 @@ def doctor(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def generate(
     context: typer.Context,
-    target: Annotated[
-        str, typer.Argument(metavar="TARGET", help="A preset, a .toml file, or a unit's name.")
+    what: Annotated[
+        str, typer.Argument(metavar="WHAT", help="A preset, a .toml file, or a unit's name.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")],
     vectors: Annotated[
         int, typer.Option(min=0, help="Test cases of a self-checking testbench in sim/.")
     ] = 0,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Whose primitives: generic or ultrascale; a chip's own by default."
+        ),
+    ] = None,
 ) -> None:
     """Write Verilog, simulation files and a manifest.
 
@@ -190,11 +196,16 @@ def generate(
     from .units import parse_options
 
     options = parse_options(context.args)
-    with _progress(f"generating {target}"):
-        if target in preset_names() or target.endswith(".toml"):
-            folder = generate_chip(_read_chip(target, options), output, vectors=vectors)
+    with _progress(f"generating {what}"):
+        if what in preset_names() or what.endswith(".toml"):
+            chip = _read_chip(what, options)
+            if target is not None:
+                chip = chip.replace(target=target)
+            folder = generate_chip(chip, output, vectors=vectors)
         else:
-            folder = generate_unit(_find_unit(target), options, output, vectors=vectors)
+            folder = generate_unit(
+                _find_unit(what), options, output, vectors=vectors, target=target or "generic"
+            )
     size = next(folder.glob("*.v")).stat().st_size
     print(f"{folder}: {size / 1000:.0f} kB of Verilog")
 

@@ -11,10 +11,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from ..tb.design import Design
+from ..platforms.targets import TARGETS
+from ..rtl.component import Component
 from ..tb.tensors import InputError
 from .chip import ChipDescription, preset_names, read_chip
 from .emit import emit
+from .mistakes import suggestion
 from .units import Unit
 from .vectors import Vectors, bench_files
 
@@ -29,21 +31,23 @@ def generate_chip(description: ChipDescription, directory: str | Path, *, vector
     from .call import build_core
     from .chip_vectors import chip_vectors
 
-    target = _checked(directory, vectors)
+    folder = _checked(directory, vectors)
     core = build_core(description)
-    design = emit(core, name=description.identifier, verilog=True)
     is_preset = description.name in preset_names() and read_chip(description.name) == description
     return _write(
-        target,
-        design,
+        folder,
+        core,
+        description.target,
         name=description.name,
+        top=description.identifier,
         summary=description.description,
         words=[description.name if is_preset else "chip.toml"],
         vectors=chip_vectors(description, core, vectors) if vectors else None,
         n_vectors=vectors,
         files={"chip.toml": description.to_toml()},
         facts={
-            "target": description.name,
+            "chip": description.name,
+            "target": description.target,
             "parameters": description.resolved(),
             "derived": description.derived,
         },
@@ -51,7 +55,12 @@ def generate_chip(description: ChipDescription, directory: str | Path, *, vector
 
 
 def generate_unit(
-    unit: Unit, options: Mapping[str, str], directory: str | Path, *, vectors: int = 0
+    unit: Unit,
+    options: Mapping[str, str],
+    directory: str | Path,
+    *,
+    vectors: int = 0,
+    target: str = "generic",
 ) -> Path:
     """Write the folder of a single component.
 
@@ -63,6 +72,8 @@ def generate_unit(
         Its parameters as text, by name.
     directory, vectors
         As of :meth:`qkloom.Chip.generate`.
+    target : str
+        Whose primitives it is made of; see :data:`qkloom.platforms.targets.TARGETS`.
 
     Raises
     ------
@@ -71,27 +82,38 @@ def generate_unit(
     """
     from .unit_vectors import unit_vectors
 
-    target = _checked(directory, vectors)
+    if target not in TARGETS:
+        raise InputError(
+            f"--target must be one of {', '.join(TARGETS)}, not {target!r}"
+            f"{suggestion(target, TARGETS)}"
+        )
+    folder = _checked(directory, vectors)
     component = unit.build(options)
     cases = unit_vectors(component, vectors) if vectors else None
+    words = [w for name, value in options.items() for w in (f"--{name}", value)]
+    if target != "generic":
+        words += ["--target", target]
     return _write(
+        folder,
+        component,
         target,
-        emit(component, verilog=True),
         name=unit.name,
         summary=unit.summary,
-        words=[unit.name, *(w for name, value in options.items() for w in (f"--{name}", value))],
+        words=[unit.name, *words],
         vectors=cases,
         n_vectors=vectors,
         files={},
-        facts={"target": unit.name, "parameters": dict(component.parameters)},
+        facts={"unit": unit.name, "target": target, "parameters": dict(component.parameters)},
     )
 
 
 def _write(
-    target: Path,
-    design: Design,
+    folder: Path,
+    component: Component,
+    target: str,
     *,
     name: str,
+    top: str | None = None,
     summary: str,
     words: list[str],
     vectors: Vectors | None,
@@ -99,26 +121,36 @@ def _write(
     files: dict[str, str],
     facts: dict[str, Any],
 ) -> Path:
-    """Write the folder of a design; ``words`` are the target and its options, to make it again."""
+    """Write the folder of a design; ``words`` are its name and options, to make it again.
+
+    The Verilog is made of the target's primitives. The RTLIL has their twins instead: it is for
+    simulators that know no primitives.
+    """
+    design = emit(component, name=top, verilog=True, target=TARGETS[target])
+    twins = emit(component, name=top) if design.primitives else design
+    models = {"sim/primitives.v": design.primitives} if design.primitives else {}
     if vectors is not None:
         words = [*words, "--vectors", str(n_vectors)]
-        files |= bench_files(design, f"../{name}.v", vectors)
+        sources = [f"../{name}.v", *(Path(path).name for path in models)]
+        files |= bench_files(design, sources, vectors)
     command = shlex.join(["qkloom", "generate", *words, "-o", name])
     ports = [asdict(port) for port in design.ports]
     port_map = {"top": design.name, "clock": "clk", "reset": "rst", "ports": ports}
     files |= {
-        "README.md": _readme(name, summary, command, vectors is not None),
+        **models,
+        "README.md": _readme(name, summary, command, bool(models), vectors is not None),
         f"{name}.v": str(design.verilog),
         "filelist.f": f"{name}.v\n",
-        f"sim/{name}.il": design.rtlil,
-        "sim/ports.json": _json({**port_map, "boundaries": list(design.boundaries)}),
+        f"sim/{name}.il": twins.rtlil,
+        "sim/ports.json": _json({**port_map, "boundaries": list(twins.boundaries)}),
     }
-    facts |= {"top": design.name, "rtlil_sha256": design.digest, "ports": ports}
-    return write_folder(target, files, command=command, facts=facts)
+    facts |= {"top": design.name, "rtlil_sha256": twins.digest, "ports": ports}
+    return write_folder(folder, files, command=command, facts=facts)
 
 
-def _readme(name: str, summary: str, command: str, has_bench: bool) -> str:
-    return f"""\
+def _readme(name: str, summary: str, command: str, has_models: bool, has_bench: bool) -> str:
+    return (
+        f"""\
 # {name}
 
 {summary}
@@ -132,8 +164,15 @@ Generated by qkloom. The same again:
 | `{name}.v` | the design, Verilog-2005; `filelist.f` names it |
 | `manifest.json` | parameters, versions, ports, hashes |
 | `sim/{name}.il`, `sim/ports.json` | the same design as RTLIL, and its ports |
-""" + (_README_BENCH if has_bench else "")
+"""
+        + (_README_MODELS if has_models else "")
+        + (_README_BENCH if has_bench else "")
+    )
 
+
+_README_MODELS = """\
+| `sim/primitives.v` | models of the target's primitives in the design, for simulation only |
+"""
 
 _README_BENCH = """\
 | `sim/testbench.sv`, `sim/streams.sv` | self-checking testbench, plain SystemVerilog |

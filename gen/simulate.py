@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..platforms.targets import TARGETS
 from ..rtl.core import Core
 from ..tb.attention import attention, compare
 from ..tb.core import program, read_back
@@ -134,9 +135,10 @@ def simulate(
 
 @functools.lru_cache(maxsize=4)
 def _emitted(description: ChipDescription, verilog: bool) -> tuple[Core, Design]:
-    """Emit a chip once for any number of runs."""
+    """Emit a chip once for any number of runs: as its target builds it, if it is Verilog."""
     core = build_core(description)
-    return core, emit(core, name=description.identifier, verilog=verilog)
+    target = TARGETS[description.target] if verilog else None
+    return core, emit(core, name=description.identifier, verilog=verilog, target=target)
 
 
 def _unfold(raw: NDArray[np.int64], operands: Operands) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ import pkgutil
 import re
 import types
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, get_args, get_origin
 
@@ -16,14 +16,15 @@ from amaranth.lib import data
 from .. import rtl
 from ..rtl import formats
 from ..rtl.component import Component
+from ..rtl.matrix.kinds import MATRIX_KINDS
 from ..tb.tensors import InputError
 from .chip import read_chip
 from .mistakes import suggestion
 
 __all__ = ["Unit", "find_unit", "find_units", "parse_options"]
 
-# What people call this one; the others go by the name of their class.
-_NAMES = {"matrix-unit": "matrix"}
+# Units of one interface go by one name and a kind; the others by the name of their class.
+_KINDS: dict[str, Mapping[str, type[Component]]] = {"matrix": MATRIX_KINDS}
 
 # Values to start from where neither the component nor a chip has any; other numbers are 4.
 _EXAMPLES = {"shape": "8", "lanes": "plain,plain", "n": "2", "banks": "2", "product-width": "19"}
@@ -40,10 +41,13 @@ class Unit:
         Words in small letters, joined by hyphens.
     component : type
         The class.
+    kinds : mapping
+        Classes that ``--kind`` chooses from instead, by its value; ``component`` is the first.
     """
 
     name: str
     component: type[Component]
+    kinds: Mapping[str, type[Component]] = field(default_factory=dict)
 
     @property
     def summary(self) -> str:
@@ -68,7 +72,7 @@ class Unit:
             f"--{_kebab(name)}" + ("" if p.default in (p.empty, None) else f" {_spell(p.default)}")
             for name, p in self.parameters.items()
         )
-        return " ".join(options)
+        return " ".join([*([f"--kind {'|'.join(self.kinds)}"] if self.kinds else []), *options])
 
     def example(self) -> dict[str, str]:
         """Return values of the options that must be given."""
@@ -87,6 +91,15 @@ class Unit:
         InputError
             When an option is unknown, missing or refused by the component.
         """
+        if self.kinds and "kind" in options:
+            kind = options["kind"]
+            if kind not in self.kinds:
+                raise InputError(
+                    f"--kind of {self.name} must be one of {', '.join(self.kinds)}, not {kind!r}"
+                    f"{suggestion(kind, self.kinds)}"
+                )
+            rest = {name: value for name, value in options.items() if name != "kind"}
+            return Unit(self.name, self.kinds[kind]).build(rest)
         names = {_kebab(name): name for name in self.parameters}
         for option in options:
             if option not in names:
@@ -115,7 +128,8 @@ class Unit:
 
 def find_units() -> dict[str, Unit]:
     """Return every public component of ``qkloom.rtl`` whose parameters can be typed, by name."""
-    units = {}
+    units = {name: Unit(name, next(iter(of.values())), of) for name, of in _KINDS.items()}
+    grouped = {component for of in _KINDS.values() for component in of.values()}
     for module in _modules(rtl):
         for name in getattr(module, "__all__", []):
             component = getattr(module, name)
@@ -126,9 +140,10 @@ def find_units() -> dict[str, Unit]:
                 # Base classes lack a constructor or a body.
                 and "__init__" in vars(component)
                 and hasattr(component, "elaborate")
+                and component not in grouped
                 and all(map(_can_be_typed, inspect.signature(component).parameters.values()))
             ):
-                unit = _NAMES.get(_kebab(component.__name__), _kebab(component.__name__))
+                unit = _kebab(component.__name__)
                 units[unit] = Unit(unit, component)
     return dict(sorted(units.items()))
 

@@ -113,15 +113,15 @@ class Vectors:
     wires: Mapping[str, str] = field(default_factory=dict)
 
 
-def bench_files(design: Design, verilog: str, vectors: Vectors) -> dict[str, str]:
+def bench_files(design: Design, sources: list[str], vectors: Vectors) -> dict[str, str]:
     """Return a testbench by path: plain SystemVerilog, and a file of words per stream.
 
     Parameters
     ----------
     design : Design
         What is tested.
-    verilog : str
-        Path of its Verilog, from the folder of the testbench.
+    sources : list of str
+        Paths of its Verilog, from the folder of the testbench.
     vectors : Vectors
         What goes in, and must come out.
 
@@ -155,7 +155,7 @@ def bench_files(design: Design, verilog: str, vectors: Vectors) -> dict[str, str
     )
     return bench.files | {
         "sim/streams.sv": STREAMS.read_text(encoding="utf-8"),
-        "sim/filelist.f": f"{verilog}\nstreams.sv\ntestbench.sv\n",
+        "sim/filelist.f": "\n".join([*sources, "streams.sv", "testbench.sv", ""]),
         "sim/testbench.sv": testbench,
     }
 

@@ -48,7 +48,8 @@ class TestPresets:
     )
     def test_figures(self, name: str, lanes: int, size: int, row_width: int, tops: float) -> None:
         chip = read_chip(name)
-        assert chip.matrices == ("plain",) * lanes
+        assert chip.matrices == ("dsp",) * (lanes // 2) + ("lut",) * (lanes // 2)
+        assert chip.target == "ultrascale"
         assert chip.lane_parameters["size"] == size
         assert chip.lane_parameters["row_width"] == row_width
         assert chip.peak_tops == pytest.approx(tops)
@@ -140,8 +141,8 @@ class TestMistakes:
             ({"lanes": 3}, r"lanes = 3: must be a list of tables; .*matrix = \"plain\""),
             ({"lanes": [3]}, r"lanes\[0\] = 3: must be a table; "),
             (
-                {"lanes": [{"matrix": "dsp", "n": 1}]},
-                r"lanes\[0\]\.matrix = \"dsp\": must be one of 'plain'; .* matrix = \"plain\"",
+                {"lanes": [{"matrix": "luts", "n": 1}]},
+                r"lanes\[0\]\.matrix = \"luts\": must be one of 'plain', 'dsp', 'lut'; ",
             ),
             ({"lanes": [{"matrix": "plain"}]}, r"lanes\[0\]\.n: must be given; .* n = 2"),
             ({"softmax": 1}, r"softmax = 1: must be a table; "),
@@ -186,7 +187,7 @@ class TestMistakes:
                 **PLAIN,
                 "block": 12,
                 "tokens": "many",
-                "lanes": [{"matrix": "dsp", "n": 0}, {"n": 1}],
+                "lanes": [{"matrix": "dps", "n": 0}, {"n": 1}],
                 "softmax": {"p_width": 3},
                 "acc_width": 2,
                 "color": "red",

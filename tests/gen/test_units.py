@@ -9,6 +9,7 @@ from qkloom.gen.emit import emit
 from qkloom.gen.units import Unit, _can_be_typed, find_unit, find_units, parse_options
 from qkloom.rtl.component import Component
 from qkloom.rtl.formats import F16, I4, I8, U8
+from qkloom.rtl.matrix.dsp import DspMatrixUnit
 from qkloom.rtl.matrix.stationary import MatrixUnit
 from qkloom.rtl.stream import Queue
 from qkloom.tb.tensors import InputError
@@ -127,3 +128,14 @@ class TestBuild:
 
     def test_parameters_are_of_the_constructor(self) -> None:
         assert list(MATRIX.parameters) == list(inspect.signature(MatrixUnit).parameters)
+
+
+class TestKinds:
+    def test_the_kind_chooses_the_class(self):
+        matrix = find_unit("matrix")
+        sizes = {"rows": "2", "cols": "2"}
+        assert type(matrix.build(sizes)) is MatrixUnit
+        assert type(matrix.build({**sizes, "kind": "dsp"})) is DspMatrixUnit
+        assert matrix.usage().startswith("--kind plain|dsp|lut --rows --cols ")
+        with pytest.raises(InputError, match="^--kind of matrix must be one of plain, dsp, lut, "):
+            matrix.build({**sizes, "kind": "dps"})

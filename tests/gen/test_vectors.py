@@ -184,10 +184,10 @@ class TestVectors:
 
     def test_design_without_a_clock(self) -> None:
         join = find_unit("join").build({"shape": "a:3,b:4"})
-        files = bench_files(emit(join, verilog=True), "x.v", unit_vectors(join, 2))
+        files = bench_files(emit(join, verilog=True), ["x.v"], unit_vectors(join, 2))
         assert " dut (\n      .i_a__payload(" in files["sim/testbench.sv"]
 
     def test_input_that_is_no_stream(self) -> None:
         design = emit(Exp2(p_width=8, segments=8, fraction=8), verilog=True)
         with pytest.raises(InputError, match=r"^No test vectors for exp2_\w+: it has the input "):
-            bench_files(design, "x.v", Vectors({}, {}, 100))
+            bench_files(design, ["x.v"], Vectors({}, {}, 100))
