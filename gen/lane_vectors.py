@@ -523,12 +523,13 @@ def _normalizer(unit: Normalizer, n: int, rng: random.Random) -> Vectors:
     p = unit.parameters
     row_bits, address_bits = (p["block_rows"] - 1).bit_length(), len(unit.r.address)
     most = (1 << p["acc_width"] - 1) - 1
+    sum_width = max(p["acc_width"] - p["stationary_width"] + 1, 1)
     blocks = _query_blocks(unit, n, rng)
     factors, after, answers, beats = [], [], [], []
     for number, block in enumerate(blocks):
         columns = block["d_tiles"] * p["size"]
         totals = [
-            0 if rng.random() < 0.1 else rng.getrandbits(rng.randint(1, max(p["acc_width"] - 7, 1)))
+            0 if rng.random() < 0.1 else rng.getrandbits(rng.randint(1, sum_width))
             for _ in range(block["rows"])
         ]
         accs = np.array(
@@ -562,7 +563,7 @@ def _normalizer(unit: Normalizer, n: int, rng: random.Random) -> Vectors:
 def _row(unit: RowUnit, n: int, rng: random.Random) -> Vectors:
     """Take ``n`` steps in turn over the slots, with scores of all sizes."""
     p = unit.parameters
-    names = ("size", "head_dim", "tokens", "p_width", "segments", "fraction")
+    names = set(p) - {"block_rows", "row_width", "slots"}
     numerics = Numerics(**{name: p[name] for name in names})
     bits, address_bits = numerics.score_width - 1, len(unit.r.address)
     states: dict[int, RowState] = {}
@@ -635,6 +636,7 @@ def _core(unit: Core, n: int, _: random.Random) -> Vectors:
             "lanes": [{"matrix": kind, "n": 1} for kind in unit.parameters["lanes"]],
             "block": lane["block_rows"],
             **{name: lane[name] for name in ("size", "head_dim", "tokens", "row_width")},
+            **{name: lane[name] for name in ("stream_width", "stationary_width")},
             "softmax": {name: lane[name] for name in ("p_width", "segments", "fraction")},
         }
     )
