@@ -1,4 +1,4 @@
-"""Where built simulators are kept: by content, in the user's cache folder, bounded."""
+"""Where built simulators and netlists are kept: by content, in the user's cache, bounded."""
 
 import hashlib
 import logging
@@ -43,7 +43,12 @@ class Cache:
         self.max_bytes = max_bytes
 
     def get(
-        self, parts: Iterable[str | bytes], build: Callable[[Path], None], *, title: str = ""
+        self,
+        parts: Iterable[str | bytes],
+        build: Callable[[Path], None],
+        *,
+        title: str = "",
+        prune: bool = True,
     ) -> Path:
         """Return the folder made from ``parts``; make it if there is none.
 
@@ -55,24 +60,18 @@ class Cache:
             Fills the empty folder that it is handed.
         title : str
             What is built, for the log (level INFO): one line when it begins, one when it is done.
+        prune : bool
+            Whether to prune the cache afterwards. Who makes many folders does so once at the end.
 
         Raises
         ------
         ToolError
             When the folder cannot be written, or ``build`` raises it.
         """
-        digest = hashlib.sha256()
-        for part in parts:
-            data = part.encode() if isinstance(part, str) else part
-            digest.update(len(data).to_bytes(8, "little") + data)
-        folder = self.root / digest.hexdigest()[:32]
-        try:
-            os.utime(folder)  # used just now: the last to be pruned
-            return folder
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise self._refuse(error) from None
+        parts = list(parts)
+        if (found := self.find(parts)) is not None:
+            return found
+        folder = self._folder(parts)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             aside = Path(tempfile.mkdtemp(prefix="build-", dir=self.root))
@@ -90,7 +89,25 @@ class Cache:
             shutil.rmtree(aside, ignore_errors=True)
         if title:
             _log.info("built %s in %.0f s", title, time.perf_counter() - start)
-        self.prune(self.max_bytes, keep=folder)
+        if prune:
+            self.prune(self.max_bytes, keep=folder)
+        return folder
+
+    def find(self, parts: Iterable[str | bytes]) -> Path | None:
+        """Return the folder made from ``parts`` if there is one.
+
+        Raises
+        ------
+        ToolError
+            When the cache cannot be used.
+        """
+        folder = self._folder(parts)
+        try:
+            os.utime(folder)  # used just now: the last to be pruned
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._refuse(error) from None
         return folder
 
     def size(self) -> int:
@@ -129,12 +146,19 @@ class Cache:
                 freed += removed
         return freed
 
+    def _folder(self, parts: Iterable[str | bytes]) -> Path:
+        digest = hashlib.sha256()
+        for part in parts:
+            data = part.encode() if isinstance(part, str) else part
+            digest.update(len(data).to_bytes(8, "little") + data)
+        return self.root / digest.hexdigest()[:32]
+
     def _folders(self) -> list[Path]:
         return [path for path in self.root.glob("*") if path.is_dir()]
 
     def _refuse(self, error: OSError) -> ToolError:
         return ToolError(
-            f"Cannot write built simulators to {self.root}: {error.strerror}; "
+            f"Cannot write to the cache {self.root}: {error.strerror}; "
             "make room there, or set XDG_CACHE_HOME to a folder of your own"
         )
 

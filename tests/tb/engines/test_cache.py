@@ -30,6 +30,15 @@ def test_builds_once(tmp_path):
     assert cache.size() == 20
 
 
+def test_finds_what_was_built(tmp_path):
+    cache = Cache(tmp_path / "new", max_bytes=15)
+    assert cache.find(["a"]) is None
+    folders = [cache.get([name], writer(10), prune=False) for name in "ab"]
+    assert [cache.find([name]) for name in "ab"] == folders
+    cache.get(["c"], writer(10))
+    assert cache.find(["a"]) is None
+
+
 def test_log_tells_of_builds(tmp_path, caplog):
     cache = Cache(tmp_path)
     with caplog.at_level("INFO", "qkloom"):
@@ -108,7 +117,7 @@ def test_abandoned_builds_are_removed(tmp_path):
 
 def test_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    message = r"^Cannot write built simulators to .*file/x: Not a directory; make room there, or"
+    message = r"^Cannot write to the cache .*file/x: Not a directory; make room there, or"
     with pytest.raises(ToolError, match=message):
         Cache(tmp_path / "file/x").get(["a"], writer(1))
 
