@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib.wiring import In, Out
 
 from ..adder import SumTree, sum_latency
@@ -273,6 +273,8 @@ class DspMatrixUnit(WeightStationary):
     accepted: tile rows pass as many registers as operands do on their way to the first slices, so
     that each arrives in its shadow when that has just been copied, or later.
 
+    No register and no gate drives more than 128 pins with up to 128 rows.
+
     Other parameters and members are those of
     :class:`~qkloom.rtl.matrix.interface.WeightStationary`.
 
@@ -340,21 +342,22 @@ class DspMatrixUnit(WeightStationary):
         rows, packing = self._rows, self._packing
         i, tile = self.i.payload, self.tile.payload
 
-        # The shadow is complete with the last row of a tile.
+        # The shadow is complete with the last row of a tile. (A counter: bits that move from row to
+        # row would be twice the pins on `load`.)
         last = Signal()
-        at_row = Signal(rows, init=1)
+        at_row = Signal(range(rows))
         admission = self._admit(m, loaded=last)
         load = admission.load
-        m.d.comb += last.eq(load & at_row[-1])
+        m.d.comb += last.eq(load & (at_row == rows - 1))
         with m.If(load):
-            m.d.sync += at_row.eq(at_row.rotate_left(1))
+            m.d.sync += at_row.eq(Mux(last, 0, at_row + 1))
 
         # Tile rows: offset binary is two's complement with its sign bit inverted.
         loads = Signal(rows, reset_less=True)
         weights = Signal(self._cols * self._stationary.width, reset_less=True)
         signs = Const(packing.offset, self._stationary.width).replicate(self._cols)
         m.d.sync += [
-            loads.eq(at_row & load.replicate(rows)),
+            loads.eq(Cat(load & (at_row == row) for row in range(rows))),
             weights.eq(Value.cast(tile.row) ^ signs),
         ]
 
