@@ -262,6 +262,8 @@ def _write(
             )
         }
         used = [name for name in dict.fromkeys(re.findall(r"[A-Za-z_]\w*", said)) if name in wires]
+        if not used:
+            raise ToolError(f"No wire of {beginning} is in {said!r}")
         # A wire may be called like a word of Verilog.
         said = re.sub(rf"\b({'|'.join(used)})\b", r"\\\1 ", said)
         links = "".join(f"    connect \\{name} \\{name}\n" for name in used)

@@ -221,7 +221,8 @@ def attention(unit):
     # Nobody asks here for sensible weights.
     rng = np.random.default_rng(3)
     for job in script.sent["i_job"][:-8:2]:
-        job["shift"] = int(rng.integers(64))
+        job["mantissa"] = int(rng.integers(1 << 17) >> rng.integers(17))
+        job["shift"] = int(rng.integers(32))
     sent = {
         name: words(getattr(unit, name).payload.shape(), items)
         for name, items in script.sent.items()

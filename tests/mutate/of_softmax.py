@@ -32,7 +32,10 @@ def units():
     yield Unit("scale", unit, played(unit, scaled()))
     unit = scripted(Mask, size=4, row_width=2, block_rows=5, tokens=8)
     # Bits of a question: row 2:0, chunk 3, keys 6:4, causal 7, diagonal 12:8.
-    claims = {"mask_": "past[6:5] == 0 || past[6:5] == 3"}
+    claims = {
+        "mask_": "past[6:5] == 0 || past[6:5] == 3",
+        "delay_width3_": "line[2:0] <= 4 && line[5:3] <= 4",  # of keys
+    }
     promises = {"mask_": "i[2:0] < 5 && i[6:4] <= 4"}
     yield Unit("mask", unit, played(unit, masked()), claims=claims, promises=promises)
     unit = scripted(Exp2, segments=8, fraction=8, p_width=14)
@@ -43,7 +46,7 @@ def units():
     unit = scripted(RunningSum, **rows, p_width=8, sum_width=16)
     yield Unit("running sum", unit, played(unit, sums(unit.unit)))
     unit = Surrounded(part=RowUnit, parameters=frozen(**test_row.DEFAULT))
-    yield Unit("row unit", unit, steps(unit), without=PARTS, claims={"row_unit_": "wait <= 4"})
+    yield Unit("row unit", unit, steps(unit), without=PARTS, claims={"row_unit_": "pause <= 4"})
     unit = scripted(Reciprocal, sum_width=24, tag=data.StructLayout({"slot": 1, "row": 3}))
     yield Unit("reciprocal", unit, played(unit, divisors(24)))
     unit = TimedNormalizer(parameters=frozen(**test_normalize.DEFAULT))
@@ -73,10 +76,11 @@ def scaled():
         score = (1 << bit) if bit < 18 else -(1 << 18)
         script.append({"i.scores": [score, -(score >> 1)], "i.mantissa": 1 << 16, "i.shift": shift})
     limit = ((1 << 15) - 1) << 8
-    for shift in range(12, 17):  # the factor is 16 to 1
+    for shift in range(4, 12):
         for sign in (-1, 1):
             near = limit >> 16 - shift
-            for score in sign * (near + np.arange(-9, 10)):
+            nearby = np.r_[near + np.arange(-9, 10), near - (1 << np.arange(4, 18))]
+            for score in sign * nearby[nearby > 0]:
                 scores = np.clip([score, -score], -1 << 18, (1 << 18) - 1)
                 script.append({"i.scores": scores, "i.mantissa": 1 << 16, "i.shift": shift})
     for score in range(-40, 41):
@@ -143,7 +147,7 @@ def maxima(unit):
 
     return [
         item
-        for n_chunks in (1, 3)
+        for n_chunks in (1, 3, 1, 2)
         for item in in_rows(unit, seed=n_chunks, n_chunks=n_chunks, draw=draw)
     ]
 
@@ -200,13 +204,16 @@ def steps(unit):
 
 
 def divisors(width):
-    """Sums: small, around powers of two, random of every size, and those that divide exactly."""
+    """Sums: small, around powers of two, random of every size, and almost without a remainder."""
     rng = np.random.default_rng(1)
     powers = 1 << np.arange(width)
     found = [0, *range(64), *powers, *(powers - 1), *(powers[1:] + 1), (1 << width) - 1]
     found += list(rng.integers(0, 1 << width, 200) >> rng.integers(0, width, 200))
     found += list(rng.integers(0, 1 << width, 4000))
     found += [((1 << n) - 1) // d for n in range(2, 36) for d in (3, 5, 7) if n < width]
+    aligned = np.arange(1 << 18, 1 << 19)
+    rest = ((1 << 35) - 1) % aligned
+    found += list(aligned[(rest < 200) | (aligned - rest < 200)] << width - 19)
     rng.shuffle(found)
     return [
         {"i__payload.l": total, "i__valid": 1} if rng.random() < 0.9 else {"i__payload.l": total}
@@ -221,8 +228,9 @@ def blocks(unit):
     benches = []
     for seed in range(3):
         work = test_normalize.Blocks(n=9, seed=seed)
-        size = work.parameters["size"]
+        size, acc_width = work.parameters["size"], work.parameters["acc_width"]
         chunks = size // work.parameters["row_width"]
+        rng = np.random.default_rng(seed)
         factors, answers = [], []
         for block, accs, totals in zip(work.blocks, work.accs, work.totals, strict=True):
             for row, total in enumerate(totals):
@@ -231,8 +239,10 @@ def blocks(unit):
                     factor = {"zero": 0, "e": int(exponent(total)), "r": int(reciprocal(total))}
                 factors.append(factor | {"tag": {"slot": block["slot"], "row": row}})
                 for tile in range(block["d_tiles"]):
-                    found = accs[row, tile * size : (tile + 1) * size].tolist()
-                    answers += chunks * [{"data": found}]
+                    found = accs[row, tile * size : (tile + 1) * size]
+                    if seed == 2:  # one bit alone
+                        found = rng.choice([-1, 1], size) << rng.integers(0, acc_width - 1, size)
+                    answers += chunks * [{"data": found.tolist()}]
         sent = {
             name: [to_bits(shapes[name], item) for item in items]
             for name, items in zip(names, (work.blocks, factors, answers), strict=True)
