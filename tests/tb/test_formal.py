@@ -167,7 +167,9 @@ def test_no_witness():
 
 def test_missing_tool(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ToolError, match=r"^Proofs need a full Yosys: `python -m pip install"):
+    with pytest.raises(
+        ToolError, match=r"^Proofs and synthesis need a full Yosys: `python -m pip install"
+    ):
         prove(emit(Counter()), depth=1)
 
 
