@@ -210,6 +210,57 @@ def generate(
     print(f"{folder}: {size / 1000:.0f} kB of Verilog")
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def synth(
+    context: typer.Context,
+    what: Annotated[
+        str, typer.Argument(metavar="WHAT", help="A preset, a .toml file, or a unit's name.")
+    ],
+    target: Annotated[
+        str, typer.Option(metavar="NAME", help="xcup, xc7, ecp5, ice40 or liberty:FILE.")
+    ] = "xcup",
+    yosys: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Another Yosys than the package's.")
+    ] = None,
+    vivado: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What report_utilization wrote, to be put beside."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Synthesize by Yosys, and print what each block takes.
+
+    A unit takes its parameters as options (`synth matrix --kind lut --rows 32 --cols 32`). Modules
+    that were synthesized before are taken from the cache.
+
+    LUT counts all LUTs, those used as memory and shift registers (LUTRAM) included, as AMD's "CLB
+    LUTs" does. BRAM is in units of 36 Kbit, CARRY8 in units of 8 carry bits.
+    """
+    from .call import build_core
+    from .chip import preset_names
+    from .synthesis import synthesize
+    from .synthesis.report import describe, tabulate
+    from .units import parse_options
+
+    options = parse_options(context.args)
+    with _progress(f"synthesizing {what}") as progress:
+        name = None
+        if what in preset_names() or what.endswith(".toml"):
+            chip = _read_chip(what, options, takes="--target, --yosys and --vivado")
+            name, component = chip.identifier, build_core(chip)
+        else:
+            component = _find_unit(what).build(options)
+        synthesis = synthesize(
+            component, target=target, name=name, yosys=yosys, vivado=vivado, progress=progress
+        )
+    if as_json:
+        _print_json(synthesis.as_dict())
+        return
+    _print_table(*tabulate(synthesis))
+    for line in describe(synthesis):
+        print(line)
+
+
 @app.command()
 def simulate(
     chip: ChipName,
@@ -292,13 +343,13 @@ def simulate(
     raise typer.Exit(0 if result.bit_exact else 1)
 
 
-def _read_chip(target: str, options: dict[str, str]) -> Any:
+def _read_chip(target: str, options: dict[str, str], takes: str = "-o and --vectors") -> Any:
     from ..tb.tensors import InputError
     from .chip import read_chip
 
     if options:
         raise InputError(
-            f"--{next(iter(options))} is not an option of a chip, which takes -o and --vectors; "
+            f"--{next(iter(options))} is not an option of a chip, which takes {takes}; "
             f"change the description instead: `qkloom show {target} > mine.toml`"
         )
     return read_chip(target)
