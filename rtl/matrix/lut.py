@@ -486,14 +486,14 @@ class LutMatrixUnit(WeightStationary):
         # Rows of the tile go to one band after the other, a group each.
         row = Signal(range(self._rows))
         turn = Signal(len(bands), init=1)
-        full = Signal()
+        is_open = Signal(init=1)  # rows of the tile are yet to come
         ready = Signal(len(bands))
         done = Signal(len(bands))
         is_last = Signal()
         m.d.comb += [
             is_last.eq(row == self._rows - 1),
-            room.eq(~full & (turn & ready).any()),
-            loaded.eq(full & done.all()),
+            room.eq(is_open & (turn & ready).any()),
+            loaded.eq(~is_open & done.all()),
         ]
         with m.If(admission.load):
             m.d.sync += row.eq(row + 1)
@@ -501,9 +501,9 @@ class LutMatrixUnit(WeightStationary):
                 with m.If(row[:2] == GROUP - 1):
                     m.d.sync += turn.eq(turn.rotate_left(1))
             with m.If(is_last):
-                m.d.sync += [row.eq(0), turn.eq(1), full.eq(1)]
+                m.d.sync += [row.eq(0), turn.eq(1), is_open.eq(0)]
         with m.If(loaded):
-            m.d.sync += full.eq(0)
+            m.d.sync += is_open.eq(1)
 
         operands = Signal(len(Value.cast(self.i.payload.row)), reset_less=True)
         bank = Signal()

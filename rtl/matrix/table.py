@@ -197,7 +197,7 @@ class TableLoader(Component):
     o_ready : Out(1)
         It may come.
     o_done : Out(1)
-        After this cycle, all rows that came are in the tables.
+        All steps are done after this cycle, if no row comes in it.
     o_step : bits
         A :func:`sum_step` for this cycle.
     o_subset : Out(GROUP)
@@ -226,6 +226,7 @@ class TableLoader(Component):
         m = Module()
         step = Signal(GROUP)
         held = Signal(GROUP)  # rows that came, the first one in the lowest bit
+        room = Signal(init=1)  # for another one
         group = Signal(self._groups, init=1)
         enough = Signal()
         goes = Signal()
@@ -237,21 +238,22 @@ class TableLoader(Component):
         with m.Elif(step[1]):
             m.d.comb += enough.eq(held[1])
         with m.Else():
-            m.d.comb += enough.eq(step[0])
-        last_step = Signal(GROUP)
+            m.d.comb += enough.eq(step[0])  # step 0 is for the row that comes
+        is_last_step = Signal()
+        last_step = (1 << self._last_rows) - 1
         m.d.comb += [
-            last_step.eq(Mux(group[-1], (1 << self._last_rows) - 1, SUBSETS - 1)),
-            goes.eq(Mux(step == 0, self.i_take, enough)),
-            ends.eq(goes & (step == last_step)),
-            self.o_ready.eq(~held[-1]),
-            self.o_done.eq(Mux(step == 0, ~self.i_take, ends)),
+            is_last_step.eq(Mux(group[-1], step == last_step, step.all())),
+            goes.eq(enough | (self.i_take & (step == 0))),
+            ends.eq(enough & is_last_step),
+            self.o_ready.eq(room),
+            self.o_done.eq(ends | (step == 0)),
         ]
         with m.If(goes):
             m.d.sync += step.eq(step + 1)
         with m.If(self.i_take):
-            m.d.sync += held.eq(Cat(1, held))
+            m.d.sync += [held.eq(Cat(1, held)), room.eq(~held[-2])]
         with m.If(ends):
-            m.d.sync += [step.eq(0), held.eq(0), group.eq(group.rotate_left(1))]
+            m.d.sync += [step.eq(0), held.eq(0), room.eq(1), group.eq(group.rotate_left(1))]
         out = data.View(sum_step(), self.o_step)
         m.d.comb += [
             out.take.eq(Cat(1, held) & ~held & self.i_take.replicate(GROUP)),

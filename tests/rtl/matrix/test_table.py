@@ -148,7 +148,7 @@ def load(groups, last_rows, pace, seed=0, tiles=2):
                 came.append(cycle)
             else:
                 assert not step.take
-            if len(came) == (len(ends) + 1) * n_rows // tiles and ctx.get(loader.o_done):
+            if not allowed and ctx.get(loader.o_done):
                 ends.append(cycle)
                 tile += 1
             await ctx.tick()
