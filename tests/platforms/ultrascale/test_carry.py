@@ -32,6 +32,9 @@ class TestTernaryAdder:
         for width in (1, 2, 9) if kind in KINDS[:5] else (3,):
             prove_twin(TernaryAdder, **parameters(width, kind))
 
+    def test_proof_with_models_of_yosys(self, prove_twin, models_of_yosys):
+        prove_twin(TernaryAdder, models=models_of_yosys, **parameters(9, KINDS[4]))
+
     def test_proof_notices(self, prove_twin):
         models = dict(UltraScale().models)
         models["CARRY8"] = models["CARRY8"].replace("carry[k] : DI[k]", "carry[k] : S[k]")

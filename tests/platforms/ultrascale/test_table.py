@@ -9,9 +9,19 @@ from qkloom.tb.formal import ProofError
 
 
 class TestSubsetTable:
-    @pytest.mark.parametrize(("width", "planes"), [(1, 1), (3, 2), (5, 3)])
+    @pytest.mark.parametrize(("width", "planes"), [(1, 1), (6, 4), (10, 1)])
     def test_proof(self, prove_twin, width, planes):
         prove_twin(SubsetTable, held=("i", "i_bank"), depth=3, width=width, planes=planes)
+
+    def test_proof_with_models_of_yosys(self, prove_twin, models_of_yosys):
+        prove_twin(
+            SubsetTable,
+            held=("i", "i_bank"),
+            depth=3,
+            models=models_of_yosys,
+            width=3,
+            planes=5,
+        )
 
     def test_proof_notices(self, prove_twin):
         models = dict(UltraScale().models)
