@@ -3,6 +3,8 @@
 import numpy as np
 
 from qkloom.rtl.formats import I4, I8
+from qkloom.rtl.matrix.dsp import DspMatrixUnit
+from qkloom.rtl.matrix.lut import LutMatrixUnit
 from qkloom.rtl.matrix.output_stationary import OutputStationary
 from qkloom.rtl.matrix.stationary import MatrixUnit
 from qkloom.tb.packing import pack
@@ -21,7 +23,22 @@ def units():
     ):
         rows, cols = unit.parameters["rows"], unit.parameters["cols"]
         claims = {"matrix_unit_": "at_row != 0 && (at_row & (at_row - 1)) == 0"}
-        yield Unit(f"matrix unit, {rows}x{cols}", unit, stationary(unit), claims=claims)
+        yield Unit(
+            f"matrix unit, {rows}x{cols}",
+            unit,
+            stationary(unit),
+            claims=claims,
+            explained={
+                f"{unit.module_name}: loads = $and, B[1] cnot0 with bit 3": (
+                    "What a row of shadow registers takes too early is replaced by the right "
+                    "weights before the tile is complete."
+                ),
+            },
+        )
+    unit = DspMatrixUnit(rows=5, cols=3, tag=4)
+    yield Unit("matrix unit of DSP slices, 5x3", unit, stationary(unit))
+    unit = LutMatrixUnit(rows=5, cols=3, tag=4)
+    yield Unit("matrix unit of tables, 5x3", unit, stationary(unit))
     array = OutputStationary(rows=3, cols=4, depth=9)
     yield Unit("output-stationary array", array, output_stationary(array), without=("queue_",))
 

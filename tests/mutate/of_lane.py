@@ -41,6 +41,11 @@ PARTS = (
 )
 """Modules of a lane that are units of their own."""
 
+UNSENT = (
+    "What is sent in the last cycle of a reset would show it; testbenches send nothing then, nor "
+    "do units that have been in reset for a cycle."
+)
+
 FED = {"size": 4, "block_rows": 3, "head_dim": 12, "slots": 2, "digits": 2}
 """Shape of the feeder."""
 
@@ -67,20 +72,90 @@ def units():
         is_timed=False,
         claims={"pass_scheduler_": " && ".join(claims)},
         promises={"pass_scheduler_": "i__payload[11:9] != 0 && i__payload[11:9] <= 4"},
+        explained={
+            f"{unit.module_name}: $auto$simple.cc:211:make_patterns_logic$174, A[1] const1": (
+                "While the values of the older step are multiplied nobody asks whether it is "
+                "valid, and at their end the newer one takes its place."
+            ),
+        },
     )
     # So small that the queues of the buffers hold two tiles each.
     unit = TileLoader(**test_loader.SHAPE | {"size": 2}, is_signed=True)
-    yield Unit("tile loader", unit, loads(unit), without=("tile_buffer_", "queue_"))
+    yield Unit(
+        "tile loader",
+        unit,
+        loads(unit),
+        without=("tile_buffer_", "queue_"),
+        explained={
+            f"{unit.module_name}: $34, A[0] const1": (
+                "A tile leaves its buffer later than its place in the order is noted: when no "
+                "order is known, no buffer offers anything."
+            ),
+        },
+    )
     unit = FedFeeder(parameters=frozen(**FED))
-    yield Unit("feeder", unit, fed(unit), without=("queue_",))
+    yield Unit(
+        "feeder",
+        unit,
+        fed(unit),
+        without=("queue_",),
+        explained={
+            f"{unit.unit.module_name}: pause[2] = $sdffe, SRST[0] const0": (
+                "Nothing is taken in the cycle of a reset, and a pause that counts down, from 4 at "
+                "most, clears that bit as well."
+            ),
+        },
+    )
     parameters = test_score.SHAPE | test_score.WIDTHS
     unit = Scripted(part=ScoreAccumulator, parameters=frozen(**parameters))
-    yield Unit("score accumulator", unit, scores(unit), without=("banks_",))
+    name = unit.unit.module_name
+    yield Unit(
+        "score accumulator",
+        unit,
+        scores(unit),
+        without=("banks_",),
+        explained={
+            f"{name}: valid_1 = $sdff, SRST[0] const0": UNSENT,
+            f"{name}: banks__w__en = $sdff, SRST[0] const0": (
+                "A row that is written in spite of the reset is in a bank that nobody reads before "
+                "it is written again."
+            ),
+            f"{name}: $17, Y[0] const1": (
+                "The first row of a sum reads the bank, too, and what it reads counts as 0."
+            ),
+        },
+    )
     script = test_output.Script(seed=0, **test_output.VARIANTS["two signed digits"])
     unit = Scripted(part=OutputAccumulator, parameters=frozen(**script.parameters))
-    yield Unit("output accumulator", unit, outputs(unit), without=("banks_",))
+    yield Unit(
+        "output accumulator",
+        unit,
+        outputs(unit),
+        without=("banks_",),
+        explained={f"{unit.unit.module_name}: valid_1 = $sdff, SRST[0] const0": UNSENT},
+    )
     unit = Lane(**test_lane.SMALL)
-    yield Unit("lane, without its parts", unit, attention(unit), is_timed=False, without=PARTS)
+    name = unit.module_name
+    yield Unit(
+        "lane, without its parts",
+        unit,
+        attention(unit),
+        is_timed=False,
+        without=PARTS,
+        explained={
+            f"{name}: matrix, o__payload[75] const0": (
+                "A row of high digits is written, too, and overwritten one cycle later by the row "
+                "of both digits, which has not read it."
+            ),
+            f"{name}: scored__o__ready = $and, A[0] const1": (
+                "The row unit is ready for a step only when it is offered one."
+            ),
+            f"{name}: $42, A[1] const0": (
+                "The scores of a step become complete after the row unit has begun the step "
+                "before, so that one at most waits."
+            ),
+        },
+    )
 
 
 def words(shape, items):

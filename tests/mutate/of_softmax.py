@@ -46,11 +46,36 @@ def units():
     unit = scripted(RunningSum, **rows, p_width=8, sum_width=16)
     yield Unit("running sum", unit, played(unit, sums(unit.unit)))
     unit = Surrounded(part=RowUnit, parameters=frozen(**test_row.DEFAULT))
-    yield Unit("row unit", unit, steps(unit), without=PARTS, claims={"row_unit_": "pause <= 4"})
+    yield Unit(
+        "row unit",
+        unit,
+        steps(unit),
+        without=PARTS,
+        claims={"row_unit_": "pause <= 4 && (row == 0 && chunk == 0 || step__valid)"},
+        explained={
+            "row_unit_size4_block_rows3_row_width2_slots2: $72, Y[2] inv": (
+                "The pause is 4, 7, 2, 5, 0 then, and as long as 4, 3, 2, 1, 0."
+            ),
+            "row_unit_size4_block_rows3_row_width2_slots2: exp2_0, i[24] const0": (
+                "No element is that far below the maximum of its tile: both have 16 bits, and the "
+                "difference is not negative."
+            ),
+        },
+    )
     unit = scripted(Reciprocal, sum_width=24, tag=data.StructLayout({"slot": 1, "row": 3}))
     yield Unit("reciprocal", unit, played(unit, divisors(24)))
     unit = TimedNormalizer(parameters=frozen(**test_normalize.DEFAULT))
-    yield Unit("normalizer", unit, blocks(unit), without=("queue_", "credit_gate_", "delay_"))
+    yield Unit(
+        "normalizer",
+        unit,
+        blocks(unit),
+        without=("queue_", "credit_gate_", "delay_"),
+        explained={
+            "normalizer_size4_block_rows3_head_dim8_slots2: $134, B[7] inv": (
+                "What lies between both limits makes the output saturate, like the limit itself."
+            ),
+        },
+    )
 
 
 def scripted(part, **parameters):
@@ -188,6 +213,7 @@ def steps(unit):
         test_row.Script(tops=[0, 9, None, 3, 20, -30, 90, 91, 90, 27]),
         FarApart(tops=list(np.cumsum([-32000, *(1 << np.arange(15))]))),
         FarApart(tops=[700, *(700 - (1 << np.arange(15)))]),
+        test_row.Script(tops=list(np.random.default_rng(4).integers(-130, 131, 60).cumsum())),
     ]
     benches = []
     for script in scripts:
@@ -227,7 +253,7 @@ def blocks(unit):
     shapes = {name: getattr(unit, name).payload.shape() for name in names}
     benches = []
     for seed in range(3):
-        work = test_normalize.Blocks(n=9, seed=seed)
+        work = test_normalize.Blocks(n=30, seed=seed)
         size, acc_width = work.parameters["size"], work.parameters["acc_width"]
         chunks = size // work.parameters["row_width"]
         rng = np.random.default_rng(seed)
@@ -248,5 +274,5 @@ def blocks(unit):
             for name, items in zip(names, (work.blocks, factors, answers), strict=True)
         }
         counts = {"o": len(work.beats)}
-        benches += paced(sent, counts, max_cycles=4000, steady=["answer_r"])
+        benches += paced(sent, counts, max_cycles=12000, steady=["answer_r"])
     return benches
