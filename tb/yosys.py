@@ -170,4 +170,6 @@ def _reason(printed: str, code: int) -> str:
     """Return the line that says why, which Yosys prints last."""
     lines = [line for line in printed.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR:")]
-    return (errors or lines or [f"exit code {code}"])[-1]
+    if errors:
+        return errors[-1]
+    return f"exit code {code}" + (f" after {lines[-1]!r}" if lines else "")

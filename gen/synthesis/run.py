@@ -161,12 +161,18 @@ def _run_batch(
         for name, content in target.files.items():
             (folder / name).write_bytes(content)
         commands = [command.format(top=top) for command in target.commands]
-        yosys.run(
-            ["read_rtlil design.il", *commands, "write_json -selected netlist.json"],
-            cwd=folder,
-            timeout=TIMEOUT_SECONDS,
-        )
-        made = json.loads((folder / "netlist.json").read_text())["modules"]
+        commands = ["read_rtlil design.il", *commands, "write_json -selected netlist.json"]
+        try:
+            yosys.run(commands, cwd=folder, timeout=TIMEOUT_SECONDS, title="Synthesis")
+        except ToolError as error:
+            raise ToolError(f"{error}; {target.needs}" if target.needs else str(error)) from None
+        try:
+            made = json.loads((folder / "netlist.json").read_text())["modules"]
+        except (OSError, ValueError, KeyError):
+            raise ToolError(
+                "Yosys wrote no netlist that can be read: no count is given; "
+                "look for room in the folder of temporary files"
+            ) from None
     if lost := inside.difference(made):
         raise ToolError(f"Yosys made nothing of {min(lost)}: no count is given")
     known = {*target.costs, *sources}

@@ -102,6 +102,8 @@ class Target:
         Builds blocks from the target's primitives during emission.
     files : mapping
         Contents of files that the commands read, by name.
+    needs : str
+        What these have to contain.
     """
 
     name: str
@@ -110,6 +112,7 @@ class Target:
     columns: tuple[str, ...] = COLUMNS
     platform: Any = None
     files: Mapping[str, bytes] = field(default_factory=dict)
+    needs: str = ""
 
     @property
     def has_timing(self) -> bool:
@@ -173,6 +176,7 @@ def find_target(name: str) -> Target:
             {cell: {"cells": 1, "area": area} for cell, area in areas.items()},
             columns=("cells", "area"),
             files={"cells.lib": path.read_bytes()},
+            needs="a Liberty file needs an inverter, a buffer, NAND or NOR, and a flip-flop",
         )
     if name not in TARGETS:
         known = [*TARGETS, "liberty:FILE"]

@@ -88,7 +88,10 @@ class TestFullYosys:
                 "echo Icarus",
                 r"PATH must be a Yosys, and says 'Icarus\\n'; or `python -m pip install",
             ),
-            ("echo no >&2; exit 3", r"PATH must be a Yosys: Yosys failed: no; or `python -m pip"),
+            (
+                "echo no >&2; exit 3",
+                r"PATH must be a Yosys: Yosys failed: exit code 3 after 'no'; or `python -m pip",
+            ),
         ],
     )
     def test_refuses_a_program(self, tmp_path, line, message):

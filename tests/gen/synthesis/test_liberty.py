@@ -9,7 +9,13 @@ CELLS = Path(__file__).parent / "cells.lib"
 
 
 def test_areas():
-    assert read_areas(CELLS) == {"INV1": 1.0, "NAND2": 1.5, "NOR2": 1.25, "DFF": 4.0}
+    assert read_areas(CELLS) == {
+        "INV1": 1.0,
+        "BUF1": 1.75,
+        "NAND2": 1.5,
+        "NOR2": 1.25,
+        "DFF": 4.0,
+    }
 
 
 def test_what_looks_like_cells(tmp_path):
