@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from ...rtl.adder import TernaryAdder
+from ...rtl.matrix.booth import Accumulator, BoothProduct
 from ...rtl.matrix.dsp import PackedChain
 from ...rtl.matrix.table import SubsetTable
 from ...rtl.primitive import Primitive
+from .booth import build_accumulator, build_booth_product
 from .carry import build_ternary_adder
 from .dsp48e2 import build_packed_chain
 from .table import build_subset_table
@@ -15,6 +17,8 @@ from .table import build_subset_table
 __all__ = ["UltraScale"]
 
 _STRUCTURES: dict[type[Primitive], Callable[[Any], Any]] = {
+    Accumulator: build_accumulator,
+    BoothProduct: build_booth_product,
     PackedChain: build_packed_chain,
     SubsetTable: build_subset_table,
     TernaryAdder: build_ternary_adder,
