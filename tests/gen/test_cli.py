@@ -3,6 +3,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 
 import qkloom
+from qkloom.gen import synthesis
 from qkloom.gen.call import prepare
 from qkloom.gen.cli import main
 from qkloom.tb.attention import attention
+from qkloom.tb.engines.cache import Cache
 
 
 class Shell:
@@ -45,7 +48,7 @@ def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
 class TestHelp:
     def test_lists_the_commands(self, shell: Shell) -> None:
         text = shell.run("--help")
-        for command in ("chips", "show", "schema", "doctor", "generate", "simulate"):
+        for command in ("chips", "show", "schema", "doctor", "generate", "synth", "simulate"):
             assert f"\n  {command} " in text
 
     def test_imports_nothing_heavy(self) -> None:
@@ -320,3 +323,50 @@ class TestSimulate:
         assert message.startswith(
             "qkloom: CXX names a compiler that is not there: no-such-compiler"
         )
+
+
+class TestSynth:
+    @pytest.fixture(autouse=True)
+    def own_cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        # Not by XDG_CACHE_HOME: there Yosys would be translated to machine code again.
+        monkeypatch.setattr(synthesis, "default_cache", lambda: Cache(tmp_path))
+
+    def test_table_then_json(self, shell: Shell, require: Callable[[str], None]) -> None:
+        require("yosys")
+        words = ["synth", "matrix", "--rows", "1", "--cols", "2", "--target", "ice40"]
+        lines = shell.run(*words).splitlines()
+        assert lines[0].split() == ["n", "LUT", "LUTRAM", "FF", "CARRY8", "DSP", "BRAM", "URAM"]
+        assert any(line.startswith("per MAC, of 2 ") for line in lines)
+        assert re.fullmatch(r"qkloom: synthesizing \d+ modules for ice40 \.\.\.\n", shell.messages)
+        facts = json.loads(shell.run(*words, "--json"))
+        assert shell.messages == ""
+        assert facts["total"]["dsp"] == facts["macs"] == 2
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["queue"], "--shape must be given, for example queue --shape"),
+            (
+                ["u280-tiny", "--rows", "8"],
+                "--rows is not an option of a chip, which takes --target",
+            ),
+            (
+                ["u280-tiny", "--target", "xcupp"],
+                "--target must be one of xcup, xc7, ecp5, ice40, lib",
+            ),
+            (
+                ["u280-tiny", "--target", "liberty:no.lib"],
+                "no.lib must be a readable Liberty file: No",
+            ),
+            (
+                ["u280-tiny", "--yosys", "no"],
+                "There is no Yosys at no: correct the path, or `python",
+            ),
+            (
+                ["u280-tiny", "--vivado", "no.rpt"],
+                "no.rpt must be a readable file: No such file or di",
+            ),
+        ],
+    )
+    def test_refuses(self, shell: Shell, words: list[str], message: str) -> None:
+        assert shell.refuse("synth", *words).startswith(f"qkloom: {message}")
