@@ -45,7 +45,9 @@ def carry_chain(m: Module, s: Sequence[Value], di: Sequence[Value], carry: Value
     sums: list[Value] = []
     for start in range(0, len(s), 8):
         n = min(8, len(s) - start)
-        o, co = Signal(8, name=f"o_{start}"), Signal(8, name=f"co_{start}")
+        o = Signal(n, name=f"o_{start}")
+        co = Signal(name=f"co_{start}")
+        unused = Signal(15 - n, name=f"unused_{start}")
         m.submodules[f"carry_{start}"] = Instance(
             "CARRY8",
             p_CARRY_TYPE="SINGLE_CY8",
@@ -53,11 +55,11 @@ def carry_chain(m: Module, s: Sequence[Value], di: Sequence[Value], carry: Value
             i_CI_TOP=Const(0, 1),
             i_S=Cat(*s[start : start + n], Const(0, 8 - n)),
             i_DI=Cat(*di[start : start + n], Const(0, 8 - n)),
-            o_O=o,
-            o_CO=co,
+            o_O=Cat(o, unused[7:]),
+            o_CO=Cat(unused[:7], co),
         )
-        sums.append(o[:n])
-        carry = co[7]
+        sums.append(o)
+        carry = co
     return Cat(*sums)
 
 

@@ -32,11 +32,13 @@ def build_subset_table(table: SubsetTable) -> Module:
         for name in _READ_PORTS[len(ports[first:]) :]:
             pins[f"i_ADDR{name}"] = Const(0, GROUP + 1)
             pins[f"i_DI{name}"] = Const(0, 2)
+            pins[f"o_DO{name}"] = Signal(2, name=f"unused_{number}_{name}")
         m.submodules[f"ram_{number}"] = Instance(
             "RAM32M16",
             **pins,
             i_ADDRH=table.w_addr,
             i_DIH=Const(0, 2),
+            o_DOH=Signal(2, name=f"unused_{number}_H"),
             i_WE=table.w_en,
             i_WCLK=ClockSignal(),
         )

@@ -94,9 +94,9 @@ class LutColumn(Component):
         What each table is read for, a subset per plane.
     i_bank : In(1)
         Bank for the operands of the next cycle.
-    i_subtract, i_clear : In(1)
-        Whether to subtract the last plane of these operands. In series: as of :class:`PlaneSum`,
-        one cycle ahead of the sum.
+    i_flags : bits
+        Whether to subtract the last plane of these operands. In series: ``i_subtract`` and
+        ``i_clear`` of :class:`PlaneSum`, one cycle ahead of the sum.
     i_number, i_step : bits
         As of :class:`~qkloom.rtl.matrix.table.SubsetSums`, one cycle ahead.
     i_subset, i_write : bits
@@ -117,8 +117,7 @@ class LutColumn(Component):
             {
                 "i": In(groups * planes * GROUP),
                 "i_bank": In(1),
-                "i_subtract": In(1),
-                "i_clear": In(1),
+                "i_flags": In(1 + serial),
                 "i_number": In(number.width),
                 "i_step": In(sum_step().size),
                 "i_subset": In(GROUP + 1),
@@ -134,15 +133,13 @@ class LutColumn(Component):
         step = Signal.like(self.i_step, reset_less=True)
         subset = Signal.like(self.i_subset, reset_less=True)
         write = Signal.like(self.i_write, reset_less=True)
-        subtract = Signal(reset_less=True)
-        clear = Signal(reset_less=True)
+        flags = Signal.like(self.i_flags, reset_less=True)
         m.d.sync += [
             number.eq(self.i_number),
             step.eq(self.i_step),
             subset.eq(self.i_subset),
             write.eq(self.i_write),
-            subtract.eq(self.i_subtract),
-            clear.eq(self.i_clear),
+            flags.eq(self.i_flags),
         ]
         m.submodules.sums = sums = SubsetSums(number=self._number)
         m.d.comb += [sums.i.eq(number), sums.i_step.eq(step)]
@@ -177,12 +174,12 @@ class LutColumn(Component):
             m.submodules.planes = total = PlaneSum(i_width=len(tree.o), width=self._width)
             m.d.comb += [
                 total.i.eq(tree.o),
-                total.i_subtract.eq(subtract),
-                total.i_clear.eq(clear),
+                total.i_subtract.eq(flags[0]),
+                total.i_clear.eq(flags[1]),
                 self.o.eq(total.o),
             ]
         else:
-            m.d.comb += [tree.i_subtract.eq(subtract), self.o.eq(tree.o)]
+            m.d.comb += [tree.i_subtract.eq(flags), self.o.eq(tree.o)]
         return m
 
 
@@ -200,7 +197,7 @@ class LutBlock(Component):
     -------
     i : bits
         Operands, as of :class:`LutColumn`, one cycle ahead.
-    i_bank, i_subtract, i_clear : In(1)
+    i_bank, i_flags : bits
         As of :class:`LutColumn`, one cycle ahead.
     i_numbers, i_step, i_subset, i_write : bits
         A row of the tile and what to do with it: three cycles later its step is done, and one more
@@ -226,8 +223,7 @@ class LutBlock(Component):
             {
                 "i": In(groups * planes * GROUP),
                 "i_bank": In(1),
-                "i_subtract": In(1),
-                "i_clear": In(1),
+                "i_flags": In(1 + serial),
                 "i_numbers": In(cols * number.width),
                 "i_step": In(sum_step().size),
                 "i_subset": In(GROUP + 1),
@@ -240,12 +236,11 @@ class LutBlock(Component):
         """Register everything, and once more what belongs to the result of a step."""
         m = Module()
         late = {}
-        for name, port in self.signature.members.items():
-            if port.flow == Out:
-                continue
-            port = getattr(self, name)
-            late[name] = Signal.like(port, name=f"{name}_late", reset_less=True)
-            m.d.sync += late[name].eq(port)
+        for name, member in self.signature.members.items():
+            if member.flow == In:
+                port = getattr(self, name)
+                late[name] = Signal.like(port, name=f"{name}_late", reset_less=True)
+                m.d.sync += late[name].eq(port)
         subset = Signal.like(self.i_subset, reset_less=True)
         write = Signal.like(self.i_write, reset_less=True)
         m.d.sync += [subset.eq(late["i_subset"]), write.eq(late["i_write"])]
@@ -254,8 +249,7 @@ class LutBlock(Component):
             m.d.comb += [
                 column.i.eq(late["i"]),
                 column.i_bank.eq(late["i_bank"]),
-                column.i_subtract.eq(late["i_subtract"]),
-                column.i_clear.eq(late["i_clear"]),
+                column.i_flags.eq(late["i_flags"]),
                 column.i_number.eq(late["i_numbers"].word_select(col, self._number.width)),
                 column.i_step.eq(late["i_step"]),
                 column.i_subset.eq(subset),
@@ -285,9 +279,11 @@ class LutBand(Component):
         Operands: for each group, the subset of each plane.
     i_plane : bits
         In series: the plane that is looked at now.
-    i_bank, i_subtract, i_clear : In(1)
-        Bank for the operands of the next cycle, whether to subtract their last plane, or the only
-        one, and whether it is the last of its row or none.
+    i_bank : In(1)
+        Bank for the operands of the next cycle.
+    i_flags : bits
+        Whether to subtract their last plane, or the only one; in series, and above that, whether it
+        is the last of its row, or none.
     i_numbers : bits
         A row of the tile.
     i_take, o_ready, o_done : 1
@@ -315,10 +311,9 @@ class LutBand(Component):
         super().__init__(
             {
                 "i": In(groups * planes * GROUP),
-                "i_plane": In(ceil_log2(planes)),
+                "i_plane": In(ceil_log2(planes) if serial else 0),
                 "i_bank": In(1),
-                "i_subtract": In(1),
-                "i_clear": In(1),
+                "i_flags": In(1 + serial),
                 "i_numbers": In(cols * number.width),
                 "i_take": In(1),
                 "o_ready": Out(1),
@@ -341,8 +336,7 @@ class LutBand(Component):
             subsets = Cat(group.word_select(self.i_plane, GROUP) for group in groups)
         operands = Signal(len(subsets), reset_less=True)
         bank = Signal(reset_less=True)
-        subtract = Signal(reset_less=True)
-        clear = Signal(reset_less=True)
+        flags = Signal.like(self.i_flags, reset_less=True)
         m.d.sync += [operands.eq(subsets), bank.eq(self.i_bank)]
         m.d.comb += [
             loader.i_take.eq(self.i_take),
@@ -350,13 +344,10 @@ class LutBand(Component):
             self.o_done.eq(loader.o_done),
         ]
         if self._serial:
-            m.submodules.sum_flags = flags = Delay(width=2, cycles=1 + sum_latency(self._groups))
-            m.d.comb += [
-                flags.i.eq(Cat(self.i_subtract, self.i_clear)),
-                Cat(subtract, clear).eq(flags.o),
-            ]
+            m.submodules.flag_delay = delay = Delay(width=2, cycles=1 + sum_latency(self._groups))
+            m.d.comb += [delay.i.eq(self.i_flags), flags.eq(delay.o)]
         else:
-            m.d.sync += subtract.eq(self.i_subtract)
+            m.d.sync += flags.eq(self.i_flags)
         most = block_columns(self._number)
         for first in range(0, self._cols, most):
             cols = min(most, self._cols - first)
@@ -372,8 +363,7 @@ class LutBand(Component):
             m.d.comb += [
                 block.i.eq(operands),
                 block.i_bank.eq(bank),
-                block.i_subtract.eq(subtract),
-                block.i_clear.eq(clear),
+                block.i_flags.eq(flags),
                 block.i_numbers.eq(self.i_numbers[numbers]),
                 block.i_step.eq(loader.o_step),
                 # The bank that a tile loads into is the one that is not read from now on.
@@ -565,9 +555,8 @@ class LutMatrixUnit(WeightStationary):
                     m.d.comb += subset.eq(Cat(operands[r * planes + bit] for r in inside))
             m.d.comb += [
                 band.i_bank.eq(next_bank),
-                band.i_plane.eq(plane),
-                band.i_subtract.eq(subtract),
-                band.i_clear.eq(clear),
+                band.i_plane.eq(plane[: len(band.i_plane)]),
+                band.i_flags.eq(Cat(subtract, clear)[: len(band.i_flags)]),
                 band.i_numbers.eq(self.tile.payload.row),
                 band.i_take.eq(admission.load & turn[number]),
                 ready[number].eq(band.o_ready),

@@ -11,6 +11,7 @@ module CARRY8 #(
     input [7:0] S
 );
   wire [8:0] carry;
+  wire unused = CI_TOP;
 
   assign carry[0] = CI;
   assign O = S ^ carry[7:0];

@@ -6,6 +6,7 @@ import pytest
 from amaranth.hdl import Shape
 
 from qkloom.gen.emit import emit
+from qkloom.gen.lint import lint
 from qkloom.platforms.ultrascale import UltraScale
 from qkloom.rtl.formats import F16, I4, I8, U8, Integer
 from qkloom.rtl.matrix.lut import LutMatrixUnit
@@ -231,6 +232,16 @@ class TestStructure:
             plain = run_check(unit, testbench, tile, i, design=twin, **options)
             for name, cycles in plain.transfers.items():
                 assert np.array_equal(cycles, built.transfers[name])
+
+    @pytest.mark.parametrize("planes", PLANES)
+    def test_lint(self, require, tmp_path, planes):
+        require("verilator")
+        require("pyslang")
+        unit = LutMatrixUnit(rows=5, cols=2, planes=planes)
+        design = emit(unit, verilog=True, target=UltraScale())
+        file = tmp_path / "with_models.v"
+        file.write_text(design.verilog + design.primitives)
+        assert lint(file) == []
 
     def test_modules(self):
         names = re.findall(r"^module \\(\S+)$", emit(LutMatrixUnit(rows=32, cols=32)).rtlil, re.M)
