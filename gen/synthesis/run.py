@@ -5,7 +5,8 @@ import json
 import logging
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
@@ -31,11 +32,12 @@ TIMEOUT_SECONDS = 3600
 
 _log = logging.getLogger(__name__)
 
-# Reading its cell libraries takes Yosys seconds, so that small modules share a run.
-BATCH_BYTES = 100_000
+# Reading its cell libraries takes Yosys three seconds, so that small modules share a run.
+BATCH_BYTES, LARGE_BYTES = 100_000, 20_000
 
 _FILE = "netlist.json.gz"
 _KEY = "synthesis 1"  # counts up when what is kept changes
+_TOP = "qkloom_synthesis"
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,14 @@ class _Source:
     stub: str
     """The same without a body."""
     children: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Modules that share a run."""
+
+    names: tuple[str, ...]
+    text: str
 
 
 def run_synthesis(
@@ -72,36 +82,37 @@ def run_synthesis(
     ToolError
         When Yosys fails, or leaves something that the target has no cell for.
     """
-    sources = {source.name: source for source in _split(design.rtlil)}
-    keys = {
-        source.name: [
-            *(_KEY, yosys.version, target.digest, source.text),
-            *(sources[child].stub for child in source.children),
-        ]
-        for source in sources.values()
-    }
-    kept = {name: _read(folder) for name, key in keys.items() if (folder := cache.find(key))}
-    missing = [source for name, source in sources.items() if name not in kept]
+    batches = _batches(list(_split(design.rtlil)))
+    keys = [(_KEY, yosys.version, target.digest, batch.text) for batch in batches]
+    made: dict[str, Any] = {}
+    missing = []
+    for batch, key in zip(batches, keys, strict=True):
+        if (folder := cache.find(key)) is None:
+            missing.append((batch, key))
+        else:
+            made |= _read(folder)
+    left = total = sum(len(batch.text) for batch, _ in missing)
+    title = f"{sum(len(batch.names) for batch, _ in missing)} modules for {target.name}"
     if missing:
-        _log.info("synthesizing %d modules for %s ...", len(missing), target.name)
-    left = total = sum(len(source.text) for source in missing)
+        _log.info("synthesizing %s ...", title)
+        progress(title, 0.0)
     pool = ThreadPoolExecutor(PROCESSES)
     try:
+        known = {*target.costs, *(name for batch in batches for name in batch.names)}
         runs = {
-            pool.submit(_run_batch, batch, sources, target, yosys): batch
-            for batch in _batches(missing)
+            pool.submit(_run_batch, batch, target, yosys, known): (batch, key)
+            for batch, key in missing
         }
         for done in as_completed(runs):
-            for name, data in done.result().items():
-                kept[name] = data
-                cache.get(keys[name], partial(_write, data), prune=False)
-            left -= sum(len(source.text) for source in runs[done])
-            progress(f"{len(missing)} modules for {target.name}", 1 - left / total)
+            batch, key = runs[done]
+            netlists = done.result()
+            cache.get(key, partial(_write, netlists))
+            made |= netlists
+            left -= len(batch.text)
+            progress(title, 1 - left / total)
     finally:
         pool.shutdown(cancel_futures=True)
-    if missing:
-        cache.prune(cache.max_bytes)
-    return Netlist(design.name, {name: Module.from_json(name, kept[name]) for name in sources})
+    return Netlist(design.name, {name: Module.from_json(name, made[name]) for name in made})
 
 
 def _split(rtlil: str) -> Iterator[_Source]:
@@ -123,60 +134,72 @@ def _split(rtlil: str) -> Iterator[_Source]:
         )
 
 
-def _batches(sources: Sequence[_Source]) -> list[list[_Source]]:
-    """Distribute modules over runs, so that the longest run begins first."""
-    batches: list[list[_Source]] = []
+def _batches(sources: Sequence[_Source]) -> list[_Batch]:
+    """Distribute modules over runs: large ones alone and first, so that none is waited for.
+
+    Names that Yosys has made before decide ties in its mapping, so that a module may come out a
+    LUT larger beside others. What shares a run therefore depends on the design alone, and not on
+    what was synthesized before.
+    """
+    stubs = {source.name: source.stub for source in sources}
+    large = [[source] for source in sources if len(source.text) >= LARGE_BYTES]
+    small: list[list[_Source]] = []
     size = BATCH_BYTES
-    for source in sorted(sources, key=lambda source: -len(source.text)):
-        if size + len(source.text) > BATCH_BYTES:
-            batches.append([])
-            size = 0
-        batches[-1].append(source)
-        size += len(source.text)
-    return batches
+    for source in sources:
+        if len(source.text) < LARGE_BYTES:
+            if size + len(source.text) > BATCH_BYTES:
+                small.append([])
+                size = 0
+            small[-1].append(source)
+            size += len(source.text)
+    batches = [_join(group, stubs) for group in [*large, *small]]
+    return sorted(batches, key=lambda batch: -len(batch.text))
 
 
-def _run_batch(
-    batch: Sequence[_Source], sources: dict[str, _Source], target: Target, yosys: FullYosys
-) -> dict[str, Any]:
-    """Synthesize some modules; return what is kept of each."""
-    inside = {source.name for source in batch}
-    outside = {child for source in batch for child in source.children} - inside
+def _join(group: Sequence[_Source], stubs: Mapping[str, str]) -> _Batch:
+    """Write modules as one design."""
+    inside = {source.name: source for source in group}
+    outside = {child for source in group for child in source.children} - set(inside)
     # Yosys works on what a top module contains, and keeps unconnected cells when it is told to.
-    top = "qkloom_synthesis"
     cells = "".join(
         f"  attribute \\keep 1\n  cell \\{name} \\cell_{index}\n  end\n"
         for index, name in enumerate(sorted(inside))
     )
-    text = "".join(
-        [
-            *(sources[name].stub for name in sorted(outside)),
-            *(sources[name].text for name in sorted(inside)),
-            f"attribute \\top 1\nmodule \\{top}\n{cells}end\n",
-        ]
-    )
+    texts = [
+        *(stubs[name] for name in sorted(outside)),
+        *(inside[name].text for name in sorted(inside)),
+        f"attribute \\top 1\nmodule \\{_TOP}\n{cells}end\n",
+    ]
+    return _Batch(tuple(sorted(inside)), "".join(texts))
+
+
+def _run_batch(
+    batch: _Batch, target: Target, yosys: FullYosys, known: Container[str]
+) -> dict[str, Any]:
+    """Synthesize some modules; return what is kept of each."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        (folder / "design.il").write_text(text)
+        (folder / "design.il").write_text(batch.text)
         for name, content in target.files.items():
             (folder / name).write_bytes(content)
-        commands = [command.format(top=top) for command in target.commands]
+        commands = [command.format(top=_TOP) for command in target.commands]
         commands = ["read_rtlil design.il", *commands, "write_json -selected netlist.json"]
         try:
             yosys.run(commands, cwd=folder, timeout=TIMEOUT_SECONDS, title="Synthesis")
         except ToolError as error:
             raise ToolError(f"{error}; {target.needs}" if target.needs else str(error)) from None
         try:
-            made = json.loads((folder / "netlist.json").read_text())["modules"]
+            modules = json.loads((folder / "netlist.json").read_text())["modules"]
         except (OSError, ValueError, KeyError):
             raise ToolError(
                 "Yosys wrote no netlist that can be read: no count is given; "
                 "look for room in the folder of temporary files"
             ) from None
-    if lost := inside.difference(made):
+    if lost := set(batch.names).difference(modules):
         raise ToolError(f"Yosys made nothing of {min(lost)}: no count is given")
-    known = {*target.costs, *sources}
-    return {name: reduced(name, made[name], known=known, target=target.name) for name in inside}
+    return {
+        name: reduced(name, modules[name], known=known, target=target.name) for name in batch.names
+    }
 
 
 def _write(data: Any, folder: Path) -> None:
@@ -184,4 +207,9 @@ def _write(data: Any, folder: Path) -> None:
 
 
 def _read(folder: Path) -> Any:
-    return json.loads(gzip.decompress((folder / _FILE).read_bytes()))
+    try:
+        return json.loads(gzip.decompress((folder / _FILE).read_bytes()))
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise ToolError(
+            f"{folder / _FILE} cannot be read: {error}; empty the cache by `qkloom doctor --prune`"
+        ) from error

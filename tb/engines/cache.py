@@ -43,12 +43,7 @@ class Cache:
         self.max_bytes = max_bytes
 
     def get(
-        self,
-        parts: Iterable[str | bytes],
-        build: Callable[[Path], None],
-        *,
-        title: str = "",
-        prune: bool = True,
+        self, parts: Iterable[str | bytes], build: Callable[[Path], None], *, title: str = ""
     ) -> Path:
         """Return the folder made from ``parts``; make it if there is none.
 
@@ -60,8 +55,6 @@ class Cache:
             Fills the empty folder that it is handed.
         title : str
             What is built, for the log (level INFO): one line when it begins, one when it is done.
-        prune : bool
-            Whether to prune the cache afterwards. Who makes many folders does so once at the end.
 
         Raises
         ------
@@ -89,8 +82,7 @@ class Cache:
             shutil.rmtree(aside, ignore_errors=True)
         if title:
             _log.info("built %s in %.0f s", title, time.perf_counter() - start)
-        if prune:
-            self.prune(self.max_bytes, keep=folder)
+        self.prune(self.max_bytes, keep=folder)
         return folder
 
     def find(self, parts: Iterable[str | bytes]) -> Path | None:

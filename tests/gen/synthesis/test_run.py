@@ -61,7 +61,8 @@ def test_every_module_once(tmp_path):
     for name in names:
         assert text.count(f"module \\{name}\n") == 1
     assert "\\x[" not in text
-    assert told == [(f"{len(names)} modules for xcup", 1.0)]
+    title = f"{len(names)} modules for xcup"
+    assert told == [(title, 0.0), (title, 1.0)]
 
 
 def test_arrays_of_wires_get_other_names(tmp_path):
@@ -89,7 +90,7 @@ def test_another_version_of_the_tool_is_another_result(tmp_path):
 
 
 def test_children_elsewhere_are_black_boxes(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "BATCH_BYTES", 1)
+    monkeypatch.setattr(run, "LARGE_BYTES", 1)
     fake = Fake(tmp_path)
     netlist = synthesize(fake.yosys, tmp_path)
     assert len(fake.texts) == len(netlist.modules)
@@ -126,3 +127,25 @@ def test_no_netlist(tmp_path):
     yosys = FullYosys((sys.executable, "-c", "pass"), "1.0")
     with pytest.raises(ToolError, match=r"^Yosys wrote no netlist that can be read: no count is"):
         synthesize(yosys, tmp_path)
+
+
+def test_runs_depend_on_the_design_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "BATCH_BYTES", 4000)
+    monkeypatch.setattr(run, "LARGE_BYTES", 4000)
+    fake = Fake(tmp_path)
+    synthesize(fake.yosys, tmp_path)
+    texts = sorted(fake.texts)
+    assert len(texts) > 2
+    Cache(tmp_path / "cache").prune(1)
+    synthesize(fake.yosys, tmp_path)
+    assert sorted(fake.texts) == sorted([*texts, *texts])
+
+
+def test_damaged_cache(tmp_path):
+    fake = Fake(tmp_path)
+    synthesize(fake.yosys, tmp_path)
+    (file,) = (tmp_path / "cache").glob("*/netlist.json.gz")
+    file.write_bytes(b"nothing")
+    message = r"netlist\.json\.gz cannot be read: .*; empty the cache by `qkloom doctor --prune`$"
+    with pytest.raises(ToolError, match=message):
+        synthesize(fake.yosys, tmp_path)
