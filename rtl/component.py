@@ -13,7 +13,7 @@ __all__ = ["Component"]
 _NAME_LENGTH = 48
 """Characters of a module's name; what distinguishes modules beyond that is up to the emitter."""
 
-_USUAL = {"stream_width": 8, "stationary_width": 8}
+_USUAL = {"stream_width": 8, "stationary_width": 8, "multiplier": "plain"}
 """Parameters that go without saying: names of int8 hardware do not tell of its operands."""
 
 

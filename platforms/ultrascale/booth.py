@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from amaranth.hdl import Cat, Const, Instance, Module, Signal, Value
 
-from ...rtl.formats import Fixed
+from ...rtl.formats import NumberFormat
 from ...rtl.matrix.booth import Accumulator, BoothProduct
 from .carry import add_lut, carry_chain
 
@@ -22,9 +22,8 @@ def build_booth_product(block: BoothProduct) -> Module:
     """Build the lowest digit's multiple of the operand, and a row of adders for each other digit.
 
     The lowest digit depends on so few bits that one LUT makes two bits of its multiple. When it has
-    one bit only, it is 0 or -1, and the first row's LUTs make what they add of it themselves: then
-    it takes a LUT of time from the carry chain's DI only, and no path has more LUTs than there are
-    rows, or rows and one.
+    one bit only, it is 0 or -1, and the first row's LUTs also make by themselves what they add of
+    it, so that it delays the carry chain's DI only. Either way a path has at most four LUTs.
     """
     m = Module()
     pair = [_with_sign(getattr(block, f"i_{x}"), block.parameters[x]) for x in "ab"]
@@ -54,9 +53,9 @@ def build_booth_product(block: BoothProduct) -> Module:
                 o6 = _add_lut6(m, name, [*digit, bit(k), so_far, bit(k - 1)], total)
             s.append(o6)
             di.append(rest[place])
-        m.submodules[f"row_{start}"] = row = Module()
+        m.submodules[f"chain_{start}"] = chain = Module()
         sums = Signal(len(s), name=f"row_{start}")
-        row.d.comb += sums.eq(carry_chain(row, s, di, digit[2]))
+        chain.d.comb += sums.eq(carry_chain(chain, s, di, digit[2]))
         done = [*done, *sums[:2]]
         rest = [*sums[2:]]
         is_first = False
@@ -93,7 +92,7 @@ def build_accumulator(block: Accumulator) -> Module:
     return m
 
 
-def _with_sign(port: Value, number: Fixed) -> Sequence[Value]:
+def _with_sign(port: Value, number: NumberFormat) -> Sequence[Value]:
     """Return the bits of a number, the sign last."""
     return [*port, *([] if number.is_signed else [Const(0, 1)])]
 

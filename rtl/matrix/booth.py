@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib.wiring import In, Out
 
 from ..check import check_count
-from ..formats import I8, Fixed
+from ..formats import I8, NumberFormat
 from ..primitive import Primitive
 
 __all__ = ["Accumulator", "BoothProduct", "check_booth"]
@@ -15,7 +15,7 @@ MOST_OTHER = 16
 with a carry chain as long as the other."""
 
 
-def check_booth(a: Fixed, b: Fixed) -> None:
+def check_booth(a: NumberFormat, b: NumberFormat) -> None:
     """Refuse operands that a :class:`BoothProduct` cannot multiply.
 
     Raises
@@ -41,7 +41,7 @@ class BoothProduct(Primitive):
 
     Parameters
     ----------
-    a, b : Fixed
+    a, b : NumberFormat
         Operands, of 2 to 8 bits; one of them up to 16.
 
     Members
@@ -61,7 +61,7 @@ class BoothProduct(Primitive):
         When an operand is too short or too long.
     """
 
-    def __init__(self, *, a: Fixed = I8, b: Fixed = I8) -> None:
+    def __init__(self, *, a: NumberFormat = I8, b: NumberFormat = I8) -> None:
         check_booth(a, b)
         self._a, self._b = a, b
         width = a.width + b.width + (not a.is_signed and not b.is_signed)
@@ -90,7 +90,7 @@ class BoothProduct(Primitive):
         return m
 
 
-def _signed_width(number: Fixed) -> int:
+def _signed_width(number: NumberFormat) -> int:
     """Return the bits of a number with a sign."""
     return number.width + (not number.is_signed)
 
@@ -103,7 +103,7 @@ class Accumulator(Primitive):
     i_width : int
         Bits of a number, signed.
     width : int
-        Bits of the sum, signed; at least ``i_width``.
+        Bits of the sum, signed.
 
     Members
     -------
@@ -121,14 +121,12 @@ class Accumulator(Primitive):
     Raises
     ------
     TypeError, ValueError
-        When a width is not a positive integer, or the sum narrower than a number.
+        When a width is not a positive integer.
     """
 
     def __init__(self, *, i_width: int, width: int) -> None:
         check_count("Width of a number", i_width)
         check_count("Width", width)
-        if width < i_width:
-            raise ValueError(f"A sum of numbers of {i_width} bits must have as many, not {width}")
         super().__init__(
             {
                 "i": In(signed(i_width)),

@@ -10,8 +10,29 @@ from amaranth.lib.wiring import In, Out
 
 from ..component import Component
 from ..formats import I8, NumberFormat
+from .booth import Accumulator, BoothProduct, check_booth
 
-__all__ = ["OutputElement", "StationaryElement", "output_token", "stationary_token"]
+__all__ = [
+    "MULTIPLIERS",
+    "OutputElement",
+    "StationaryElement",
+    "check_multiplier",
+    "output_token",
+    "stationary_token",
+]
+
+MULTIPLIERS = {"plain": 1, "lut": 2}
+"""What multiplies operands that both change, and the cycles from a pair to its sum."""
+
+
+def check_multiplier(multiplier: str, a: NumberFormat, b: NumberFormat) -> str:
+    """Return ``multiplier`` if it exists and can multiply operands of these formats."""
+    if multiplier not in MULTIPLIERS:
+        names = ", ".join(map(repr, MULTIPLIERS))
+        raise ValueError(f"Multiplier must be one of {names}, not {multiplier!r}")
+    if multiplier == "lut":
+        check_booth(a, b)
+    return multiplier
 
 
 def stationary_token(operand_width: int) -> data.StructLayout:
@@ -81,8 +102,8 @@ class StationaryElement(Component):
 class OutputElement(Component):
     """Multiply pairs of passing operands; add up the products of a fold.
 
-    The sum is complete in the cycle after the last pair. Nothing holds it any longer: the first
-    product of the next fold overwrites it, at the earliest one cycle later.
+    Nothing holds a sum for longer than the cycle in which it is complete: the first product of the
+    next fold overwrites it, at the earliest one cycle later.
 
     Parameters
     ----------
@@ -90,6 +111,9 @@ class OutputElement(Component):
         Operands.
     sum_width : int
         Bits of the accumulator, signed.
+    multiplier : str
+        ``plain``: a ``*``, for the synthesis tool. ``lut``: a
+        :class:`~qkloom.rtl.matrix.booth.BoothProduct`.
 
     Members
     -------
@@ -98,17 +122,52 @@ class OutputElement(Component):
     i_b : In(b)
         Upper operand of this cycle.
     o_sum : Out(signed)
-        Sum of the products so far.
+        Sum of the products so far: with the pair of this cycle in the next one, or, of ``lut``, in
+        the one after that.
+
+    Raises
+    ------
+    ValueError
+        When there is no such multiplier, or it cannot multiply such operands.
     """
 
-    def __init__(self, *, a: NumberFormat = I8, b: NumberFormat = I8, sum_width: int = 32) -> None:
+    def __init__(
+        self,
+        *,
+        a: NumberFormat = I8,
+        b: NumberFormat = I8,
+        sum_width: int = 32,
+        multiplier: str = "plain",
+    ) -> None:
+        self._multiplier = check_multiplier(multiplier, a, b)
+        self._a, self._b = a, b
         super().__init__({"i": In(output_token(a)), "i_b": In(b), "o_sum": Out(signed(sum_width))})
 
     def elaborate(self, platform: object) -> Module:
         """Build the multiplier and the accumulator."""
         m = Module()
+        if self._multiplier == "lut":
+            self._connect_booth(m)
+            return m
         total = Signal.like(self.o_sum, reset_less=True)
         with m.If(self.i.valid):
             m.d.sync += total.eq(Mux(self.i.first, 0, total) + self.i.operand * self.i_b)
         m.d.comb += self.o_sum.eq(total)
         return m
+
+    def _connect_booth(self, m: Module) -> None:
+        """Multiply in one cycle, and add up in the next."""
+        m.submodules.product = product = BoothProduct(a=self._a, b=self._b)
+        m.submodules.total = total = Accumulator(i_width=len(product.o), width=len(self.o_sum))
+        valid = Signal(reset_less=True)
+        first = Signal(reset_less=True)
+        m.d.sync += [valid.eq(self.i.valid), first.eq(self.i.first)]
+        m.d.comb += [
+            product.i_a.eq(self.i.operand),
+            product.i_b.eq(self.i_b),
+            total.i.eq(product.o),
+            total.i_carry.eq(product.o_carry),
+            total.i_valid.eq(valid),
+            total.i_first.eq(first),
+            self.o_sum.eq(total.o),
+        ]

@@ -13,11 +13,55 @@ from ..component import Component
 from ..delay import Delay, Skew
 from ..formats import I8, Fixed, Integer, NumberFormat, ceil_log2
 from ..stream import Queue
-from .element import OutputElement, output_token
+from .element import MULTIPLIERS, OutputElement, check_multiplier, output_token
 from .interface import MOST, check_integer
 from .stationary import GROUP
 
 __all__ = ["OutputStationary"]
+
+SELECTED = 16
+"""Bits of a sum that are selected together; each drives eight pins of the row's number."""
+
+
+class SumSelector(Component):
+    """Pick the one sum of a column that is complete: neighbours finish one cycle after each other.
+
+    Parameters
+    ----------
+    rows : int
+        Sums.
+    width : int
+        Bits of each.
+
+    Members
+    -------
+    i : In(width * rows)
+        The sums, that of row 0 lowest.
+    i_starts : In(1)
+        The sum of row 0 is complete in the next cycle.
+    o : Out(width)
+        The sum that was complete in the cycle before; 0 if none was.
+    """
+
+    def __init__(self, *, rows: int, width: int) -> None:
+        self._rows = rows
+        super().__init__({"i": In(width * rows), "i_starts": In(1), "o": Out(width)})
+
+    def elaborate(self, platform: object) -> Module:
+        """Count rows: a number selects with half the LUTs that a flag per row takes."""
+        m = Module()
+        row = Signal(range(self._rows), reset_less=True)
+        is_complete = Signal(reset_less=True)
+        with m.If(self.i_starts):
+            m.d.sync += [row.eq(0), is_complete.eq(1)]
+        with m.Elif(row == self._rows - 1):
+            m.d.sync += is_complete.eq(0)
+        with m.Else():
+            m.d.sync += row.eq(row + 1)
+        bus = Signal.like(self.o, reset_less=True)
+        m.d.sync += bus.eq(Mux(is_complete, self.i.word_select(row, len(bus)), 0))
+        m.d.comb += self.o.eq(bus)
+        return m
 
 
 class OutputColumn(Component):
@@ -31,6 +75,8 @@ class OutputColumn(Component):
         Operands.
     sum_width : int
         Bits of a sum.
+    multiplier : str
+        As of :class:`~qkloom.rtl.matrix.element.OutputElement`.
 
     Members
     -------
@@ -39,14 +85,21 @@ class OutputColumn(Component):
     i_b, o_b : bits
         Operands from above, and downwards ``rows`` cycles later.
     o_sum : bits
-        Each element's sum, two cycles after it saw the last operands; 0 if none did.
+        Each element's sum, one cycle after it is complete; 0 if none was.
     """
 
     keep_boundary: ClassVar[bool] = True
 
-    def __init__(self, *, rows: int, a: NumberFormat, b: NumberFormat, sum_width: int) -> None:
-        self._rows = rows
-        self._element: dict[str, Any] = {"a": a, "b": b, "sum_width": sum_width}
+    def __init__(
+        self, *, rows: int, a: NumberFormat, b: NumberFormat, sum_width: int, multiplier: str
+    ) -> None:
+        self._rows, self._multiplier = rows, multiplier
+        self._element: dict[str, Any] = {
+            "a": a,
+            "b": b,
+            "sum_width": sum_width,
+            "multiplier": multiplier,
+        }
         self._b_width = b.width
         self._tokens = data.ArrayLayout(output_token(a), rows)
         super().__init__(
@@ -60,29 +113,52 @@ class OutputColumn(Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Pick the one sum that is complete: neighbours finish one cycle after each other."""
+        """Pick the one sum that is complete."""
         m = Module()
         tokens = Signal.like(self.i, reset_less=True)
         operands = Signal(self._b_width * self._rows, reset_less=True)
-        bus = Signal.like(self.o_sum, reset_less=True)
         m.d.sync += [tokens.eq(self.i), operands.eq(Cat(self.i_b, operands))]
-        complete: list[Value] = []
-        for row, token in enumerate(data.View(self._tokens, tokens)):
+        view = data.View(self._tokens, tokens)
+        sums: list[Value] = []
+        for row, token in enumerate(view):
             m.submodules[f"element_{row}"] = element = OutputElement(**self._element)
             m.d.comb += [
                 element.i.eq(token),
                 element.i_b.eq(operands.word_select(row, self._b_width)),
             ]
+            sums.append(element.o_sum)
+        m.d.comb += [self.o.eq(tokens), self.o_b.eq(operands[-self._b_width :])]
+        if self._multiplier == "plain":
+            self._gather(m, view, sums)
+        else:
+            self._select(m, view, sums)
+        return m
+
+    def _gather(self, m: Module, tokens: Any, sums: list[Value]) -> None:
+        """Keep a flag per row: its sum is complete."""
+        bus = Signal.like(self.o_sum, reset_less=True)
+        complete: list[Value] = []
+        for row, token in enumerate(tokens):
             done = Signal(name=f"done_{row}", reset_less=True)
             m.d.sync += done.eq(token.valid & token.last)
-            complete.append(Mux(done, element.o_sum, 0))
+            complete.append(Mux(done, sums[row], 0))
         m.d.sync += bus.eq(reduce(or_, complete))
-        m.d.comb += [
-            self.o.eq(tokens),
-            self.o_b.eq(operands[-self._b_width :]),
-            self.o_sum.eq(bus),
-        ]
-        return m
+        m.d.comb += self.o_sum.eq(bus)
+
+    def _select(self, m: Module, tokens: Any, sums: list[Value]) -> None:
+        """Keep the number of the row whose sum is complete, once for some of its bits."""
+        starts: Value = tokens[0].valid & tokens[0].last
+        # Sums are complete one cycle later than those that are gathered above.
+        later = Signal(reset_less=True)
+        m.d.sync += later.eq(starts)
+        for low in range(0, len(self.o_sum), SELECTED):
+            width = min(SELECTED, len(self.o_sum) - low)
+            m.submodules[f"select_{low}"] = select = SumSelector(rows=self._rows, width=width)
+            m.d.comb += [
+                select.i.eq(Cat(total[low : low + width] for total in sums)),
+                select.i_starts.eq(later),
+                self.o_sum[low : low + width].eq(select.o),
+            ]
 
 
 class OutputGroup(Component):
@@ -92,7 +168,7 @@ class OutputGroup(Component):
     ----------
     rows, cols : int
         Elements.
-    a, b, sum_width
+    a, b, sum_width, multiplier
         As of :class:`OutputColumn`.
 
     Members
@@ -108,10 +184,23 @@ class OutputGroup(Component):
     """
 
     def __init__(
-        self, *, rows: int, cols: int, a: NumberFormat, b: NumberFormat, sum_width: int
+        self,
+        *,
+        rows: int,
+        cols: int,
+        a: NumberFormat,
+        b: NumberFormat,
+        sum_width: int,
+        multiplier: str,
     ) -> None:
         self._cols = cols
-        self._column: dict[str, Any] = {"rows": rows, "a": a, "b": b, "sum_width": sum_width}
+        self._column: dict[str, Any] = {
+            "rows": rows,
+            "a": a,
+            "b": b,
+            "sum_width": sum_width,
+            "multiplier": multiplier,
+        }
         self._b_width, self._sum_width = b.width, sum_width
         tokens_width = output_token(a).size * rows
         super().__init__(
@@ -176,6 +265,9 @@ class OutputStationary(Component):
         Bits of a sum, signed; by default the least that ``depth`` products cannot overflow.
     queue : int, optional
         Rows that the output queue holds; by default the least that never slows the array down.
+    multiplier : str
+        ``plain``: a ``*`` in each element, for the synthesis tool. ``lut``: Booth products and
+        sums of look-up tables; one cycle more of latency.
 
     Members
     -------
@@ -194,7 +286,7 @@ class OutputStationary(Component):
     ------
     TypeError, ValueError
         When a format is not an integer format, a number not positive, ``acc_width`` too small for
-        ``depth``, or ``queue`` for a fold.
+        ``depth``, ``queue`` for a fold, or there is no such multiplier for such operands.
     """
 
     def __init__(
@@ -207,10 +299,12 @@ class OutputStationary(Component):
         depth: int = 65536,
         acc_width: int | None = None,
         queue: int | None = None,
+        multiplier: str = "plain",
     ) -> None:
         self._rows = check_count("Number of rows", rows, most=MOST)
         self._cols = check_count("Number of columns", cols, most=MOST)
         self._a, self._b = check_integer("Left", a), check_integer("Right", b)
+        self._multiplier = check_multiplier(multiplier, a, b)
         check_count("Depth", depth)
         if acc_width is not None:
             check_count("Width of the accumulator", acc_width)
@@ -245,7 +339,7 @@ class OutputStationary(Component):
     @property
     def latency(self) -> int:
         """Cycles from the last beat of a fold to its row 0 at the output."""
-        return self._cols + 5
+        return self._cols + 4 + MULTIPLIERS[self._multiplier]
 
     @property
     def acc_width(self) -> int:
@@ -314,6 +408,7 @@ class OutputStationary(Component):
                     a=self._a,
                     b=self._b,
                     sum_width=self._acc_width,
+                    multiplier=self._multiplier,
                 )
                 m.submodules[f"group_{first_row}_{first_col}"] = group
                 m.d.comb += [group.i.eq(tokens), group.i_b.eq(above[block])]
@@ -325,7 +420,7 @@ class OutputStationary(Component):
         m.d.comb += deskew.i.eq(bus)
 
         # Output: `left` counts the rows of a fold as the array delivers them, this much later.
-        behind = cols + 2
+        behind = cols + 1 + MULTIPLIERS[self._multiplier]
         valid = Signal(behind)
         m.d.sync += valid.eq(Cat(delivers & (left != 0), valid))
         m.submodules.last_delay = last_delay = Delay(width=1, cycles=behind)
