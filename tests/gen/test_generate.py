@@ -83,7 +83,7 @@ class TestUnit:
         assert "--kind dsp --target ultrascale" in command
 
     def test_target_is_unknown(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="^--target must be one of generic, ultrascale, not "):
+        with pytest.raises(InputError, match=r"^--target must be one of generic, ultrascale, not "):
             generate_unit(MATRIX, OPTIONS, tmp_path / "new", target="ultra")
         assert not (tmp_path / "new").exists()
 

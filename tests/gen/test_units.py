@@ -137,5 +137,5 @@ class TestKinds:
         assert type(matrix.build(sizes)) is MatrixUnit
         assert type(matrix.build({**sizes, "kind": "dsp"})) is DspMatrixUnit
         assert matrix.usage().startswith("--kind plain|dsp|lut --rows --cols ")
-        with pytest.raises(InputError, match="^--kind of matrix must be one of plain, dsp, lut, "):
+        with pytest.raises(InputError, match=r"^--kind of matrix must be one of plain, dsp, lut, "):
             matrix.build({**sizes, "kind": "dps"})
