@@ -153,7 +153,9 @@ def schema() -> None:
 @app.command()
 def doctor(
     as_json: AsJson = False,
-    prune: Annotated[bool, typer.Option(help="Empty the cache of built simulators.")] = False,
+    prune: Annotated[
+        bool, typer.Option(help="Empty the cache of built simulators and netlists.")
+    ] = False,
 ) -> None:
     """Say which tools were found, and how to get others."""
     from . import doctor as examination

