@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
             of_module[unit.name] = short
     for name in options.names:
         if name not in _units and name not in modules:
-            known = ", ".join([*modules, *_units])
+            known = "; ".join([*modules, *_units])
             print(
                 f"There is no module or unit {name!r} to mutate; there are: {known}",
                 file=sys.stderr,

@@ -36,21 +36,46 @@ def units():
             },
         )
     unit = DspMatrixUnit(rows=5, cols=3, tag=4)
-    yield Unit("matrix unit of DSP slices, 5x3", unit, stationary(unit))
-    unit = LutMatrixUnit(rows=5, cols=3, tag=4)
-    yield Unit("matrix unit of tables, 5x3", unit, stationary(unit))
+    yield Unit(
+        "matrix unit of DSP slices, 5x3",
+        unit,
+        stationary(unit),
+        explained={
+            "packed_chain_rows2_packingi8_by_i8_mixed: p_0 = $dff, Q[17] const0": (
+                "One product and the bias of two rows are 97,665 at most, which has 17 bits."
+            ),
+        },
+    )
+    unit = LutMatrixUnit(rows=7, cols=2, tag=4)
+    yield Unit(
+        "matrix unit of tables, 7x2",
+        unit,
+        stationary(unit),
+        claims={"lut_matrix_unit_": "turn"},  # there is but one band
+        explained={
+            "lut_band_cols2_groups2_last_rows3_planes8: loader, o_step[8] cnot0 with bit 5": (
+                "Where there is no step, it does not matter whether one would subtract."
+            ),
+        },
+    )
     array = OutputStationary(rows=3, cols=4, depth=9)
     yield Unit("output-stationary array", array, output_stationary(array), without=("queue_",))
 
 
 def stationary(unit):
-    """Stream fewer rows, as many and more than a tile has; operands anywhere and at their ends."""
+    """Stream fewer rows, as many and more than a tile has; operands anywhere and at their ends.
+
+    At last, all products of a column are the largest or the smallest of unsigned rows.
+    """
     rows = unit.parameters["rows"]
     rng = np.random.default_rng(rows)
     counts = [1, rows, rows + 1, 1, 2, rows - 1, 1, rows, rows, 3 * rows, *rng.integers(1, 9, 8)]
     benches = []
-    for extreme in (False, True):
-        tile, i = test_stationary.payloads(unit, counts, rng, extreme=extreme)
+    for operands in ("anywhere", "at their ends", "all the same"):
+        tile, i = test_stationary.payloads(unit, counts, rng, extreme=operands != "anywhere")
+        if operands == "all the same":
+            i["row"][:] = -1
+            tile["row"] = tile["row"][::rows].repeat(rows, axis=0)
         sent = {"tile": pack(unit.tile.payload.shape(), **tile)}
         fields = i if len(unit.i.payload.tag) else {**i, "tag": 0}
         sent["i"] = pack(unit.i.payload.shape(), **fields)
