@@ -102,7 +102,10 @@ class Synthesis:
         return {name: self.total[name] / n for name, n in USER.items()}
 
     def vivado_of(self, block: Block) -> dict[str, float] | None:
-        """Return the vendor's figures for a block, if its report has all instances of it."""
+        """Return the vendor's figures for a block, if its report has it.
+
+        Of equal blocks around it the first stands for all, as in :class:`Block`.
+        """
         if self.vivado is None or not block.instances:
             return None
         known = self.vivado.instances
