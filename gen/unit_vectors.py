@@ -15,7 +15,7 @@ from ..rtl.component import Component
 from ..rtl.delay import Delay, Skew
 from ..rtl.formats import Fixed
 from ..rtl.lane.reciprocal import Reciprocal
-from ..rtl.matrix.element import OutputElement, StationaryElement
+from ..rtl.matrix.element import MULTIPLIERS, OutputElement, StationaryElement
 from ..rtl.matrix.interface import WeightStationary
 from ..rtl.matrix.output_stationary import OutputStationary
 from ..rtl.stream import CreditGate, Fork, Join, Merge, Multicast, Queue, RegisterSlice, Route
@@ -319,7 +319,8 @@ def _output(unit: OutputElement, n: int, rng: random.Random) -> Vectors:
     """Let ``n`` pairs of operands pass, in folds of all lengths."""
     words, cycles = _inputs([unit.i, unit.i_b], n, rng)
     sums = output_sums([tuple(values) for values in cycles], sum_width=unit.parameters["sum_width"])
-    return _every_cycle(words, ("i", "i_b"), sums, "o_sum", latency=1)
+    latency = MULTIPLIERS[unit.parameters["multiplier"]]
+    return _every_cycle(words, ("i", "i_b"), sums, "o_sum", latency=latency)
 
 
 def _inputs(ports: list[Any], n: int, rng: random.Random) -> tuple[list[int], list[list[Any]]]:

@@ -8,8 +8,9 @@ from amaranth.hdl import Shape
 from amaranth.sim import BrokenTrigger, Simulator
 
 from qkloom.gen.emit import emit
-from qkloom.rtl.formats import I4, I8, U8
+from qkloom.rtl.formats import I4, I8, U8, Integer
 from qkloom.rtl.matrix.element import (
+    MULTIPLIERS,
     OutputElement,
     StationaryElement,
     output_token,
@@ -68,7 +69,8 @@ def test_stationary_extremes():
 
 
 @pytest.mark.parametrize(("a", "b"), [(I8, I8), (U8, I8), (I4, U8)])
-def test_output(a, b):
+@pytest.mark.parametrize("multiplier", MULTIPLIERS)
+def test_output(a, b, multiplier):
     rng = random.Random(3)
     words, expected = [], []
     total = 0
@@ -86,7 +88,24 @@ def test_output(a, b):
         if word["i"]["valid"]:
             total = (0 if word["i"]["first"] else total) + word["i"]["operand"] * word["i_b"]
         expected.append(total)
-    assert run(OutputElement(a=a, b=b, sum_width=32), words) == expected
+    cycles = MULTIPLIERS[multiplier]
+    found = run(OutputElement(a=a, b=b, sum_width=32, multiplier=multiplier), words)
+    assert found[cycles - 1 :] == expected[: len(words) - cycles + 1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"multiplier": "dsp"}, "Multiplier must be one of 'plain', 'lut', not 'dsp'"),
+        (
+            {"multiplier": "lut", "a": Integer(9), "b": Integer(9)},
+            "Operands of a Booth product must have 2 to 8 bits, .*; the plain multiplier takes any",
+        ),
+    ],
+)
+def test_output_errors(changes, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        OutputElement(**changes)
 
 
 def test_tokens():
@@ -96,5 +115,5 @@ def test_tokens():
 
 
 def test_they_convert():
-    for dut in (StationaryElement(), OutputElement()):
+    for dut in (StationaryElement(), OutputElement(), OutputElement(multiplier="lut")):
         assert "module \\element" in emit(dut, name="element").rtlil

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from qkloom.gen.emit import emit
 from qkloom.rtl.formats import F16, I4, I8, U8, Integer
+from qkloom.rtl.matrix.element import MULTIPLIERS
 from qkloom.rtl.matrix.output_stationary import OutputStationary
 from qkloom.tb.engines import check
 from qkloom.tb.matrix.output_stationary import model, program, read_back
@@ -42,6 +43,7 @@ class TestConstructor:
         unit = OutputStationary(rows=3, cols=5)
         assert (unit.latency, unit.acc_width) == (10, 32)
         assert OutputStationary(rows=3, cols=5, acc_width=40).acc_width == 40
+        assert OutputStationary(rows=3, cols=5, multiplier="lut").latency == 11
 
     @pytest.mark.parametrize(
         ("a", "b", "depth", "width"),
@@ -85,6 +87,19 @@ class TestConstructor:
             ),
             ({"queue": 2.5}, TypeError, "Depth of the queue must be a positive integer, not 2.5"),
             ({"queue": 1}, ValueError, "Queue must hold the 2 rows of a fold or more, not 1"),
+            (
+                {"multiplier": "luts"},
+                ValueError,
+                "Multiplier must be one of 'plain', 'lut', not 'luts'",
+            ),
+            (
+                {"multiplier": "lut", "a": Integer(12), "b": Integer(12)},
+                ValueError,
+                (
+                    "Operands of a Booth product must have 2 to 8 bits, one of them up to 16, "
+                    "not I12 and I12; the plain multiplier takes any"
+                ),
+            ),
         ],
     )
     def test_errors(self, changes, error, message):
@@ -94,13 +109,20 @@ class TestConstructor:
 
 class TestValues:
     @pytest.mark.parametrize(
-        ("rows", "cols", "pace_a", "pace_b", "pace_o"),
-        [(*size, *pace) for size in SIZES for pace in PACES]
-        + [(8, 8, 0.8, 0.7, 0.6), (17, 5, 0.8, 0.7, 0.6)],
+        ("rows", "cols", "pace_a", "pace_b", "pace_o", "multiplier"),
+        [(*size, *pace, "plain") for size in SIZES for pace in PACES]
+        + [(8, 8, 0.8, 0.7, 0.6, "plain"), (17, 5, 0.8, 0.7, 0.6, "plain")]
+        + [(*size, 0.6, 0.6, 0.6, "lut") for size in (*SIZES, (17, 2))],
     )
-    def test_stalls(self, run, rows, cols, pace_a, pace_b, pace_o):
+    def test_stalls(self, run, rows, cols, pace_a, pace_b, pace_o, multiplier):
         rng = np.random.default_rng([rows, cols])
-        unit = OutputStationary(rows=rows, cols=cols, depth=64, queue=rows + rng.integers(3).item())
+        unit = OutputStationary(
+            rows=rows,
+            cols=cols,
+            depth=64,
+            queue=rows + rng.integers(3).item(),
+            multiplier=multiplier,
+        )
         folds = [1, 2, rows, rows + 1, 1, 1, 3]
         i_a, i_b = payloads(unit, folds, rng)
         beats = sum(folds) / min(pace_a, pace_b) + len(folds) * (rows / pace_o + cols + 6)
@@ -123,16 +145,19 @@ class TestValues:
         assert equal(got, expected)
 
     @pytest.mark.parametrize(("a", "b"), [(I8, I8), (I4, I4), (U8, I8), (I4, U8), (U8, U8)])
-    @pytest.mark.parametrize("extreme", [False, True])
-    def test_formats(self, run, a, b, extreme):
-        unit = OutputStationary(rows=3, cols=4, a=a, b=b, depth=8)
+    @pytest.mark.parametrize(
+        ("extreme", "multiplier"), [(False, "plain"), (True, "plain"), (True, "lut")]
+    )
+    def test_formats(self, run, a, b, extreme, multiplier):
+        unit = OutputStationary(rows=3, cols=4, a=a, b=b, depth=8, multiplier=multiplier)
         i_a, i_b = payloads(unit, [8, 5, 1, 2], np.random.default_rng(1), extreme=extreme)
         got, _ = run(unit, {"i_a": i_a, "i_b": i_b}, cycles=60)
         assert equal(got, model(unit, i_a, i_b))
 
     @pytest.mark.parametrize(("a", "b"), [(-128, -128), (-128, 127), (127, 127)])
-    def test_largest_sums(self, run, a, b):
-        unit = OutputStationary(rows=2, cols=2, depth=16)
+    @pytest.mark.parametrize("multiplier", MULTIPLIERS)
+    def test_largest_sums(self, run, a, b, multiplier):
+        unit = OutputStationary(rows=2, cols=2, depth=16, multiplier=multiplier)
         last = np.arange(16) == 15
         inputs = {"i_a": {"row": [a] * 2, "last": last}, "i_b": {"row": [b] * 2, "last": last}}
         got, _ = run(unit, inputs, cycles=40)
@@ -160,8 +185,9 @@ def bound(unit, shape):
 class TestTiming:
     @pytest.mark.parametrize("k", [1, 3, 4, 5, 16])
     @pytest.mark.parametrize(("m", "n"), [(1, 1), (5, 7), (16, 2)])
-    def test_bound(self, run, m, k, n):
-        unit = OutputStationary(rows=4, cols=3)
+    @pytest.mark.parametrize("multiplier", MULTIPLIERS)
+    def test_bound(self, run, m, k, n, multiplier):
+        unit = OutputStationary(rows=4, cols=3, multiplier=multiplier)
         rng = np.random.default_rng(3)
         i_a, i_b = program(unit, rng.integers(-9, 9, (m, k)), rng.integers(-9, 9, (k, n)))
         most = bound(unit, (m, k, n))
@@ -191,8 +217,9 @@ class TestReset:
     """Whatever is under way when reset comes, what follows is right and nothing else comes out."""
 
     @pytest.mark.parametrize("cycles", [1, 4, 5, 6, 7, 8, 12, 17])
-    def test_reset(self, testbench, cycles):
-        unit = OutputStationary(rows=4, cols=3)
+    @pytest.mark.parametrize("multiplier", MULTIPLIERS)
+    def test_reset(self, testbench, cycles, multiplier):
+        unit = OutputStationary(rows=4, cols=3, multiplier=multiplier)
         i_a, i_b = payloads(unit, [1] * 3 + [2] * 3, np.random.default_rng(6))
         inputs = {"i_a": i_a, "i_b": i_b}
         bench = testbench(unit, inputs, model(unit, i_a, i_b), aborted_cycles=cycles)
@@ -200,10 +227,10 @@ class TestReset:
 
 
 class TestCompiled:
-    @pytest.mark.parametrize(("rows", "cols"), [(20, 18)])
-    def test_large(self, require, testbench, rows, cols):
+    @pytest.mark.parametrize(("rows", "cols", "multiplier"), [(20, 18, "plain"), (36, 2, "lut")])
+    def test_large(self, require, testbench, rows, cols, multiplier):
         require("compiler")
-        unit = OutputStationary(rows=rows, cols=cols, depth=128)
+        unit = OutputStationary(rows=rows, cols=cols, depth=128, multiplier=multiplier)
         design = emit(unit)
         rng = np.random.default_rng([rows, cols])
         for stall, extreme in [(0, False), (0.3, False), (0.1, True)]:
