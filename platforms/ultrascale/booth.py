@@ -157,10 +157,12 @@ def _add_lut6(
     """Add a LUT with six inputs, and so one output."""
     init = sum(function(*(row >> k & 1 for k in range(6))) << row for row in range(64))
     o = Signal(name=name)
+    unused = Signal(name=f"{name}_unused")
     m.submodules[name] = Instance(
         "LUT6_2",
         p_INIT=Const(init, 64),
         **{f"i_I{k}": pin for k, pin in enumerate(inputs)},
         o_O6=o,
+        o_O5=unused,
     )
     return o

@@ -135,6 +135,7 @@ class TestVectors:
             MatrixUnit(rows=1, cols=1),
             OutputStationary(rows=3, cols=2, depth=9),
             OutputStationary(rows=2, cols=3, a=U8, b=I4),
+            OutputStationary(rows=2, cols=3, multiplier="lut"),
             Reciprocal(sum_width=26, tag=4),
             Queue(shape=data.ArrayLayout(I4, 3), depth=4),
             RegisterSlice(shape=12, mode="half"),
