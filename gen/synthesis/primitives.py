@@ -164,14 +164,36 @@ _BEHIND = {
 }
 
 
+# Ports whose data a register carries; P is fed by them all.
+_IN_FRONT = {
+    "AREG": ("A", "ACIN"),
+    "BREG": ("B", "BCIN"),
+    "DREG": ("D",),
+    "ADREG": ("A", "ACIN", "D"),
+}
+
+
 def dsp_registers(cell: Cell) -> tuple[str, bool]:
-    """Return the registers that a DSP slice uses, and whether these are all that it needs."""
+    """Return the registers that a DSP slice uses, and whether these are all that it needs.
+
+    Where nothing but a constant arrives, a register has nothing to hold, and none is needed.
+    """
     depth = {name: cell.parameter(name, 1) for name in DSP_REGISTERS}
     if not _has_preadder(cell):
         del depth["ADREG"], depth["DREG"]
     if cell.parameters.get("USE_MULT", "MULTIPLY").strip() == "NONE":
         del depth["MREG"]
-    return ", ".join(f"{name} {n}" for name, n in depth.items()), all(depth.values())
+    idle = [name for name in depth if name in _IN_FRONT and not _carries_data(cell, name)]
+    for name in idle:
+        del depth[name]
+    texts = [f"{name} {n}" for name, n in depth.items()]
+    texts += [f"no {name} as its input is constant" for name in idle]
+    return ", ".join(texts), all(depth.values())
+
+
+def _carries_data(cell: Cell, register: str) -> bool:
+    bits = (bit for port in _IN_FRONT[register] for bit in cell.pins.get(port, []))
+    return any(not isinstance(bit, str) for bit in bits)
 
 
 def _has_preadder(cell: Cell) -> bool:

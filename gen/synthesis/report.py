@@ -76,8 +76,8 @@ def _describe_timing(timing: Timing) -> Iterator[str]:
     yield f"  largest fan-out: {timing.fan_out} pins (rule: at most {MAX_FAN_OUT}){mark}"
     yield f"    {timing.fan_out_net}; the reset has {timing.reset_fan_out}"
     for kind, n in sorted(timing.dsp_registers.items()):
-        mark = " (rule: none 0) BROKEN" if " 0" in kind else ""
-        yield f"  registers of {n:,} DSPs: {kind}{mark}"
+        mark = " BROKEN" if " 0" in kind else ""
+        yield f"  registers of {n:,} DSPs: {kind} (rule: one wherever data pass){mark}"
 
 
 def _length(path: Path) -> str:

@@ -71,7 +71,7 @@ class Timing:
     dsp_registers : mapping
         Number of DSP slices by the registers that they use.
     unregistered_dsps : int
-        DSP slices that lack a register that they have room for.
+        DSP slices that lack a register which they have room for, and data to put in.
     """
 
     paths: Mapping[str, Path]

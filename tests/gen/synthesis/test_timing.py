@@ -229,10 +229,11 @@ class TestHierarchy:
 class TestDsp:
     REGISTERS = {name: "1" for name in ("AREG", "BREG", "ADREG", "DREG", "MREG", "PREG")}
 
-    def dsp(self, **parameters):
+    def dsp(self, *, pins=None, **parameters):
         words = {"AMULTSEL": "AD", **self.REGISTERS, **parameters}
         cells = [register("a", "0", 2), lut("x", [2], 3), register("b", 9, 10), lut("y", [5], 9)]
-        return look(module("top", [*cells, cell("d", "DSP48E2", words, A=3, B=2, CLK=1, P=5)]))
+        pins = {"A": 3, "B": 2, "D": 2, **(pins or {})}
+        return look(module("top", [*cells, cell("d", "DSP48E2", words, CLK=1, P=5, **pins)]))
 
     def test_registered(self):
         timing = self.dsp()
@@ -258,7 +259,26 @@ class TestDsp:
         assert length(timing.paths["registers"]) == (2, 0, 1)
         assert not timing.paths["registers"].is_short
 
+    def test_no_register_of_a_constant(self):
+        timing = self.dsp(pins={"A": ["0", "1"], "ACIN": ["0"]}, AREG="0")
+        kind = "BREG 1, ADREG 1, DREG 1, MREG 1, PREG 1, no AREG as its input is constant"
+        assert timing.dsp_registers == {kind: 1}
+        assert timing.is_kept
+
+    @pytest.mark.parametrize(
+        ("pins", "parameters"),
+        [
+            ({"A": ["0", 3]}, {"AREG": "0"}),
+            ({"A": "0", "ACIN": 3}, {"AREG": "0"}),
+            ({"A": "0"}, {"AREG": "0", "ADREG": "0"}),
+            ({"D": "0"}, {"ADREG": "0"}),
+            ({"A": "0"}, {"DREG": "0"}),
+        ],
+    )
+    def test_register_of_data_next_to_a_constant(self, pins, parameters):
+        assert self.dsp(pins=pins, **parameters).unregistered_dsps == 1
+
     def test_counted_as_often_as_used(self):
-        inner = module("inner", [cell("d", "DSP48E2", self.REGISTERS, A="0", P=5)])
+        inner = module("inner", [cell("d", "DSP48E2", self.REGISTERS, A=2, B=3, P=5)])
         timing = look(module("top", [cell(f"u{k}", "inner") for k in range(3)]), inner)
         assert timing.dsp_registers == {"AREG 1, BREG 1, MREG 1, PREG 1": 3}
