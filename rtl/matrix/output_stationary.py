@@ -22,6 +22,9 @@ __all__ = ["OutputStationary"]
 SELECTED = 16
 """Bits of a sum that are selected together; each drives eight pins of the row's number."""
 
+QUEUED = 96
+"""Bits of sums that share the pointers of an output queue: each is the pin of a clock enable."""
+
 
 class SumSelector(Component):
     """Pick the one sum of a column that is complete: neighbours finish one cycle after each other.
@@ -248,7 +251,7 @@ class OutputStationary(Component):
                                              v                   v
                                           column buses: one register per group of rows, OR
                                              v                   v
-                                          deskew --> queue --> o
+                                          deskew --> queues --> o
 
     Nothing in the array can stall. The last beat of a fold waits until the output queue has room
     for all rows of the fold; all other beats are taken as soon as both operands are there.
@@ -424,15 +427,25 @@ class OutputStationary(Component):
         valid = Signal(behind)
         m.d.sync += valid.eq(Cat(delivers & (left != 0), valid))
         m.submodules.last_delay = last_delay = Delay(width=1, cycles=behind)
-        m.submodules.queue = queue = Queue(
-            shape=self.o.payload.shape().size, depth=self._queue, registered=True
-        )
-        m.d.comb += [
-            last_delay.i.eq(left == 1),
-            queue.i.valid.eq(valid[-1]),
-            queue.i.payload.eq(Cat(deskew.o, last_delay.o)),
-            self.o.valid.eq(queue.o.valid),
-            self.o.payload.eq(queue.o.payload),
-            queue.o.ready.eq(self.o.ready),
-        ]
+        m.d.comb += last_delay.i.eq(left == 1)
+        # Queues side by side, in step: each has its own pointers, which so drive fewer pins. All
+        # have the flag of the last row, so that they are equal; the first one's is looked at.
+        queued: list[Value] = []
+        block_cols = max(1, QUEUED // self._acc_width)
+        for first in range(0, cols, block_cols):
+            bits = deskew.o[first * self._acc_width :][: block_cols * self._acc_width]
+            queue = Queue(shape=len(bits) + 1, depth=self._queue, registered=True)
+            m.submodules[f"queue_{first}"] = queue
+            m.d.comb += [
+                queue.i.valid.eq(valid[-1]),
+                queue.i.payload.eq(Cat(last_delay.o, bits)),
+                queue.o.ready.eq(self.o.ready),
+            ]
+            if not queued:
+                m.d.comb += [
+                    self.o.valid.eq(queue.o.valid),
+                    self.o.payload.last.eq(queue.o.payload[0]),
+                ]
+            queued.append(queue.o.payload[1:])
+        m.d.comb += self.o.payload.row.eq(Cat(*queued))
         return m
