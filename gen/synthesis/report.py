@@ -77,7 +77,7 @@ def _describe_timing(timing: Timing) -> Iterator[str]:
     yield f"    {timing.fan_out_net}; the reset has {timing.reset_fan_out}"
     for kind, n in sorted(timing.dsp_registers.items()):
         mark = " BROKEN" if " 0" in kind else ""
-        yield f"  registers of {n:,} DSPs: {kind} (rule: one wherever data pass){mark}"
+        yield f"  registers of {n:,} DSPs: {kind} (rule: one where data pass){mark}"
 
 
 def _length(path: Path) -> str:

@@ -5,6 +5,7 @@ import multiprocessing
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,7 @@ __all__ = [
     "LATE",
     "Outcome",
     "Trial",
+    "add_bench",
     "fingerprint",
     "try_unit",
 ]
@@ -99,17 +101,22 @@ def fingerprint(unit: Unit, *, n: int, seed: int) -> dict[str, str | int]:
     )
     digest = hashlib.sha256(repr(plain).encode())
     for bench in unit.benches:
-        digest.update(repr((bench.max_cycles, bench.aborted_cycles, bench.quiet_cycles)).encode())
-        for name, stimulus in bench.inputs.items():
-            # Integers beyond 64 bits are objects.
-            values = np.asarray(stimulus.values)
-            is_plain = values.dtype != object
-            digest.update(repr((name, stimulus.stall, values.shape, values.dtype)).encode())
-            digest.update(values.tobytes() if is_plain else repr(values.tolist()).encode())
-        for name, expectation in bench.outputs.items():
-            digest.update(repr((name, expectation.stall, expectation.count)).encode())
+        add_bench(digest, bench)
     hardware = emit(_lawful(unit)).digest
     return {"hardware": hardware[:16], "testbenches": digest.hexdigest()[:16], "seed": seed}
+
+
+def add_bench(digest: Any, bench: Testbench) -> None:
+    """Add to a digest what a testbench does; not what it expects."""
+    digest.update(repr((bench.max_cycles, bench.aborted_cycles, bench.quiet_cycles)).encode())
+    for name, stimulus in bench.inputs.items():
+        # Integers beyond 64 bits are objects.
+        values = np.asarray(stimulus.values)
+        is_plain = values.dtype != object
+        digest.update(repr((name, stimulus.stall, values.shape, values.dtype)).encode())
+        digest.update(values.tobytes() if is_plain else repr(values.tolist()).encode())
+    for name, expectation in bench.outputs.items():
+        digest.update(repr((name, expectation.stall, expectation.count)).encode())
 
 
 def try_unit(unit: Unit, *, n: int, seed: int) -> Trial:

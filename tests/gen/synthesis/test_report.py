@@ -89,5 +89,5 @@ def test_lines():
         "  longest path from an input to an output: a wire",
         "  largest fan-out: 129 pins (rule: at most 128) BROKEN",
         "    lane_0.go; the reset has 7",
-        "  registers of 4 DSPs: AREG 1, BREG 0, MREG 1, PREG 1 (rule: one wherever data pass) BROKEN",
+        "  registers of 4 DSPs: AREG 1, BREG 0, MREG 1, PREG 1 (rule: one where data pass) BROKEN",
     ]
