@@ -1,6 +1,7 @@
 """The C++ compiler of compiled simulations."""
 
 import functools
+import hashlib
 import importlib.util
 import os
 import platform
@@ -87,7 +88,10 @@ class Compiler:
         ToolError
             When it fails, and the message has its first error, or when it makes no such file.
         """
-        command = [*self.command, *self.flags, *arguments, "-o", makes]
+        # zig's cache takes equal command lines for equal results, even where an included file is
+        # another folder's of the same name. A word for this folder makes the command line its own.
+        own = [f"-DQKLOOM_FOLDER={_word(cwd)}"] if self.name == "zig" else []
+        command = [*self.command, *self.flags, *own, *arguments, "-o", makes]
         try:
             done = subprocess.run(
                 command,
@@ -114,6 +118,11 @@ class Compiler:
                 f"{self.name} ({shlex.join(self.command)}) reported success and compiled nothing; "
                 f"try another compiler: {REMEDY}"
             )
+
+
+def _word(folder: Path) -> str:
+    """Return a word that stands for a folder."""
+    return "f" + hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
 
 
 def chosen_compiler() -> tuple[str, ...]:

@@ -125,3 +125,18 @@ def test_stuck(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "TIMEOUT_SECONDS", 0.1)
     with pytest.raises(ToolError, match=r"^gcc did not finish in 0.1 s$"):
         Compiler("gcc", (str(path),), "").run([], makes="x.o", cwd=tmp_path)
+
+
+def test_zig_tells_equal_names_in_two_folders_apart(tmp_path):
+    """Its cache once gave a design the simulator of another that was built at the same time."""
+    if importlib.util.find_spec("ziglang") is None:
+        pytest.skip("not checked: ziglang is missing; get `pip install ziglang`")
+    zig = Compiler("zig", (sys.executable, "-P", "-m", "ziglang", "c++"), "")
+    source = tmp_path / "source.cc"
+    source.write_text('#include "value.h"\nextern "C" int value() { return VALUE; }\n')
+    for value in (1, 2):
+        folder = tmp_path / str(value)
+        folder.mkdir()
+        (folder / "value.h").write_text(f"#define VALUE {value}\n")
+        zig.run(["-c", "-I.", str(source)], makes="value.o", cwd=folder)
+    assert (tmp_path / "1/value.o").read_bytes() != (tmp_path / "2/value.o").read_bytes()
