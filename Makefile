@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN    := .venv/bin
 READY  := .venv/.ready
 
-.PHONY: demo test check bench mutate clean
+.PHONY: demo test check bench mutate prove clean
 
 demo: $(READY)
 	@$(BIN)/qkloom generate u280 -o build/u280
@@ -20,6 +20,9 @@ bench: $(READY)
 
 mutate: $(READY)
 	@$(BIN)/python -m tests.mutate
+
+prove: $(READY)
+	@$(BIN)/python -m tests.prove
 
 $(READY): pyproject.toml constraints.txt gen/_links.py
 	$(PYTHON) -m venv .venv

@@ -47,8 +47,11 @@ class Both(Component):
         return m
 
 
-def prove_chain(rows, packing, models=None):
-    """Prove that twin and structure of a chain are equal: operands, products, then sums."""
+def chain_proof(rows, packing):
+    """Return twin and structure of a chain, what is equal of them, and the models.
+
+    In stages: operands, products, then sums.
+    """
     low = f"{packing.shift}'d0"
 
     def pair(register, k, kind):
@@ -67,8 +70,14 @@ def prove_chain(rows, packing, models=None):
         [shifted("p", k, "p", packing.n_fields * packing.field_width) for k in range(rows)]
         + [("o", "o_twin")],
     ]
-    models = {"DSP48E2": UltraScale().models["DSP48E2"] if models is None else models}
-    prove_equal(emit(Both(rows=rows, packing=packing)), list(map(dict, stages)), models=models)
+    models = {"DSP48E2": UltraScale().models["DSP48E2"]}
+    return emit(Both(rows=rows, packing=packing)), list(map(dict, stages)), models
+
+
+def prove_chain(rows, packing, model=None):
+    """Prove that twin and structure of a chain are equal."""
+    design, stages, models = chain_proof(rows, packing)
+    prove_equal(design, stages, models=models if model is None else {"DSP48E2": model})
 
 
 class TestProof:
