@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import PydanticUndefined
 
 from ..rtl.lane.numerics import Numerics
-from ..tb.tensors import InputError
+from ..tb.errors import InputError
 from .keywords import KEYWORDS, TAKEN
 from .mistakes import BrokenRulesError, Mistake, suggestion, translate
 

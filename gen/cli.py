@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,8 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        from ..tb.errors import RunError, ToolError
-        from ..tb.tensors import InputError
+        from ..tb.errors import InputError, RunError, ToolError
 
         if isinstance(error, OSError):
             place = error.filename or "The output"
@@ -263,6 +263,76 @@ def synth(
         print(line)
 
 
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def estimate(
+    context: typer.Context,
+    what: Annotated[
+        str, typer.Argument(metavar="WHAT", help="A preset, a .toml file, or a unit's name.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Estimate what each block takes, in less than a second, and how far off that may be.
+
+    The table is that of `synth` for UltraScale+, from a model that is fitted to synthesized
+    components. Units take their parameters as options.
+    """
+    from amaranth.hdl import UnusedElaboratable
+
+    from ..rtl.core import Core
+    from .chip import preset_names
+    from .estimate import estimate as estimate_component
+    from .synthesis.report import tabulate
+    from .units import parse_options
+
+    # Only one of equal lanes is looked into.
+    warnings.simplefilter("ignore", UnusedElaboratable)
+    options = parse_options(context.args)
+    name = None
+    if what in preset_names() or what.endswith(".toml"):
+        chip = _read_chip(what, options, takes="--json")
+        name, component = chip.identifier, Core(lanes=chip.matrices, **chip.lane_parameters)
+    else:
+        component = _find_unit(what).build(options)
+    figures = estimate_component(component, name=name)
+    if as_json:
+        _print_json(figures.as_dict())
+        return
+    _print_table(*tabulate(figures))
+    print(f"{figures.name} for {figures.target}, estimated in {figures.seconds:.2f} s")
+    for line in figures.notes:
+        print(line)
+
+
+@app.command()
+def crossover(
+    clock: Annotated[float, typer.Option(metavar="MHZ", help="Clock of the chip.")] = 300.0,
+    luts: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="LUTs to fill; 80 % of the user's part of a U280."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the peak by DSP slices, by LUTs and by both, for each precision, and the best split.
+
+    Counted by the model of `estimate`, for lanes of the preset u280 with all that is in them, and
+    for their arrays alone. Everything but the LUTs may take 80 % of the card.
+    """
+    from .estimate.crossover import SHARE, budget_of, find_splits, tabulate_splits
+
+    budget = budget_of(luts)
+    splits = find_splits(clock_mhz=clock, budget=budget)
+    if as_json:
+        facts = {"clock_mhz": clock, "budget": budget, "splits": [s.as_dict() for s in splits]}
+        _print_json(facts)
+        return
+    _print_table(*tabulate_splits(splits))
+    print(
+        f"peak TOPS at {clock:g} MHz, 2 operations per multiplier and cycle, of what fits "
+        f"{budget['lut']:,.0f} LUT, {budget['dsp']:,.0f} DSP and {SHARE:.0%} of all else of a U280"
+    )
+    print("a peak, from counts: nothing has been placed, and no clock is claimed")
+
+
 @app.command()
 def simulate(
     chip: ChipName,
@@ -346,7 +416,7 @@ def simulate(
 
 
 def _read_chip(target: str, options: dict[str, str], takes: str = "-o and --vectors") -> Any:
-    from ..tb.tensors import InputError
+    from ..tb.errors import InputError
     from .chip import read_chip
 
     if options:
@@ -358,7 +428,7 @@ def _read_chip(target: str, options: dict[str, str], takes: str = "-o and --vect
 
 
 def _find_unit(name: str) -> Any:
-    from ..tb.tensors import InputError
+    from ..tb.errors import InputError
     from .chip import preset_names
     from .mistakes import suggestion
     from .units import find_units
@@ -375,7 +445,7 @@ def _find_unit(name: str) -> Any:
 
 
 def _count(text: str, option: str) -> int:
-    from ..tb.tensors import InputError
+    from ..tb.errors import InputError
 
     if not text.isdecimal():
         raise InputError(f"{option} must be a number or `all`, not {text!r}")

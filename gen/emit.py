@@ -30,7 +30,7 @@ from ..rtl.primitive import Primitive
 from ..tb.design import Design, Port
 from .verilog import to_verilog
 
-__all__ = ["emit"]
+__all__ = ["emit", "without_collector"]
 
 MAX_NAME_LENGTH = 64
 """Longer module names end in a hash instead."""
@@ -79,7 +79,7 @@ def emit(
     if name is not None and not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
         raise ValueError(f"A module name must be an identifier, not {name!r}")
     sharing = _Sharing(name, target)
-    with _without_collector():
+    with without_collector():
         top = Fragment.get(component, sharing).type
     modules = list(sharing.modules.values())
     text = "".join(
@@ -282,7 +282,7 @@ class _Converted(Elaboratable):
 
 
 @contextmanager
-def _without_collector() -> Iterator[None]:
+def without_collector() -> Iterator[None]:
     """Spare the garbage collector: Amaranth makes an object per bit, and hardly a cycle."""
     was_enabled = gc.isenabled()
     gc.disable()

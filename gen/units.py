@@ -17,7 +17,7 @@ from .. import rtl
 from ..rtl import formats
 from ..rtl.component import Component
 from ..rtl.matrix.kinds import MATRIX_KINDS
-from ..tb.tensors import InputError
+from ..tb.errors import InputError
 from .chip import read_chip
 from .mistakes import suggestion
 

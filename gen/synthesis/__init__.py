@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...rtl.component import Component
 from ...rtl.core import Core
@@ -12,7 +12,6 @@ from ...rtl.lane.lane import Lane
 from ...rtl.matrix.interface import WeightStationary
 from ...rtl.matrix.output_stationary import OutputStationary
 from ...rtl.primitive import Primitive
-from ...tb.engines.cache import Cache, default_cache
 from ...tb.yosys import find_full_yosys
 from ..emit import emit
 from .blocks import Block, find_blocks
@@ -20,6 +19,9 @@ from .run import Progress, run_synthesis
 from .target import CARD, COLUMNS, TARGETS, USER, Target, find_target
 from .timing import Timing, analyze
 from .vivado import Utilization, read_utilization
+
+if TYPE_CHECKING:
+    from ...tb.engines.cache import Cache
 
 __all__ = [
     "CARD",
@@ -32,6 +34,7 @@ __all__ = [
     "Target",
     "Timing",
     "Utilization",
+    "count_macs",
     "find_target",
     "read_utilization",
     "synthesize",
@@ -155,7 +158,7 @@ def synthesize(
     name: str | None = None,
     yosys: str | Path | None = None,
     vivado: str | Path | None = None,
-    cache: Cache | None = None,
+    cache: "Cache | None" = None,
     progress: Progress | None = None,
 ) -> Synthesis:
     """Synthesize a component, and count what it takes.
@@ -207,12 +210,19 @@ def synthesize(
         columns=chosen.columns,
         total=chosen.count(cells),
         blocks=find_blocks(netlist, chosen),
-        macs=_macs(component),
+        macs=count_macs(component),
         timing=timing,
         notes=_notes(chosen, cells, timing, platform.twins),
         vivado=theirs,
         seconds=time.perf_counter() - start,
     )
+
+
+def default_cache() -> "Cache":
+    """Return the cache of this user, from a module that estimates need not import."""
+    from ...tb.engines.cache import default_cache as of_user
+
+    return of_user()
 
 
 class _Noting:
@@ -231,7 +241,7 @@ class _Noting:
         return built
 
 
-def _macs(component: Component) -> int | None:
+def count_macs(component: Component) -> int | None:
     """Return the multiply-accumulates of a cycle."""
     parameters = component.parameters
     if isinstance(component, WeightStationary | OutputStationary):

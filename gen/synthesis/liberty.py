@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from ...tb.tensors import InputError
+from ...tb.errors import InputError
 
 __all__ = ["read_areas"]
 

@@ -11,14 +11,16 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...tb.design import Design
-from ...tb.engines.cache import Cache
 from ...tb.errors import ToolError
 from ...tb.yosys import FullYosys
 from .netlist import Module, Netlist, reduced
 from .target import Target
+
+if TYPE_CHECKING:
+    from ...tb.engines.cache import Cache
 
 __all__ = ["Progress", "run_synthesis"]
 
@@ -60,7 +62,7 @@ class _Batch:
 
 
 def run_synthesis(
-    design: Design, target: Target, yosys: FullYosys, cache: Cache, progress: Progress
+    design: Design, target: Target, yosys: FullYosys, cache: "Cache", progress: Progress
 ) -> Netlist:
     """Synthesize a design.
 

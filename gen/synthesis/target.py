@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...platforms.ultrascale import UltraScale
-from ...tb.tensors import InputError
+from ...tb.errors import InputError
 from ..mistakes import suggestion
 from .liberty import read_areas
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...tb.tensors import InputError
+from ...tb.errors import InputError
 
 __all__ = ["Utilization", "read_utilization"]
 
