@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN    := .venv/bin
 READY  := .venv/.ready
 
-.PHONY: demo test check bench mutate prove clean
+.PHONY: demo test check bench mutate prove fit clean
 
 demo: $(READY)
 	@$(BIN)/qkloom generate u280 -o build/u280
@@ -23,6 +23,9 @@ mutate: $(READY)
 
 prove: $(READY)
 	@$(BIN)/python -m tests.prove
+
+fit: $(READY)
+	@$(BIN)/python -m tests.fit
 
 $(READY): pyproject.toml constraints.txt gen/_links.py
 	$(PYTHON) -m venv .venv

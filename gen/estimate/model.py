@@ -188,8 +188,7 @@ def _node(component: Component, fit: Fit, visit: Callable[[Component], Node]) ->
     own = ruled_counts(content)
     own.update(fit.counts(kind, features(content)))
     # Cells are whole; Yosys makes CARRY4, two of which count as a CARRY8.
-    own = Counter({name: max(0, round(2 * n) / 2) for name, n in own.items()})
-    own.update({name: round(own[name]) - own[name] for name in ("lut", "lutram", "ff")})
+    own = Counter({name: max(0, round(n * _PER[name]) / _PER[name]) for name, n in own.items()})
     parts = [(name, visit(part)) for name, part in content.parts]
     return Node(component.module_name, kind, own, parts)
 
@@ -223,6 +222,9 @@ def _subset_table(component: Component) -> Counter[str]:
     luts = 8 * -(-planes * -(-width // 2) // 7)
     return Counter({"lut": luts, "lutram": luts, "ff": 1})
 
+
+# Cells that count as one in each column.
+_PER = Counter({"lut": 1, "lutram": 1, "ff": 1, "dsp": 1, "uram": 1, "carry8": 2, "bram36": 2})
 
 # What the platform builds from primitives, each of which is a cell of the result.
 _PRIMITIVES: dict[type[Component], Callable[[Component], Counter[str]]] = {

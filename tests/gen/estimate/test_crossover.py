@@ -1,0 +1,56 @@
+import pytest
+
+from qkloom.gen.estimate import crossover
+from qkloom.gen.estimate.crossover import budget_of, find_splits, tabulate_splits
+from qkloom.tb.errors import InputError
+
+
+class TestFill:
+    COSTS = {"dsp": {"lut": 1, "dsp": 10}, "lut": {"lut": 20, "dsp": 1}}
+
+    def fill(self, kinds, budget):
+        return crossover._fill({kind: self.COSTS[kind] for kind in kinds}, budget)
+
+    def test_one_kind(self):
+        assert self.fill(["dsp"], {"lut": 100, "dsp": 55}) == ({"dsp": 5}, "dsp")
+        assert self.fill(["lut"], {"lut": 100, "dsp": 55}) == ({"lut": 5}, "lut")
+
+    def test_both(self):
+        # Five by DSP leave 95 LUTs and 5 DSPs.
+        both = self.fill(["dsp", "lut"], {"lut": 100, "dsp": 55})
+        assert both == ({"dsp": 5, "lut": 4}, "lut")
+
+    def test_of_equals_that_with_fewest_luts(self):
+        assert self.fill(["dsp", "lut"], {"lut": 20, "dsp": 10}) == ({"dsp": 1, "lut": 0}, "dsp")
+
+    def test_nothing_fits(self):
+        assert self.fill(["dsp", "lut"], {"lut": 0, "dsp": 0})[0] == {"dsp": 0, "lut": 0}
+
+
+def test_splits_on_a_small_chip():
+    budget = budget_of(100_000)
+    splits = find_splits(clock_mhz=200, budget=budget, chip="u280-tiny")
+    assert len(splits) == 4 * 2 * 3
+    for split in splits:
+        assert all(split.counts[name] <= most for name, most in budget.items())
+        assert split.tops == pytest.approx(2 * 64 * sum(split.lanes.values()) * 200e6 / 1e12)
+    by = {(s.of, s.stream, s.stationary, s.ways): s.tops for s in splits}
+    for of, stream, stationary, ways in by:
+        assert by[of, stream, stationary, ways] <= by[of, stream, stationary, "both"]
+        assert by["lanes", stream, stationary, ways] <= by["arrays", stream, stationary, ways]
+    headers, rows = tabulate_splits(splits)
+    assert {len(row) for row in rows} == {len(headers)}
+    assert [row[:2] for row in rows[:2]] == [["lanes", "8x8"], ["arrays", "8x8"]]
+
+
+@pytest.mark.parametrize("clock", [0, -1, float("nan")])
+def test_clock(clock):
+    with pytest.raises(InputError, match=r"^--clock must be above 0 MHz, not "):
+        find_splits(clock_mhz=clock, budget=budget_of(None))
+
+
+def test_budget():
+    assert budget_of(None)["lut"] == 0.8 * 1_163_520
+    assert budget_of(5)["lut"] == 5
+    with pytest.raises(InputError, match=r"^--luts must be a positive integer, not 0; leave it"):
+        budget_of(0)

@@ -1,0 +1,87 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from qkloom.gen.cli import main
+from qkloom.gen.estimate import estimate
+from qkloom.rtl.matrix.booth import BoothProduct
+from qkloom.rtl.matrix.lut import LutMatrixUnit
+
+
+@pytest.fixture
+def run(capsys):
+    def run(*words, code=0):
+        try:
+            main(list(words))
+        except SystemExit as end:
+            assert (end.code or 0) == code
+        return capsys.readouterr()
+
+    return run
+
+
+def test_unit(run):
+    words = ["estimate", "matrix", "--kind", "dsp", "--rows", "8", "--cols", "8"]
+    lines = run(*words).out.splitlines()
+    assert lines[0].split() == ["n", "LUT", "LUTRAM", "FF", "CARRY8", "DSP", "BRAM", "URAM"]
+    assert any(line.startswith("per MAC, of 64 ") for line in lines)
+    assert any("points that were not fitted, median and worst: LUT " in line for line in lines)
+    facts = json.loads(run(*words, "--json").out)
+    assert facts["estimated"] is True
+    assert facts["total"]["dsp"] == 32
+    assert facts["per_mac"]["dsp"] == 0.5
+    assert facts["unfitted"] == []
+    for column in ("lut", "ff", "carry8", "lutram"):
+        assert facts["errors"][column]["median"] <= 0.05
+
+
+def test_chip(run):
+    facts = json.loads(run("estimate", "u280-tiny", "--json").out)
+    assert facts["name"] == "u280_tiny"
+    total = facts["total"]
+    tops = [block for block in facts["blocks"] if block["depth"] == 0]
+    for column, n in total.items():
+        assert sum(block[column] for block in tops) == pytest.approx(n)
+    names = {block["name"] for block in facts["blocks"]}
+    assert {"matrix", "row_unit", "normalizer"} <= names
+
+
+def test_blocks_add_up_to_their_parents():
+    figures = estimate(LutMatrixUnit(rows=8, cols=4))
+    (band,) = (block for block in figures.blocks if block.path == "band_0")
+    inner = [block for block in figures.blocks if block.path.count(".") == 1]
+    inner = [block for block in inner if block.path.startswith("band_0.")]
+    assert sum(block.counts["lut"] for block in inner) == band.counts["lut"]
+
+
+def test_what_was_not_fitted_is_named():
+    figures = estimate(BoothProduct())
+    assert figures.unfitted == ("BoothProduct",)
+    assert any(note.startswith("no point of the fit has BoothProduct: ") for note in figures.notes)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["estimate", "queue"], "--shape must be given, for example queue --shape"),
+        (["estimate", "u280", "--rows", "8"], "--rows is not an option of a chip, which takes"),
+        (["crossover", "--clock", "0"], "--clock must be above 0 MHz, not 0"),
+        (["crossover", "--luts", "0"], "--luts must be a positive integer, not 0"),
+    ],
+)
+def test_refuses(run, words, message):
+    assert run(*words, code=2).err.startswith(f"qkloom: {message}")
+
+
+def test_neither_numpy_nor_an_engine_is_needed():
+    """Both take longer to import than the estimate of a small unit takes."""
+    code = (
+        "import sys; from qkloom.gen.cli import main\n"
+        "try: main(['estimate', 'queue', '--shape', '8', '--depth', '4'])\n"
+        "except SystemExit: pass\n"
+        "print({'numpy', 'qkloom.tb.engines'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "set()"
