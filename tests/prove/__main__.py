@@ -87,7 +87,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(name: str, before: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
     """Run a proof, unless it is the one of before and was proven."""
     proof = _proofs[name]
-    found = proof.fingerprint()
+    try:
+        found = proof.fingerprint()
+    except Exception as error:
+        verdict = f"cannot begin: {type(error).__name__}: {error}"
+        return name, {"hardware": "", "given": "", "steps": 0, "seconds": 0.0, "verdict": verdict}
     if before and results.is_proven(before) and found == {key: before[key] for key in found}:
         return name, None
     return name, {**found, **proof.run()}

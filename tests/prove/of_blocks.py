@@ -154,6 +154,5 @@ def _adders_in_use() -> list[Parameters]:
     noting = _Noting()
     for array in ARRAYS:
         emit(array.build(), target=noting)
-    return [
-        noting.blocks[key].parameters for key in sorted(noting.blocks) if key[0] == "TernaryAdder"
-    ]
+    names = sorted(key for key in noting.blocks if key[0] == TernaryAdder.__name__)
+    return [noting.blocks[key].parameters for key in names]
