@@ -181,36 +181,48 @@ class _Reader:
                     self._counts["select"] += len(value) * len(branches)
                     also(value.index, *branches)
                 case "Operator":
-                    width = len(value) if most is None else min(len(value), most)
-                    self._operator(value, width)
-                    also(*value.operands, most=width if value.operator in "+-us" else None)
+                    most = self._operator(value, most)
+                    also(*value.operands, most=most)
 
-    def _operator(self, value: Any, width: int) -> None:
+    def _operator(self, value: Any, most: int | None) -> int | None:
+        """Add an operator; return how many bits of its operands count, if not all."""
         operands = value.operands
-        variable = [operand for operand in operands if not isinstance(operand, Const)]
-        widest = max(map(len, operands))
+        n_variable = sum(not isinstance(operand, Const) for operand in operands)
+
+        def width() -> int:  # widths of expressions take long to find
+            return len(value) if most is None else min(len(value), most)
+
+        def widest() -> int:
+            return max(map(len, operands))
+
         match value.operator:
             case "+" | "-":
-                kind = "add" if len(variable) > 1 else "increment"
-                self._counts[kind] += width
-                self._carry(width)
-            case "*" if len(variable) > 1:
+                bits = width()
+                self._counts["add" if n_variable > 1 else "increment"] += bits
+                self._carry(bits)
+                return bits
+            case "u" | "s":
+                return most
+            case "*" if n_variable > 1:
                 a, b = ((len(x), bool(x.shape().signed)) for x in operands)
-                slices = multiplier_slices(a, b, width)
+                slices = multiplier_slices(a, b, width())
                 self._counts["dsp"] += slices
                 if not slices:
-                    self._counts["product"] += len(operands[0]) * len(operands[1])
+                    self._counts["product"] += a[0] * b[0]
             case "<" | ">" | "<=" | ">=":
-                self._counts["compare" if len(variable) > 1 else "limit"] += widest
-                self._carry(widest)
+                bits = widest()
+                self._counts["compare" if n_variable > 1 else "limit"] += bits
+                self._carry(bits)
             case "==" | "!=":
-                self._counts["equal" if len(variable) > 1 else "match"] += widest
+                self._counts["equal" if n_variable > 1 else "match"] += widest()
             case "&" | "|" | "^":
-                self._counts["logic"] += width
+                self._counts["logic"] += width()
             case "r|" | "r&" | "r^" | "b":
-                self._counts["reduce"] += widest
-            case "<<" | ">>" if len(variable) > 1:
-                self._counts["shift"] += min(width, 2 * len(operands[0])) * len(operands[1])
+                self._counts["reduce"] += widest()
+            case "<<" | ">>" if n_variable > 1:
+                amount = len(operands[1])
+                self._counts["shift"] += min(width(), 2 * len(operands[0])) * amount
+        return None
 
     def _carry(self, bits: int) -> None:
         if bits > 2:  # Yosys makes CARRY4, and uses none for two bits
