@@ -40,7 +40,12 @@ class Published:
     dsp_per_mac: float = 1.0
     lut_per_mac: float = 85.0
     tops: float = 4.3
-    what: str = "six 32x32 DSP arrays and six 32x32 LUT arrays, 4.3 TOPS at 175 MHz"
+    mhz: float = 175.0
+
+    @property
+    def what(self) -> str:
+        """The whole unit, in words."""
+        return f"six 32x32 arrays of each kind: {self.tops:g} TOPS at {self.mhz:g} MHz"
 
 
 FAST_PREFILL = Published()
@@ -98,7 +103,7 @@ def _rows(cache: Cache) -> Iterator[dict[str, Any]]:
 
     dsp = synthesize(DspMatrixUnit(**size), cache=cache)
     title = f"DSP array {SIZE}x{SIZE}"
-    how = f"FAST-Prefill {FAST_PREFILL.dsp_per_mac:g}"
+    how = f"FAST-Prefill {FAST_PREFILL.dsp_per_mac:g}; it has {FAST_PREFILL.what}"
     yield row(f"{title}, int8, DSPs per MAC", dsp.per_mac["dsp"], how, asked=0.5)
     how = "aim 6; field splits and skew included: " + spell(dsp)
     yield row(f"{title}, int8, LUTs per MAC", dsp.per_mac["lut"], how, asked=10)
@@ -142,7 +147,7 @@ def _timing_rows(name: str, synthesis: Synthesis) -> Iterator[dict[str, Any]]:
     """Yield the proxy's figures; no clock frequency follows from them."""
     timing = synthesis.timing
     path = timing.paths["registers"]
-    how = "worst path between registers: " + " > ".join(path.names)
+    how = f"between registers, from {path.names[0]} to {path.names[-1]}"
     yield row(f"{name}, LUTs", path.luts, how, asked=MAX_LUTS)
     yield row(f"{name}, carry bits", path.carry_bits, "of that path", asked=MAX_CARRY_BITS)
     yield row(f"{name}, fan-out", timing.fan_out, timing.fan_out_net, asked=MAX_FAN_OUT)

@@ -266,3 +266,6 @@ def test_conversion():
     assert names.count("output_group") == 4
     assert names.count("output_column") == 2
     assert names.count("output_element") == 1
+    # Queues of three columns each, side by side.
+    assert names.count("queue") == 1
+    assert "queue_15" in emit(OutputStationary(rows=2, cols=18)).rtlil
