@@ -30,7 +30,7 @@ SIZE = 32
 
 @dataclass(frozen=True)
 class Published:
-    """FAST-Prefill's matrix unit on the Alveo U280, as its paper has it.
+    """FAST-Prefill's matrix unit on the Alveo U280, by its paper (arXiv 2602.20515, FCCM 2026).
 
     Its tables: 6,459 DSPs and 838 K LUTs in use, at 175 MHz. From six DSP arrays of 32x32 follows
     one int8 MAC per DSP48E2; LUTs of its LUT arrays are ours to divide, from a draft's 525 K LUTs
@@ -147,7 +147,7 @@ def _timing_rows(name: str, synthesis: Synthesis) -> Iterator[dict[str, Any]]:
     """Yield the proxy's figures; no clock frequency follows from them."""
     timing = synthesis.timing
     path = timing.paths["registers"]
-    how = f"between registers, from {path.names[0]} to {path.names[-1]}"
+    how = "between registers: " + " to ".join([*path.names[:1], *path.names[-1:]])
     yield row(f"{name}, LUTs", path.luts, how, asked=MAX_LUTS)
     yield row(f"{name}, carry bits", path.carry_bits, "of that path", asked=MAX_CARRY_BITS)
     yield row(f"{name}, fan-out", timing.fan_out, timing.fan_out_net, asked=MAX_FAN_OUT)
