@@ -10,12 +10,22 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticUndefined
 
+from ..rtl.formats import ceil_log2
 from ..rtl.lane.numerics import Numerics
 from ..tb.errors import InputError
 from .keywords import KEYWORDS, TAKEN
 from .mistakes import BrokenRulesError, Mistake, suggestion, translate
 
-__all__ = ["PRESETS", "ChipDescription", "LaneGroup", "Softmax", "preset_names", "read_chip"]
+__all__ = [
+    "PRESETS",
+    "ChipDescription",
+    "LaneGroup",
+    "Softmax",
+    "default_out_width",
+    "default_row_width",
+    "preset_names",
+    "read_chip",
+]
 
 PRESETS = Path(__file__).parent / "presets"
 """Folder of the named descriptions."""
@@ -34,6 +44,16 @@ class LaneGroup(_Table):
         examples=["dsp"],
     )
     n: int = Field(ge=1, le=256, description="Number of lanes of this kind.", examples=[2])
+    memory: Literal["auto", "ultra"] = Field(
+        default="auto",
+        description="What outputs are summed up in: `auto` leaves it to synthesis, `ultra` takes "
+        "UltraRAM.",
+    )
+
+    @property
+    def kind(self) -> str:
+        """What a core calls such a lane."""
+        return self.matrix if self.memory == "auto" else f"{self.matrix}+{self.memory}"
 
 
 class Softmax(_Table):
@@ -122,6 +142,12 @@ class ChipDescription(_Table):
         description="Scores that the row unit takes in a cycle; divides `size`. Derived if absent.",
         examples=[2],
     )
+    out_width: int | None = Field(
+        default=None,
+        ge=1,
+        description="Outputs that leave a lane in a cycle; divides `size`. Derived if absent.",
+        examples=[1],
+    )
     acc_width: int | None = Field(
         default=None,
         ge=1,
@@ -152,8 +178,8 @@ class ChipDescription(_Table):
 
     @property
     def matrices(self) -> tuple[str, ...]:
-        """Kind of every lane, in order."""
-        return tuple(kind for group in self.lanes for kind in [group.matrix] * group.n)
+        """What a core calls each of its lanes, in order."""
+        return tuple(group.kind for group in self.lanes for _ in range(group.n))
 
     @property
     def identifier(self) -> str:
@@ -179,7 +205,9 @@ class ChipDescription(_Table):
             "head_dim": self.head_dim,
             "tokens": self.tokens,
             **self.softmax.model_dump(),
-            "row_width": self.row_width or default_row_width(self.size),
+            "row_width": self.row_width or default_row_width(self.size, self.numerics.digits),
+            "out_width": self.out_width
+            or default_out_width(self.size, self.block, self.numerics.digits),
             "slots": 2,  # one query block's output leaves while the next one is computed
             "stream_width": self.stream_width,
             "stationary_width": self.stationary_width,
@@ -208,22 +236,36 @@ class ChipDescription(_Table):
         tables = self.model_dump(exclude_none=True)
         softmax = tables.pop("softmax")
         lanes = [dict(group) for group in tables.pop("lanes")]
-        row_width = self.lane_parameters["row_width"]
-        return {**tables, "row_width": row_width, "lanes": lanes, "softmax": softmax}
+        widths = {name: self.lane_parameters[name] for name in ("row_width", "out_width")}
+        return {**tables, **widths, "lanes": lanes, "softmax": softmax}
 
     def replace(self, **changes: Any) -> "ChipDescription":
         """Return a variant with some keys changed, checked like any description."""
         return _check({**self.model_dump(exclude_none=True), **changes}, "The variant")
 
 
-def default_row_width(size: int) -> int:
+def default_row_width(size: int, digits: int) -> int:
     """Return the scores a cycle that never make an array of ``size`` wait.
 
-    A row of a score tile is ``size`` scores, and takes the array ``head_dim / size`` cycles. Heads
-    of 32 are the smallest to keep up with, and of 64 for arrays above 16, made for larger models.
+    A row of a score tile is ``size`` scores, and takes the array ``head_dim / size`` cycles for the
+    scores and as many for each digit of its probabilities; a quarter more is room for the ends of a
+    step. Heads of 32 are the smallest to keep up with, and of 64 for arrays above 16, made for
+    larger models.
     """
     smallest_head_dim = 32 if size <= 16 else 64
-    return -(-size * size // smallest_head_dim)
+    least = -(-5 * size * size // (4 * smallest_head_dim * (1 + digits)))
+    return min(1 << ceil_log2(least), size)
+
+
+def default_out_width(size: int, block: int, digits: int) -> int:
+    """Return the outputs a cycle that leave as fast as query blocks of one KV block are done.
+
+    Such a block has ``block`` outputs for each ``block / size`` steps of ``1 + digits`` passes over
+    as many rows. Outputs are read while the array does not add to others: in the time of the first
+    product, and with two digits in every second cycle of the others.
+    """
+    least = -(-size * size // (digits * block))
+    return min(1 << ceil_log2(least), size)
 
 
 def preset_names() -> list[str]:
@@ -338,7 +380,19 @@ def _row_width_divides(row_width: int | None, size: int) -> Mistake | None:
         "row_width",
         str(row_width),
         f"must divide size, {size}, since the row unit takes a tile's row in equal parts",
-        f"use {default_row_width(size)} or leave it out",
+        f"use {_divisor(row_width, size)} or leave it out",
+    )
+
+
+@_rule
+def _out_width_divides(out_width: int | None, size: int) -> Mistake | None:
+    if out_width is None or size % out_width == 0:
+        return None
+    return Mistake(
+        "out_width",
+        str(out_width),
+        f"must divide size, {size}, since a tile's row leaves in equal parts",
+        f"use {_divisor(out_width, size)} or leave it out",
     )
 
 
@@ -417,6 +471,11 @@ def _mistakes(error: ValidationError, tables: Mapping[str, Any]) -> list[Mistake
         if name not in wrong and (name in given or field.default is not PydanticUndefined)
     }
     return [translate(detail, _TABLES) for detail in details] + _broken_rules(known)
+
+
+def _divisor(value: int, size: int) -> int:
+    """Return the largest power of two up to ``value`` that divides ``size``."""
+    return min(1 << value.bit_length() - 1, size)
 
 
 def _multiple(value: int, size: int) -> str:

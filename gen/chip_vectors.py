@@ -63,7 +63,7 @@ def _answers(core: Core, prepared: Prepared) -> list[list[int]]:
     rounds = schedule(call, lanes=core.n_lanes, slots=lane["slots"], block_rows=lane["block_rows"])
     for block in (block for blocks in rounds for block in blocks):
         rows = raw[block.head, block.first : block.first + block.rows]
-        beats = rows.reshape(-1, lane["row_width"])
+        beats = rows.reshape(-1, lane["out_width"])
         last = np.arange(len(beats)) == len(beats) - 1
         item = {"row": beats, "last": last}
         words = pack(core.o.payload.shape(), index=block.lane, item=item)

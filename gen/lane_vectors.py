@@ -14,7 +14,7 @@ from ..rtl.core import Core
 from ..rtl.formats import Fixed, Integer
 from ..rtl.lane.exp2 import Exp2
 from ..rtl.lane.feeder import Feeder
-from ..rtl.lane.lane import Lane
+from ..rtl.lane.lane import Lane, lane_kind
 from ..rtl.lane.loader import TileLoader
 from ..rtl.lane.mask import Mask
 from ..rtl.lane.maximum import RunningMaximum
@@ -285,16 +285,19 @@ def _scores(unit: ScoreAccumulator, n: int, rng: random.Random) -> Vectors:
             sent.add(products[k, row], tag | {"complete": ends}, reads.before(number - 1))
             if row == shape[1] - 1:
                 sent.fill(3 - shape[1])
-        sums = products.sum(axis=0).tolist()
-        reads.add([((number % 2, row), found) for row, found in enumerate(sums)])
+        chunks = products.sum(axis=0).reshape(shape[1], -1, p["row_width"])
+        parts = product(range(shape[1]), range(chunks.shape[1]))
+        bits = (chunks.shape[1] - 1).bit_length()
+        reads.add([((number % 2, c | row << bits), chunks[row, c].tolist()) for row, c in parts])
+    places, found, after = reads.flat()
+    read, answered = _reads(unit, places, found, gate=("complete",), after=after)
     complete = [{"bank": number % 2} for number in range(n)]
-    return _accumulated(unit, sent, reads, complete)
+    return _accumulated(unit, sent, complete, "r", {"r": read}, {"r__data": answered})
 
 
 def _outputs(unit: OutputAccumulator, n: int, rng: random.Random) -> Vectors:
     """Sum up ``n`` query blocks over some steps; read each while others are summed up."""
     p = unit.parameters
-    row_bits = (p["block_rows"] - 1).bit_length()
     sent, reads = _Rows(unit, rng), _Reads()
     blocks = _query_blocks(unit, n, rng)
     for number, block in enumerate(blocks):
@@ -332,9 +335,13 @@ def _outputs(unit: OutputAccumulator, n: int, rng: random.Random) -> Vectors:
                 }
                 sent.add(sums[digit, k, row], tag, reads.before(number - p["slots"] + 1))
             sent.fill(unit.feedback - (len(sent.words) - begin))
-        places = product(range(shape[1]), range(shape[0]))
-        reads.add([((block["slot"], r | k << row_bits), acc[k, r].tolist()) for r, k in places])
-    return _accumulated(unit, sent, reads, blocks)
+        parts = product(range(shape[1]), range(shape[0]))
+        slot = block["slot"]
+        reads.add([({"slot": slot, "row": r, "tile": k}, acc[k, r].tolist()) for r, k in parts])
+    places, found, after = reads.flat()
+    made = _streams(unit, {"read": places}, {"data": found})
+    read = Sent(_plain(made.inputs["read"]), gate=("complete",), after=after)
+    return _accumulated(unit, sent, blocks, "data", {"read": read}, made.outputs)
 
 
 class _Rows:
@@ -364,25 +371,38 @@ class _Reads:
     """Reads in groups, each of them possible when something is complete."""
 
     def __init__(self) -> None:
-        self.groups: list[list[tuple[tuple[int, int], Any]]] = []
+        self.groups: list[list[tuple[Any, Any]]] = []
 
-    def add(self, group: list[tuple[tuple[int, int], Any]]) -> None:
+    def add(self, group: list[tuple[Any, Any]]) -> None:
         self.groups.append(group)
 
     def before(self, group: int) -> int:
         """Return how many reads there are up to and without a group."""
         return sum(map(len, self.groups[: max(group, 0)]))
 
+    def flat(self) -> tuple[list[Any], list[Any], list[int]]:
+        """Return all places, what is there, and how many things must be complete before each."""
+        return (
+            [place for group in self.groups for place, _ in group],
+            [found for group in self.groups for _, found in group],
+            [k + 1 for k, group in enumerate(self.groups) for _ in group],
+        )
 
-def _accumulated(unit: Any, sent: _Rows, reads: _Reads, complete: list[Any]) -> Vectors:
+
+def _accumulated(
+    unit: Any,
+    sent: _Rows,
+    complete: list[Any],
+    gate: str,
+    reads: dict[str, Sent],
+    found: Mapping[str, Expected],
+) -> Vectors:
+    """Return vectors of rows that wait until what they overwrite has moved over ``gate``."""
     shape = unit.complete.payload.shape()
-    places = [place for group in reads.groups for place, _ in group]
-    found = [data for group in reads.groups for _, data in group]
-    after = [k + 1 for k, group in enumerate(reads.groups) for _ in group]
-    read, answered = _reads(unit, places, found, gate=("complete",), after=after)
-    inputs = {"i": Sent(sent.words, gate=("r",), after=sent.after), "r": read}
-    outputs = {"complete": Expected([to_bits(shape, x) for x in complete]), "r__data": answered}
-    return Vectors(inputs, outputs, 200 + 8 * (len(sent.words) + len(places)))
+    inputs = {"i": Sent(sent.words, gate=(gate,), after=sent.after), **reads}
+    outputs = {"complete": Expected([to_bits(shape, x) for x in complete]), **found}
+    n_words = sum(len(x.words) for x in inputs.values())
+    return Vectors(inputs, outputs, 200 + 8 * n_words)
 
 
 def _reads(unit: Any, places: list[tuple[int, int]], found: list[Any], **gate: Any) -> Any:
@@ -521,11 +541,10 @@ def _feeder(unit: Feeder, n: int, rng: random.Random) -> Vectors:
 def _normalizer(unit: Normalizer, n: int, rng: random.Random) -> Vectors:
     """Divide ``n`` query blocks; sums of 0 and quotients beyond the largest are among them."""
     p = unit.parameters
-    row_bits, address_bits = (p["block_rows"] - 1).bit_length(), len(unit.r.address)
     most = (1 << p["acc_width"] - 1) - 1
     sum_width = max(p["acc_width"] - p["stationary_width"] + 1, 1)
     blocks = _query_blocks(unit, n, rng)
-    factors, after, answers, beats = [], [], [], []
+    factors, after, places, words, beats = [], [], [], [], []
     for number, block in enumerate(blocks):
         columns = block["d_tiles"] * p["size"]
         totals = [
@@ -546,18 +565,21 @@ def _normalizer(unit: Normalizer, n: int, rng: random.Random) -> Vectors:
             factors.append(factor | {"tag": {"slot": block["slot"], "row": row}})
             after.append(max(0, number - p["slots"] + 1))
             for k in range(block["d_tiles"]):
-                found = accs[row, k * p["size"] : (k + 1) * p["size"]].tolist()
-                at = row | k << row_bits | block["slot"] << address_bits
-                word = at, to_bits(unit.r.data.shape(), found)
-                answers += p["size"] // p["row_width"] * [word]
-        out = normalize(accs, np.array(totals)).reshape(-1, p["row_width"]).tolist()
+                words.append(accs[row, k * p["size"] : (k + 1) * p["size"]].tolist())
+                places.append({"slot": block["slot"], "row": row, "tile": k})
+        out = normalize(accs, np.array(totals)).reshape(-1, p["out_width"]).tolist()
         beats += [{"row": row, "last": k == len(out) - 1} for k, row in enumerate(out)]
     slots = [{"slot": block["slot"]} for block in blocks]
-    made = _streams(unit, {"i": blocks, "recip": factors}, {"o": beats, "done": slots})
+    made = _streams(
+        unit,
+        {"i": blocks, "recip": factors, "data": words},
+        {"read": places, "o": beats, "done": slots},
+    )
+    asked = list(range(1, len(words) + 1))
+    data = Sent(_plain(made.inputs["data"]), gate=("read",), after=asked)
     recip = Sent(_plain(made.inputs["recip"]), gate=("done",), after=after)
-    memory = Answers("r__en", ("r__address", "r__bank"), ("r__data",), answers)
-    inputs = {**made.inputs, "recip": recip}
-    return Vectors(inputs, made.outputs, made.max_cycles + 40 * n, {"r": memory})
+    inputs = {**made.inputs, "recip": recip, "data": data}
+    return Vectors(inputs, made.outputs, made.max_cycles + 40 * n)
 
 
 def _row(unit: RowUnit, n: int, rng: random.Random) -> Vectors:
@@ -566,6 +588,7 @@ def _row(unit: RowUnit, n: int, rng: random.Random) -> Vectors:
     names = set(p) - {"block_rows", "row_width", "slots"}
     numerics = Numerics(**{name: p[name] for name in names})
     bits, address_bits = numerics.score_width - 1, len(unit.r.address)
+    chunk_bits = (p["size"] // p["row_width"] - 1).bit_length()
     states: dict[int, RowState] = {}
     steps, answers, probabilities, sums = [], [], [], []
     for number in range(n):
@@ -590,8 +613,9 @@ def _row(unit: RowUnit, n: int, rng: random.Random) -> Vectors:
             where = {"bank": number % 2, "row": row, "chunk": chunk}
             rescale = {"amount": max(old, new), "of_new": int(new > 0)}
             probabilities.append(where | {"digits": part.tolist(), "rescale": rescale})
-            found = to_bits(unit.r.data.shape(), scores[row].tolist())
-            answers.append((row | number % 2 << address_bits, found))
+            found = scores[row, chunk * width : (chunk + 1) * width].tolist()
+            at = chunk | row << chunk_bits | number % 2 << address_bits
+            answers.append((at, to_bits(unit.r.data.shape(), found)))
         if last:
             tags = ({"slot": slot, "row": row} for row in range(n_rows))
             sums += [{"l": int(x), "tag": tag} for x, tag in zip(state.total, tags, strict=True)]
@@ -613,8 +637,8 @@ def _row(unit: RowUnit, n: int, rng: random.Random) -> Vectors:
 
 def _lane(unit: Lane, n: int, rng: random.Random) -> Vectors:
     """Do ``n`` attention calls."""
-    kind, parameters = unit.parameters["matrix"], dict(unit.parameters)
-    del parameters["matrix"]
+    parameters = dict(unit.parameters)
+    kind = f"{parameters.pop('matrix')}+{parameters.pop('memory')}"
     made = _core(Core(lanes=(kind,), **parameters), n, rng)
     # A core of one lane has the same streams, but for the bit that says which lanes get a tile.
     inputs = {
@@ -633,9 +657,10 @@ def _core(unit: Core, n: int, _: random.Random) -> Vectors:
         {
             "name": "unit",
             "clock_mhz": 1.0,
-            "lanes": [{"matrix": kind, "n": 1} for kind in unit.parameters["lanes"]],
+            "lanes": [{**lane_kind(kind), "n": 1} for kind in unit.parameters["lanes"]],
             "block": lane["block_rows"],
-            **{name: lane[name] for name in ("size", "head_dim", "tokens", "row_width")},
+            **{name: lane[name] for name in ("size", "head_dim", "tokens")},
+            **{name: lane[name] for name in ("row_width", "out_width")},
             **{name: lane[name] for name in ("stream_width", "stationary_width")},
             "softmax": {name: lane[name] for name in ("p_width", "segments", "fraction")},
         }

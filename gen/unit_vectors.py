@@ -9,8 +9,9 @@ from amaranth.hdl import Value
 
 from ..rtl.adder.ternary import TernaryAdder
 from ..rtl.adder.tree import SumTree
-from ..rtl.buffer.banks import Banks
 from ..rtl.buffer.tile import TileBuffer
+from ..rtl.buffer.transpose import Transposer
+from ..rtl.choice import Choice
 from ..rtl.component import Component
 from ..rtl.delay import Delay, Skew
 from ..rtl.formats import Fixed
@@ -187,7 +188,7 @@ def _credit(unit: CreditGate, n: int, rng: random.Random) -> Vectors:
 
 def _tile_buffer(unit: TileBuffer, n: int, rng: random.Random) -> Vectors:
     """Send ``n`` strips; read their tiles in any order, some of them twice."""
-    size, columns = unit.parameters["size"], unit.parameters["columns"]
+    size = unit.parameters["size"]
     i, read, o = (getattr(unit, name).payload.shape() for name in ("i", "read", "o"))
     rows, reads, beats = [], [], []
     for _ in range(n):
@@ -197,50 +198,33 @@ def _tile_buffer(unit: TileBuffer, n: int, rng: random.Random) -> Vectors:
         order = [*rng.sample(range(width), width), rng.randrange(width)]
         for k, number in enumerate(order):
             reads.append(to_bits(read, {"tile": number, "release": k == len(order) - 1}))
-            beats += [to_bits(o, beat) for beat in tile(strip, number, columns=columns).tolist()]
+            beats += [to_bits(o, beat) for beat in tile(strip, number).tolist()]
     cycles = 200 + 8 * (len(rows) + len(beats))
     return Vectors({"i": rows, "read": reads}, {"o": Expected(beats)}, cycles)
 
 
-def _banks(unit: Banks, n: int, rng: random.Random) -> Vectors:
-    """Fill all banks; ``n`` times, read two of them at once while a third is written."""
-    depth, n_banks = unit.parameters["depth"], unit.parameters["banks"]
-    address_bits, bank_bits = len(unit.w.address), len(unit.w.bank)
-    names = ("w", "r_update", "r_drain")
-    words: dict[str, list[int]] = {name: [] for name in names}
-    after: dict[str, list[int]] = {name: [] for name in names}
-    found: dict[str, list[int]] = {name: [] for name in names[1:]}
-    memory: dict[tuple[int, int], int] = {}
+def _choice(unit: Choice, n: int, rng: random.Random) -> Vectors:
+    """Choose out of ``n`` sets of words."""
+    width, n_words = unit.parameters["width"], unit.parameters["n"]
+    words, chosen = [], []
+    for _ in range(n):
+        numbers = [rng.getrandbits(width) for _ in range(n_words)]
+        select = rng.randrange(n_words)
+        fields = [*numbers, select]
+        words.append(sum(number << k * width for k, number in enumerate(fields)))
+        chosen.append(numbers[select])
+    sent = Sent(words, ports=("i", "select"), valid="i__valid")
+    back = Expected(chosen, ports=("o",), of="i")
+    return Vectors({"i": sent}, {"o": back}, 100 + 8 * n)
 
-    def write(bank: int, moved: int) -> None:
-        for address in rng.sample(range(depth), depth):
-            memory[bank, address] = item = rng.getrandbits(len(Value.cast(unit.w.data)))
-            at = address | bank << address_bits
-            words["w"].append(at | item << address_bits + bank_bits)
-            after["w"].append(moved)
 
-    for bank in range(n_banks):
-        write(bank, 0)
-    for turn in range(max(n, 2)):
-        moved = sum(map(len, words.values()))
-        readers = names[1:] if n_banks > 1 else [names[1 + turn % 2]]
-        for k, name in enumerate(readers):
-            bank = (turn + k) % n_banks
-            for address in rng.choices(range(depth), k=depth):
-                words[name].append(address | bank << address_bits)
-                after[name].append(moved)
-                found[name].append(memory[bank, address])
-        if n_banks > 2:
-            write((turn + 2) % n_banks, moved)
-    inputs = {}
-    for name in names:
-        ports = (f"{name}__address", f"{name}__bank", *(["w__data"] if name == "w" else []))
-        inputs[name] = Sent(words[name], ports, f"{name}__en", gate=names, after=after[name])
-    outputs = {
-        f"{name}__data": Expected(found[name], ports=(f"{name}__data",), of=name, latency=1)
-        for name in found
-    }
-    return Vectors(inputs, outputs, 200 + 16 * sum(map(len, words.values())))
+def _transposer(unit: Transposer, n: int, rng: random.Random) -> Vectors:
+    """Turn ``n`` tiles."""
+    size, row = unit.parameters["size"], unit.i.payload.shape()
+    tiles = [_random(rng, unit.parameters["element"], (size, size)) for _ in range(n)]
+    rows = [to_bits(row, x) for tile in tiles for x in tile.tolist()]
+    columns = [to_bits(row, x) for tile in tiles for x in tile.T.tolist()]
+    return Vectors({"i": rows}, {"o": Expected(columns)}, 200 + 8 * len(rows))
 
 
 def _delay(unit: Delay, n: int, rng: random.Random) -> Vectors:
@@ -349,7 +333,7 @@ def _every_cycle(
 
 _MAKERS: dict[type[Component], Callable[..., Vectors]] = {
     **lane_vectors.MAKERS,
-    Banks: _banks,
+    Choice: _choice,
     CreditGate: _credit,
     Delay: _delay,
     Fork: _fork,
@@ -367,6 +351,7 @@ _MAKERS: dict[type[Component], Callable[..., Vectors]] = {
     SumTree: _sum_tree,
     TernaryAdder: _ternary,
     TileBuffer: _tile_buffer,
+    Transposer: _transposer,
     WeightStationary: _matrix,
 }
 

@@ -9,8 +9,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .component import Component
-from .lane.lane import Lane, lane_payloads
-from .stream import Merge, Multicast, Queue, Route, connect_stream
+from .lane.lane import Lane, lane_kind, lane_payloads
+from .stream import Merge, Multicast, Queue, RegisterSlice, Route, connect_stream
 
 __all__ = ["Core"]
 
@@ -30,7 +30,8 @@ class Core(Component):
     Parameters
     ----------
     lanes : tuple of str
-        What multiplies in each lane. The other parameters are those of
+        What multiplies in each lane, and what its outputs are summed up in if it is named:
+        ``"dsp"``, ``"dsp+ultra"``. The other parameters are those of
         :class:`~qkloom.rtl.lane.lane.Lane`, the same for all lanes.
 
     Members
@@ -45,7 +46,7 @@ class Core(Component):
     n_lanes : int
         Number of lanes.
     lane_parameters : mapping
-        Parameters of each lane, except for what multiplies in it.
+        Parameters of each lane, except for those that may differ from lane to lane.
 
     As long as all inputs list their contents in one order of rounds of query blocks and of KV tiles
     within a round, lanes cannot wait for each other in a circle.
@@ -68,6 +69,7 @@ class Core(Component):
         segments: int,
         fraction: int,
         row_width: int,
+        out_width: int,
         slots: int = 2,
         stream_width: int = 8,
         stationary_width: int = 8,
@@ -76,8 +78,8 @@ class Core(Component):
             raise ValueError(f"Lanes must be one or more, not {lanes!r}")
         self._lanes = lanes
         self._lane = {name: self.parameters[name] for name in self.parameters if name != "lanes"}
-        for matrix in lanes:
-            self._shapes = lane_payloads(matrix=matrix, **self._lane)
+        for kind in lanes:
+            self._shapes = lane_payloads(**lane_kind(kind), **self._lane)
         if block_rows % size:
             # A KV tile is sent once to all lanes: it must be the same tile for every block.
             raise ValueError(f"Block rows must be a multiple of size {size}, not {block_rows}")
@@ -96,7 +98,7 @@ class Core(Component):
 
     @property
     def lane_parameters(self) -> Mapping[str, Any]:
-        """Parameters of each lane, except for what multiplies in it."""
+        """Parameters of each lane, except for those that may differ from lane to lane."""
         return MappingProxyType(self._lane)
 
     def elaborate(self, platform: object) -> Module:
@@ -117,13 +119,16 @@ class Core(Component):
             connect_stream(m, wiring.flipped(port), part.i)
         connect_stream(m, merge.o, wiring.flipped(self.o))
 
-        for number, matrix in enumerate(self._lanes):
-            m.submodules[f"lane_{number}"] = lane = Lane(matrix=matrix, **self._lane)
+        for number, kind in enumerate(self._lanes):
+            m.submodules[f"lane_{number}"] = lane = Lane(**lane_kind(kind), **self._lane)
             m.submodules[f"jobs_{number}"] = waiting = Queue(shape=shapes["i_job"], depth=_JOBS)
             connect_stream(m, jobs.o[number], waiting.i)
             connect_stream(m, waiting.o, lane.i_job)
             connect_stream(m, queries.o[number], lane.i_query)
             connect_stream(m, keys.o[number], lane.i_key)
             connect_stream(m, values.o[number], lane.i_value)
-            connect_stream(m, lane.o, merge.i[number])
+            # Whose turn it is takes a path through all lanes: it ends here.
+            m.submodules[f"leaving_{number}"] = leaving = RegisterSlice(shape=shapes["o"])
+            connect_stream(m, lane.o, leaving.i)
+            connect_stream(m, leaving.o, merge.i[number])
         return m

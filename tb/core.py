@@ -113,7 +113,7 @@ def program(core: Core, call: Call, *, max_cycles: int, stall: Stall = NEVER) ->
             name: Stimulus(pack(getattr(core, name).payload.shape(), **fields), stall)
             for name, fields in contents.items()
         },
-        outputs={"o": Expectation(count=call.q.size // lane["row_width"], stall=stall)},
+        outputs={"o": Expectation(count=call.q.size // lane["out_width"], stall=stall)},
         max_cycles=max_cycles,
     )
 

@@ -185,7 +185,7 @@ def reader(
     pulse : stream
         Always taken.
     port : read port
-        Of :func:`~qkloom.rtl.buffer.banks.read_port`.
+        Of :func:`~qkloom.rtl.buffer.port.read_port`.
     places : sequence
         Bank and address of each read, for each transfer.
     found : list

@@ -1,8 +1,8 @@
-"""The tile buffer: token-major rows in, tiles out by rows or by columns."""
+"""The tile buffer: token-major rows in, tiles out."""
 
 from typing import ClassVar
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -20,18 +20,13 @@ class TileBuffer(Component):
 
     A *strip* is ``size`` tokens of up to ``tiles * size`` elements. Rows arrive in memory order, so
     that a burst from memory needs no rearranging: all chunks of token 0, all of token 1, and so on.
-    A tile is one chunk of each token. It leaves by rows (one token a beat: values) or by columns
-    (one element position of all tokens a beat: keys, whose product with a query sums over
-    elements).
-
-    Column reads need no transposing registers: element (i, j) of a tile lies in bank (i + j) mod
-    ``size``, so that a row and a column both touch every bank once.
+    A tile is one chunk of each token, and leaves by rows, one token a beat.
 
     ::
 
-        i --> rotate by token --> banks of 1 element --> rotate back --> queue --> o
-                                     ^ address per bank
-        read (tile, release) --------+
+        i --> memory --> queue --> o
+                ^
+                +-- read (tile, release)
 
     Parameters
     ----------
@@ -41,8 +36,6 @@ class TileBuffer(Component):
         Most tiles side by side in a strip.
     strips : int
         Strips held: 2 lets one fill while the other is read.
-    columns : bool
-        Tiles leave by columns instead of by rows.
     element : NumberFormat
         What is stored.
 
@@ -71,7 +64,6 @@ class TileBuffer(Component):
         size: int,
         tiles: int,
         strips: int = 2,
-        columns: bool = False,
         element: NumberFormat = I8,
     ) -> None:
         check_count("Tile size", size)
@@ -80,7 +72,7 @@ class TileBuffer(Component):
         check_count("Number of tiles", tiles)
         check_count("Number of strips", strips)
         self._size, self._tiles, self._strips = size, tiles, strips
-        self._columns, self._element = columns, element
+        self._element = element
         row = data.ArrayLayout(element, size)
         super().__init__(
             {
@@ -97,7 +89,7 @@ class TileBuffer(Component):
     def elaborate(self, platform: object) -> Module:
         """Build writer, banks, reader and output queue."""
         m = Module()
-        size, width = self._size, self._element.width
+        size = self._size
         index_bits, tile_bits = ceil_log2(size), ceil_log2(self._tiles)
         depth = self._strips << tile_bits + index_bits
 
@@ -107,7 +99,7 @@ class TileBuffer(Component):
         freed = Signal()
         m.d.sync += n_filled.eq(n_filled + filled - freed)
 
-        # Writer: rotate row i by i, so that element j lands in bank (i + j).
+        # Writer
         w_strip = Signal(range(self._strips))
         r_strip = Signal(range(self._strips))
         token = Signal(index_bits)
@@ -122,10 +114,6 @@ class TileBuffer(Component):
                 m.d.sync += [chunk.eq(0), token.eq(token + 1)]
         with m.If(filled):
             m.d.sync += w_strip.eq(Mux(w_strip == self._strips - 1, 0, w_strip + 1))
-        row = self.i.payload.row.as_value()
-        w_data = _rotate(m, row, token, width, left=True, name="w") if self._columns else row
-        w_address = Signal(range(depth))
-        m.d.comb += w_address.eq(Cat(token, chunk, w_strip))
 
         # Reader: `size` beats per request, admitted while the output queue has room for what is in
         # flight.
@@ -133,13 +121,12 @@ class TileBuffer(Component):
         m.submodules.queue = queue = Queue(shape=self.o.payload.shape(), depth=queue_depth)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
         beat = Signal(index_bits)
-        beat_q = Signal(index_bits)
         room = Signal(range(queue_depth + 1), init=queue_depth)
         r_en = Signal()
         r_valid = Signal()
         m.d.comb += r_en.eq(self.read.valid & (n_filled != 0) & (room != 0))
         m.d.sync += room.eq(room - r_en + (self.o.valid & self.o.ready))
-        m.d.sync += [r_valid.eq(r_en), beat_q.eq(beat)]
+        m.d.sync += r_valid.eq(r_en)
         m.d.comb += self.read.ready.eq(r_en & (beat == size - 1))
         m.d.comb += freed.eq(self.read.ready & self.read.payload.release)
         with m.If(r_en):
@@ -147,47 +134,15 @@ class TileBuffer(Component):
         with m.If(freed):
             m.d.sync += r_strip.eq(Mux(r_strip == self._strips - 1, 0, r_strip + 1))
 
-        r_tile = self.read.payload.tile[:tile_bits]
-        r_data = Signal(size * width)
-        if self._columns:
-            for bank in range(size):
-                memory = Memory(shape=width, depth=depth, init=[])
-                m.submodules[f"bank_{bank}"] = memory
-                w, r = memory.write_port(), memory.read_port()
-                bank_token = Signal(index_bits, name=f"token_{bank}")
-                m.d.comb += [
-                    w.en.eq(w_en),
-                    w.addr.eq(w_address),
-                    w.data.eq(w_data.word_select(bank, width)),
-                    bank_token.eq(bank - beat),
-                    r.en.eq(r_en),
-                    r.addr.eq(Cat(bank_token, r_tile, r_strip)),
-                    r_data.word_select(bank, width).eq(r.data),
-                ]
-            r_data = _rotate(m, r_data, beat_q, width, left=False, name="r")
-        else:
-            m.submodules.rows = memory = Memory(shape=size * width, depth=depth, init=[])
-            w, r = memory.write_port(), memory.read_port()
-            m.d.comb += [
-                w.en.eq(w_en),
-                w.addr.eq(w_address),
-                w.data.eq(w_data),
-                r.en.eq(r_en),
-                r.addr.eq(Cat(beat, r_tile, r_strip)),
-                r_data.eq(r.data),
-            ]
-        m.d.comb += [queue.i.valid.eq(r_valid), queue.i.payload.eq(r_data)]
+        m.submodules.rows = memory = Memory(shape=queue.i.payload.shape(), depth=depth, init=[])
+        w, r = memory.write_port(), memory.read_port()
+        m.d.comb += [
+            w.en.eq(w_en),
+            w.addr.eq(Cat(token, chunk, w_strip)),
+            w.data.eq(self.i.payload.row),
+            r.en.eq(r_en),
+            r.addr.eq(Cat(beat, self.read.payload.tile[:tile_bits], r_strip)),
+            queue.i.valid.eq(r_valid),
+            queue.i.payload.eq(r.data),
+        ]
         return m
-
-
-def _rotate(
-    m: Module, value: Value, amount: Signal, width: int, *, left: bool, name: str
-) -> Signal:
-    """Rotate elements of ``width`` bits by ``amount`` places; each barrel stage has a name."""
-    for bit in range(len(amount)):
-        places = width << bit
-        turned = value.rotate_left(places) if left else value.rotate_right(places)
-        stage = Signal(len(value), name=f"{name}_rotated_{bit}")
-        m.d.comb += stage.eq(Mux(amount[bit], turned, value))
-        value = stage
-    return value

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..buffer.banks import read_port
+from ..buffer.port import read_port
 from ..component import Component
 from ..formats import Integer, ceil_log2
 from ..stream import Queue

@@ -13,9 +13,9 @@ from ..formats import ceil_log2
 
 __all__ = [
     "block_layout",
+    "check_chunk",
     "check_digits",
     "check_operand",
-    "check_row_width",
     "check_shape",
     "index",
     "job_layout",
@@ -58,11 +58,11 @@ def check_operand(name: str, width: int) -> None:
         raise ValueError(f"{name} must be 4 or 8, not {width}")
 
 
-def check_row_width(row_width: int, *, size: int) -> None:
-    """Refuse a number of scores per cycle that does not cut a tile's row into equal chunks."""
-    check_count("Row width", row_width)
-    if size % row_width:
-        raise ValueError(f"Row width must divide size {size}, not {row_width}")
+def check_chunk(name: str, width: int, *, size: int) -> None:
+    """Refuse a width, of scores or outputs per cycle, that does not cut rows into equal chunks."""
+    check_count(name, width)
+    if size % width:
+        raise ValueError(f"{name} must divide size {size}, not {width}")
 
 
 def index(n: int) -> range:

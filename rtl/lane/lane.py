@@ -1,6 +1,6 @@
 """The lane: one matrix unit and everything that keeps it busy with attention."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
@@ -11,11 +11,11 @@ from ..formats import Fixed, Integer
 from ..matrix.kinds import matrix_kind
 from ..stream import Queue, connect_stream
 from .feeder import Feeder
-from .job import check_row_width, job_layout
+from .job import check_chunk, job_layout
 from .loader import TileLoader
 from .normalize import Normalizer
 from .numerics import Numerics
-from .output import OutputAccumulator
+from .output import OutputAccumulator, check_memory
 from .place import row_layout
 from .probability import ProbabilityBuffer
 from .query import QueryBuffer
@@ -25,7 +25,24 @@ from .schedule import PassScheduler, StepExpander
 from .score import ScoreAccumulator
 from .tag import tag_layout
 
-__all__ = ["Lane", "lane_payloads"]
+__all__ = ["Lane", "lane_kind", "lane_payloads"]
+
+
+def lane_kind(kind: str) -> dict[str, Any]:
+    """Return what ``"dsp"`` or ``"dsp+ultra"`` says: a lane's ``matrix`` and its ``memory``.
+
+    Raises
+    ------
+    ValueError
+        When it says something else.
+    """
+    matrix, *memory = kind.split("+")
+    if len(memory) > 1:
+        raise ValueError(f"A lane must be a matrix, or matrix+memory, not {kind!r}")
+    matrix_kind(matrix)
+    for name in memory:
+        check_memory(name)
+    return {"matrix": matrix, "memory": memory[0] if memory else "auto"}
 
 
 def lane_payloads(
@@ -39,6 +56,8 @@ def lane_payloads(
     segments: int,
     fraction: int,
     row_width: int,
+    out_width: int,
+    memory: str = "auto",
     slots: int = 2,
     stream_width: int = 8,
     stationary_width: int = 8,
@@ -57,7 +76,9 @@ def lane_payloads(
         stream_width=stream_width,
         stationary_width=stationary_width,
     )
-    check_row_width(row_width, size=size)
+    check_chunk("Row width", row_width, size=size)
+    check_chunk("Out width", out_width, size=size)
+    check_memory(memory)
     tile_row = data.StructLayout(
         {"row": data.ArrayLayout(Integer(stationary_width), size), "last": 1}
     )
@@ -69,7 +90,7 @@ def lane_payloads(
         "i_query": data.ArrayLayout(Integer(stream_width), size),
         "i_key": tile_row,
         "i_value": tile_row,
-        "o": data.StructLayout({"row": data.ArrayLayout(Fixed(8, 16), row_width), "last": 1}),
+        "o": data.StructLayout({"row": data.ArrayLayout(Fixed(8, 16), out_width), "last": 1}),
     }
 
 
@@ -112,6 +133,10 @@ class Lane(Component):
         Numbers of the softmax; see :class:`~qkloom.rtl.lane.numerics.Numerics`.
     row_width : int
         Scores that the row unit takes per cycle.
+    out_width : int
+        Outputs that leave per cycle; few suffice, since a query block has few beside its work.
+    memory : str
+        What outputs are summed up in: ``"auto"``, what synthesis finds best; ``"ultra"``, UltraRAM.
     slots : int
         Query blocks in the lane at a time.
     stream_width, stationary_width : int
@@ -128,7 +153,7 @@ class Lane(Component):
         Rows of each job's key tiles, likewise, ``last`` on a token's last chunk. A tile that ends
         early is filled up to ``size`` tokens; what the filling holds does not matter.
     o : Out(stream)
-        Output rows in the order of jobs, ``row_width`` elements of ``Fixed(8, 16)`` a beat,
+        Output rows in the order of jobs, ``out_width`` elements of ``Fixed(8, 16)`` a beat,
         ``last`` on the last beat of a query block.
 
     Every stream must be served independently of the others: a lane may need a job's keys before it
@@ -154,6 +179,8 @@ class Lane(Component):
         segments: int,
         fraction: int,
         row_width: int,
+        out_width: int,
+        memory: str = "auto",
         slots: int = 2,
         stream_width: int = 8,
         stationary_width: int = 8,
@@ -170,8 +197,8 @@ class Lane(Component):
             stationary_width=stationary_width,
         )
         self._shape = dict(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
-        self._matrix = matrix
-        self._tokens, self._row_width, self._slots = tokens, row_width, slots
+        self._matrix, self._memory = matrix, memory
+        self._tokens, self._row_width, self._out_width = tokens, row_width, out_width
         super().__init__(
             {
                 name: (Out if name == "o" else In)(stream.Signature(payload))
@@ -217,7 +244,10 @@ class Lane(Component):
             tag=tag_layout(**shape),
         )
         m.submodules.scores = scores = ScoreAccumulator(
-            **shape, product_width=matrix.acc_width, score_width=numbers.score_width
+            **shape,
+            row_width=self._row_width,
+            product_width=matrix.acc_width,
+            score_width=numbers.score_width,
         )
         m.submodules.row_unit = row_unit = RowUnit(
             **shape,
@@ -239,10 +269,11 @@ class Lane(Component):
             acc_width=numbers.acc_width,
             digits=numbers.digits,
             digit_bits=numbers.digit_bits,
+            memory=self._memory,
         )
         m.submodules.normalizer = normalizer = Normalizer(
             **shape,
-            row_width=self._row_width,
+            out_width=self._out_width,
             acc_width=numbers.acc_width,
             stationary_width=stationary_width,
         )
@@ -321,7 +352,8 @@ class Lane(Component):
         connect_stream(m, finished.o, normalizer.i)
         connect_stream(m, row_unit.o_sum, reciprocal.i)
         connect_stream(m, reciprocal.o, normalizer.recip)
-        wiring.connect(m, normalizer.r, outputs.r)
+        connect_stream(m, normalizer.read, outputs.read)
+        connect_stream(m, outputs.data, normalizer.data)
         connect_stream(m, normalizer.done, queries.freed)
         connect_stream(m, normalizer.o, wiring.flipped(self.o))
         return m

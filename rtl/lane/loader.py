@@ -5,9 +5,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..buffer.tile import TileBuffer
+from ..buffer.transpose import Transposer
 from ..component import Component
 from ..formats import Integer
-from ..stream import Queue
+from ..stream import Queue, connect_stream
 from .job import check_operand, check_shape, pass_layout
 
 __all__ = ["TileLoader"]
@@ -21,10 +22,13 @@ class TileLoader(Component):
 
     ::
 
-        keys   --> TileBuffer (columns) --+
-                                          +--> tile
-        values --> TileBuffer (rows) -----+
-                      ^ one read per pass, in the order of the passes
+        keys   --> TileBuffer --> Transposer --+
+                                               +--> tile
+        values --> TileBuffer -----------------+
+                      ^ one read per pass          ^ the order of the passes
+
+    Keys and values are read each in an order of their own: while a tile of values waits for the
+    matrix unit, the next tile of keys is transposed already.
 
     Parameters
     ----------
@@ -86,46 +90,47 @@ class TileLoader(Component):
     def elaborate(self, platform: object) -> Module:
         """Send each pass's read to its buffer; remember the order for the way back."""
         m = Module()
-        buffers = {}
-        for name, rows in (("keys", self.keys), ("values", self.values)):
-            buffer = TileBuffer(
-                size=self._size,
-                tiles=self._tiles,
-                columns=name == "keys",
-                element=self._element,
-            )
-            m.submodules[name] = buffers[name] = buffer
-            wiring.connect(m, wiring.flipped(rows), buffer.i)
-        m.submodules.order = order = Queue(shape=1, depth=4)
-
-        # Going in: the order is noted in the first cycle of a pass, its read lasts `size` cycles.
         work = self.i.payload
-        noted = Signal()
-        may_read = Signal()
+        m.submodules.order = order = Queue(shape=1, depth=4)
+        m.submodules.transposer = transposer = Transposer(size=self._size, element=self._element)
+        tiles = {}
+        takes = Signal()
         m.d.comb += [
-            order.i.valid.eq(self.i.valid & ~noted),
+            order.i.valid.eq(self.i.valid & takes),
             order.i.payload.eq(work.value),
-            may_read.eq(self.i.valid & (noted | order.i.ready)),
+            self.i.ready.eq(order.i.ready & takes),
         ]
-        with m.If(may_read):
-            m.d.sync += noted.eq(~self.i.ready)
-        for name, buffer in buffers.items():
-            m.d.comb += buffer.read.payload.tile.eq(work.tile)
-            m.d.comb += buffer.read.payload.release.eq(work.tile_last)
-            with m.If(work.value == (name == "values")):
-                m.d.comb += buffer.read.valid.eq(may_read)
-                m.d.comb += self.i.ready.eq(buffer.read.ready)
+        for name, rows in (("keys", self.keys), ("values", self.values)):
+            buffer = TileBuffer(size=self._size, tiles=self._tiles, element=self._element)
+            m.submodules[name] = buffer
+            wiring.connect(m, wiring.flipped(rows), buffer.i)
+            m.submodules[f"{name}_reads"] = reads = Queue(
+                shape=buffer.read.payload.shape(), depth=2
+            )
+            connect_stream(m, reads.o, buffer.read)
+            mine = Signal(name=f"is_{name}")
+            m.d.comb += [
+                mine.eq(work.value == (name == "values")),
+                reads.i.valid.eq(self.i.valid & order.i.ready & mine),
+                reads.i.payload.tile.eq(work.tile),
+                reads.i.payload.release.eq(work.tile_last),
+            ]
+            with m.If(mine):
+                m.d.comb += takes.eq(reads.i.ready)
+            tiles[name] = buffer.o
+        connect_stream(m, tiles["keys"], transposer.i)
+        tiles["keys"] = transposer.o
 
         # Coming back: `size` rows from the buffer whose turn it is.
         row = Signal(range(self._size))
         tile = self.tile.payload
         m.d.comb += tile.is_signed.eq(~order.o.payload | self._is_signed)
-        for name, buffer in buffers.items():
+        for name, rows in tiles.items():
             with m.If(order.o.payload == (name == "values")):
                 m.d.comb += [
-                    tile.row.eq(buffer.o.payload),
-                    self.tile.valid.eq(order.o.valid & buffer.o.valid),
-                    buffer.o.ready.eq(order.o.valid & self.tile.ready),
+                    tile.row.eq(rows.payload),
+                    self.tile.valid.eq(order.o.valid & rows.valid),
+                    rows.ready.eq(order.o.valid & self.tile.ready),
                 ]
         with m.If(self.tile.valid & self.tile.ready):
             m.d.sync += row.eq(row + 1)

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..check import check_count
 from ..component import Component
 from ..formats import ceil_log2
-from .job import check_row_width, index
+from .job import check_chunk, index
 from .pipeline import delayed
 
 __all__ = ["Mask"]
@@ -48,7 +48,7 @@ class Mask(Component):
         parameters = {"Size": size, "Block rows": block_rows, "Tokens": tokens}
         for name, value in parameters.items():
             check_count(name, value)
-        check_row_width(row_width, size=size)
+        check_chunk("Row width", row_width, size=size)
         self._size, self._row_width = size, row_width
         question = data.StructLayout(
             {

@@ -1,19 +1,17 @@
 """The end of a query block: accumulators over row sums, as rows of outputs."""
 
-from typing import Any
-
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..buffer.banks import read_port
 from ..check import check_count
 from ..component import Component
 from ..formats import Fixed, Integer, ceil_log2, saturate
 from ..stream import CreditGate, Queue, connect_stream
-from .job import block_layout, check_operand, check_row_width, check_shape, index
+from .job import block_layout, check_chunk, check_operand, check_shape, index
 from .numerics import Numerics
+from .output import place_layout
 from .pipeline import delayed, shift_right, shift_stages
 from .place import row_address, row_layout
 from .reciprocal import reciprocal_layout
@@ -31,14 +29,16 @@ class Normalizer(Component):
 
     ::
 
-        i --> addresses --> r (accumulators) --> chunk --> align --> multiply --> queue --> o
-                 |                                           ^          ^
-                 +--> reciprocals of rows -------------------+- e ------+- r
+        i --> places --> read     data --> word --> part --> align --> multiply --> queue --> o
+                |                            |                 ^          ^
+                +--> reciprocals of rows ----+------ e --------+--- r ----+
                             ^
         recip --------------+
 
-    A row is read once its reciprocal is there, and only while the queue has a place for what
-    follows. So nothing inside waits; the rate is one beat a cycle.
+    A word of ``size`` accumulators is read once its row's reciprocal is there, and only while the
+    queue has a place for every part of it. So nothing behind waits. The rate is one beat a cycle,
+    as long as words come the cycle after they are asked for; at the latest, the next one is asked
+    for when the one before is down to its last two parts.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Normalizer(Component):
         Accumulators read at a time.
     block_rows, head_dim, slots : int
         Most rows of a query block, most columns, and query blocks in the lane.
-    row_width : int
+    out_width : int
         Outputs per beat; divides ``size``.
     acc_width : int
         Bits of an accumulator, signed.
@@ -61,12 +61,14 @@ class Normalizer(Component):
     recip : In(stream)
         Reciprocals of a slot's rows, in ascending order; always taken. Those of the slot's next
         query block come after ``done``.
-    r : Out(read_port)
-        Accumulators, by slot; the address is the row (low bits), then the tile; latency 1.
+    read : Out(stream)
+        Where to read: see :func:`~qkloom.rtl.lane.output.place_layout`.
+    data : In(stream)
+        Accumulators: the answers to ``read``, a cycle later or more; always taken.
     o : Out(stream)
         Outputs ``row``, in the order row, tile, part of the tile; ``last`` of the query block.
     done : Out(stream)
-        ``slot`` of a query block of which everything has been read.
+        ``slot`` of a query block of which everything has been asked for.
 
     Raises
     ------
@@ -81,33 +83,30 @@ class Normalizer(Component):
         block_rows: int,
         head_dim: int,
         slots: int,
-        row_width: int,
+        out_width: int,
         acc_width: int,
         stationary_width: int = 8,
     ) -> None:
         check_shape(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
         check_count("Accumulator width", acc_width)
         check_operand("Stationary width", stationary_width)
-        check_row_width(row_width, size=size)
-        self._row_width, self._chunks = row_width, size // row_width
+        check_chunk("Out width", out_width, size=size)
+        self._out_width, self._parts = out_width, size // out_width
         self._acc_width, self._tiles = acc_width, head_dim // size
         self._sum_width = max(acc_width - stationary_width + 1, 2)
         self._rows = {"block_rows": block_rows, "slots": slots}
         factor = reciprocal_layout(row_layout(**self._rows))
         self._factor = data.StructLayout({name: factor[name].shape for name in ("zero", "e", "r")})
         self._out = Fixed(Numerics.out_integer, Numerics.out_fraction)
-        block = block_layout(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
-        out = data.StructLayout({"row": data.ArrayLayout(self._out, row_width), "last": 1})
-        depth = 1 << ceil_log2(block_rows) + ceil_log2(self._tiles)
+        shape = {"size": size, "block_rows": block_rows, "head_dim": head_dim, "slots": slots}
+        out = data.StructLayout({"row": data.ArrayLayout(self._out, out_width), "last": 1})
+        self._word = data.ArrayLayout(Integer(acc_width), size)
         super().__init__(
             {
-                "i": In(stream.Signature(block)),
+                "i": In(stream.Signature(block_layout(**shape))),
                 "recip": In(stream.Signature(factor, always_ready=True)),
-                "r": Out(
-                    read_port(
-                        banks=slots, depth=depth, shape=data.ArrayLayout(Integer(acc_width), size)
-                    )
-                ),
+                "read": Out(stream.Signature(place_layout(**shape))),
+                "data": In(stream.Signature(self._word, always_ready=True)),
                 "o": Out(stream.Signature(out)),
                 "done": Out(
                     stream.Signature(data.StructLayout({"slot": index(slots)}), always_ready=True)
@@ -117,8 +116,8 @@ class Normalizer(Component):
 
     @property
     def latency(self) -> int:
-        """Cycles from a read to its beat at ``o``, when nothing waits there."""
-        return self._in_pipeline + 1
+        """Cycles from a word at ``data`` to its first beat at ``o``, when nothing waits there."""
+        return self._in_pipeline + 2
 
     @property
     def _amount_width(self) -> int:
@@ -127,41 +126,59 @@ class Normalizer(Component):
 
     @property
     def _in_pipeline(self) -> int:
-        """Cycles from a read to the queue: memory, chunk, alignment, product, saturation."""
-        return 2 + shift_stages(self._amount_width) + _PRODUCT_STAGES + 1
+        """Cycles from a part of a word to the queue: choice, alignment, product, saturation."""
+        return 1 + shift_stages(self._amount_width) + _PRODUCT_STAGES + 1
 
     def elaborate(self, platform: object) -> Module:
-        """Read while the queue has room; align; multiply; saturate."""
+        """Ask for words while the queue has room; cut them; align; multiply; saturate."""
         m = Module()
-        width = self._row_width
+        width, parts = self._out_width, self._parts
 
-        # A credit per place in the queue, and places for as many reads as can be under way.
-        places = self._in_pipeline + 2
-        m.submodules.queue = queue = Queue(shape=self.o.payload.shape(), depth=places)
+        # A credit per word, and words for as many as can be under way: from a word's request to
+        # the credit of its last part coming back.
+        words = -(-(self._in_pipeline + 3 + parts) // parts)
+        m.submodules.queue = queue = Queue(shape=self.o.payload.shape(), depth=words * parts)
         connect_stream(m, queue.o, wiring.flipped(self.o))
-        beat, reads, reciprocal = self._read(m, places, self.o.valid & self.o.ready)
+        left = Signal(range(parts + 1))
+        is_last, reciprocal = self._ask(m, words, left)
 
-        # 2: the chunk, beside what its row needs
-        accs = Signal(data.ArrayLayout(signed(self._acc_width), width), reset_less=True)
-        with m.Switch(delayed(m, beat.chunk, 1, name="chunk")):
-            for chunk in range(self._chunks):
-                with m.Case(chunk):
-                    for i in range(width):
-                        m.d.sync += accs[i].eq(self.r.data[chunk * width + i])
+        # A word, beside what its row needs
+        word = Signal(self._word, reset_less=True)
         factor = Signal(self._factor, reset_less=True)
-        m.d.sync += factor.eq(reciprocal)
+        word_is_last = Signal(reset_less=True)
+        part = Signal(index(parts))
+        with m.If(self.data.valid):
+            m.d.sync += [
+                word.eq(self.data.payload),
+                factor.eq(reciprocal),
+                word_is_last.eq(is_last),
+                left.eq(parts),
+                part.eq(0),
+            ]
+        with m.Elif(left != 0):
+            m.d.sync += [left.eq(left - 1), part.eq(part + 1)]
+
+        # 1: a part of it
+        accs = Signal(data.ArrayLayout(signed(self._acc_width), width), reset_less=True)
+        with m.Switch(part):
+            for number in range(parts):
+                with m.Case(number):
+                    for i in range(width):
+                        m.d.sync += accs[i].eq(word[number * width + i])
+        of_part = Signal(self._factor, reset_less=True)
+        m.d.sync += of_part.eq(factor)
 
         # floor(acc * 2**(18 - e)) has 27 bits, or the output saturates anyway.
         in_shift = shift_stages(self._amount_width)
         aligned = shift_right(
             m,
             [Cat(Const(0, _LEFT), accs[i]).as_signed() for i in range(width)],
-            factor.e[: self._amount_width],
+            of_part.e[: self._amount_width],
             keep=_ALIGNED_WIDTH,
             name="aligned",
         )
-        r = delayed(m, factor.r, in_shift, name="r")
-        is_zero = delayed(m, factor.zero, in_shift + _PRODUCT_STAGES, name="is_zero")
+        r = delayed(m, of_part.r, in_shift, name="r")
+        is_zero = delayed(m, of_part.zero, in_shift + _PRODUCT_STAGES, name="is_zero")
         item = queue.i.payload
         for i, value in enumerate(aligned):
             product, rounded = (
@@ -175,54 +192,66 @@ class Normalizer(Component):
             m.d.sync += out.eq(Mux(is_zero, 0, saturate(quotient, self._out)))
             m.d.comb += item.row[i].eq(out)
         valids = Signal(self._in_pipeline)
-        m.d.sync += valids.eq(Cat(reads, valids))
+        ends = Signal()
+        m.d.comb += ends.eq(word_is_last & (left == 1))
+        m.d.sync += valids.eq(Cat(left != 0, valids))
         m.d.comb += [
             queue.i.valid.eq(valids[-1]),
-            item.last.eq(delayed(m, beat.last, self._in_pipeline, name="last")),
+            item.last.eq(delayed(m, ends, self._in_pipeline, name="last")),
         ]
         return m
 
-    def _read(self, m: Module, places: int, returned: Value) -> tuple[Any, Value, Value]:
-        """Count parts, tiles and rows; keep reciprocals until they are needed.
+    def _ask(self, m: Module, words: int, left: Signal) -> tuple[Value, Value]:
+        """Count tiles and rows; keep reciprocals until they are needed.
 
-        Returns what is read in this cycle, whether anything is, and the reciprocal of its row,
-        which comes in the next cycle.
+        Returns whether the word asked for last is the last one of its query block, and the
+        reciprocal of its row.
         """
         block, recip = self.i.payload, self.recip.payload
-        beat_layout = data.StructLayout({"chunk": index(self._chunks), "last": 1})
-        m.submodules.gate = gate = CreditGate(shape=beat_layout, credits=places)
-        beat, reads = gate.o.payload, gate.o.valid
-        row = Signal(index(self._rows["block_rows"]))
-        chunk = Signal.like(beat.chunk)
-        tile = Signal(range(max(self._tiles, 2)))
-        tile_ends = Signal()
+        m.submodules.gate = gate = CreditGate(shape=self.read.payload.shape(), credits=words)
+        connect_stream(m, gate.o, wiring.flipped(self.read))
+        place = gate.i.payload
+        row = Signal.like(place.row)
+        tile = Signal.like(place.tile)
         row_ends = Signal()
         block_ends = Signal()
         is_there = Signal()
+        asks = Signal()
+        asked = Signal()
+        waiting = Signal()
+        has_room = Signal()
+        is_last = Signal(reset_less=True)
+        if self._parts == 1:
+            m.d.comb += has_room.eq(~waiting | self.data.valid)
+        else:
+            m.d.comb += has_room.eq(~waiting & (left <= 2))
         m.d.comb += [
-            tile_ends.eq(chunk == self._chunks - 1),
-            row_ends.eq(tile_ends & (tile + 1 == block.d_tiles)),
+            row_ends.eq(tile + 1 == block.d_tiles),
             block_ends.eq(row_ends & (row + 1 == block.rows)),
-            gate.i.valid.eq(self.i.valid & is_there),
-            gate.i.payload.chunk.eq(chunk),
-            gate.i.payload.last.eq(block_ends),
-            gate.o.ready.eq(1),
-            gate.returned.eq(returned),
-            self.i.ready.eq(reads & block_ends),
-            self.r.en.eq(reads),
-            self.r.bank.eq(block.slot),
-            self.r.address.eq(
-                Cat(row[: ceil_log2(self._rows["block_rows"])], tile[: ceil_log2(self._tiles)])
-            ),
+            asks.eq(self.i.valid & is_there & has_room),
+            gate.i.valid.eq(asks),
+            place.slot.eq(block.slot),
+            place.row.eq(row),
+            place.tile.eq(tile),
+            asked.eq(asks & gate.i.ready),
+            self.i.ready.eq(asked & block_ends),
         ]
-        with m.If(reads):
-            m.d.sync += chunk.eq(Mux(tile_ends, 0, chunk + 1))
-            with m.If(tile_ends):
-                m.d.sync += tile.eq(Mux(row_ends, 0, tile + 1))
+        with m.If(asked):
+            m.d.sync += [waiting.eq(1), is_last.eq(block_ends), tile.eq(Mux(row_ends, 0, tile + 1))]
             with m.If(row_ends):
                 m.d.sync += row.eq(Mux(block_ends, 0, row + 1))
-        m.d.sync += self.done.valid.eq(reads & block_ends)
+        with m.Elif(self.data.valid):
+            m.d.sync += waiting.eq(0)
+        m.d.sync += self.done.valid.eq(self.i.ready)
         m.d.sync += self.done.payload.slot.eq(block.slot)
+
+        # A word's credit comes back with its last part.
+        taken = Signal()
+        n_taken = Signal(index(self._parts))
+        m.d.comb += taken.eq(self.o.valid & self.o.ready)
+        m.d.comb += gate.returned.eq(taken & (n_taken == self._parts - 1))
+        with m.If(taken):
+            m.d.sync += n_taken.eq(Mux(gate.returned, 0, n_taken + 1))
 
         # Reciprocals wait in a memory; per slot, the number of those that have come.
         address = row_address(recip.tag, **self._rows)
@@ -237,6 +266,7 @@ class Normalizer(Component):
             w_port.data.r.eq(recip.r),
             of_row.slot.eq(block.slot),
             of_row.row.eq(row),
+            r_port.en.eq(asked),
             r_port.addr.eq(row_address(of_row, **self._rows)),
         ]
         for slot in range(self._rows["slots"]):
@@ -247,4 +277,4 @@ class Normalizer(Component):
                 m.d.sync += n_there.eq(recip.tag.row + 1)
             with m.If(self.i.ready & (block.slot == slot)):
                 m.d.sync += n_there.eq(0)
-        return beat, reads, r_port.data
+        return is_last, r_port.data

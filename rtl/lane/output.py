@@ -2,20 +2,37 @@
 
 from typing import ClassVar
 
-from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, stream
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..buffer.banks import Banks, read_port
 from ..check import check_count
 from ..component import Component
 from ..formats import Integer, ceil_log2, wrap
-from .job import block_layout, check_digits, check_shape
+from .job import block_layout, check_digits, check_shape, index
 from .numerics import Numerics
-from .rescale import RESCALED_SUM_STAGES, rescaled_sums
+from .rescale import RESCALE, RESCALED_SUM_STAGES, rescaled_sum
 from .tag import tag_layout
 
-__all__ = ["OutputAccumulator"]
+__all__ = ["MEMORIES", "OutputAccumulator", "check_memory", "place_layout"]
+
+MEMORIES = ("auto", "ultra")
+"""What outputs may be kept in: what synthesis finds best, or UltraRAM."""
+
+
+def check_memory(memory: str) -> None:
+    """Refuse what is no kind of memory."""
+    if memory not in MEMORIES:
+        raise ValueError(f"Memory must be one of {', '.join(map(repr, MEMORIES))}, not {memory!r}")
+
+
+def place_layout(*, size: int, block_rows: int, head_dim: int, slots: int) -> data.StructLayout:
+    """Return the layout that names ``size`` outputs of a row, side by side."""
+    check_shape(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
+    return data.StructLayout(
+        {"slot": index(slots), "row": index(block_rows), "tile": index(head_dim // size)}
+    )
 
 
 class OutputAccumulator(Component):
@@ -24,10 +41,21 @@ class OutputAccumulator(Component):
     Outputs belong to their row's running maximum, products to the maximum of their tile; see
     :data:`~qkloom.rtl.lane.rescale.RESCALE`. An output has ``Numerics.acc_guard`` bits below the
     last place of a product. A probability of two digits comes as two rows, one behind the other,
-    and is put together before it is added.
+    and is put together before it is added. A sum is complete only every second cycle then, so that
+    two columns share the hardware that shifts and adds.
 
-    It always accepts. A row may come again for the next key tile no sooner than ``feedback`` cycles
-    later; the feeder keeps passes that far apart.
+    It always accepts rows. A row may come again for the next key tile no sooner than ``feedback``
+    cycles later; the feeder keeps passes that far apart.
+
+    ::
+
+        i --> digits --> columns, in turn --> outputs of all slots --> data
+                            ^                      |  ^
+                            +----------------------+  +-- read
+
+    All slots are in one memory, which has one read port: rows that need their outputs so far come
+    first, ``read`` has the other cycles. These are all cycles of the first product, and with two
+    digits half of those of the second.
 
     Parameters
     ----------
@@ -37,24 +65,28 @@ class OutputAccumulator(Component):
         Bits of a partial sum from the array, and of an accumulated output.
     digits, digit_bits : int
         Digits of a probability, and how many bits apart they are.
+    memory : str
+        What outputs are kept in: ``"auto"``, what synthesis finds best; ``"ultra"``, UltraRAM.
 
     Members
     -------
     i : In(stream)
         Rows from the matrix unit; those of the first product are not for this unit.
-    r : In(read_port)
-        Outputs, for the normalizer: ``bank`` is the slot, ``address`` is tile and row; latency 1.
+    read : In(stream)
+        What the normalizer wants: see :func:`place_layout`.
+    data : Out(stream)
+        Outputs, one cycle after each ``read`` was taken.
     complete : Out(stream)
         A query block whose last row has been stored; readable from the next cycle on.
 
     Raises
     ------
     TypeError, ValueError
-        When a parameter does not suit a lane, a width is not positive, or there are not one or two
-        digits.
+        When a parameter does not suit a lane, a width is not positive, there are not one or two
+        digits, or the memory is unknown.
     """
 
-    feedback: ClassVar[int] = RESCALED_SUM_STAGES + 2
+    feedback: ClassVar[int] = RESCALED_SUM_STAGES + 3
     """Least distance in cycles between a row in one step and in the next."""
 
     keep_boundary: ClassVar[bool] = True
@@ -70,8 +102,10 @@ class OutputAccumulator(Component):
         acc_width: int,
         digits: int,
         digit_bits: int,
+        memory: str = "auto",
     ) -> None:
-        check_shape(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
+        shape = {"size": size, "block_rows": block_rows, "head_dim": head_dim, "slots": slots}
+        check_shape(**shape)
         widths = {
             "Product width": product_width,
             "Accumulator width": acc_width,
@@ -80,87 +114,190 @@ class OutputAccumulator(Component):
         for name, value in widths.items():
             check_count(name, value)
         check_digits(digits)
-        self._size, self._acc_width = size, acc_width
-        self._product_width, self._digits, self._digit_bits = product_width, digits, digit_bits
-        self._row_bits, self._tile_bits = ceil_log2(block_rows), ceil_log2(head_dim // size)
-        self._shape = {"banks": slots, "depth": 1 << self._row_bits + self._tile_bits}
+        check_memory(memory)
+        self._size, self._digits, self._memory = size, digits, memory
+        self._column = {
+            "product_width": product_width,
+            "acc_width": acc_width,
+            "digits": digits,
+            "digit_bits": digit_bits,
+        }
+        self._bits = {
+            "row": ceil_log2(block_rows),
+            "tile": ceil_log2(head_dim // size),
+            "slot": ceil_log2(slots),
+        }
         self._outputs = data.ArrayLayout(Integer(acc_width), size)
-        tag = tag_layout(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
         products = data.ArrayLayout(Integer(product_width), size)
+        row = data.StructLayout({"row": products, "tag": tag_layout(**shape)})
         super().__init__(
             {
-                "i": In(
-                    stream.Signature(
-                        data.StructLayout({"row": products, "tag": tag}), always_ready=True
-                    )
-                ),
-                "r": In(read_port(**self._shape, shape=self._outputs)),
-                "complete": Out(
-                    stream.Signature(
-                        block_layout(
-                            size=size, block_rows=block_rows, head_dim=head_dim, slots=slots
-                        ),
-                        always_ready=True,
-                    )
-                ),
+                "i": In(stream.Signature(row, always_ready=True)),
+                "read": In(stream.Signature(place_layout(**shape))),
+                "data": Out(stream.Signature(self._outputs, always_ready=True)),
+                "complete": Out(stream.Signature(block_layout(**shape), always_ready=True)),
             }
         )
 
+    @property
+    def latency(self) -> int:
+        """Cycles from a row to its outputs in the memory, and to ``complete``."""
+        return RESCALED_SUM_STAGES + 1 + self._digits
+
     def elaborate(self, platform: object) -> Module:
-        """Put digits together and read; bring both sides together; write."""
+        """Build columns and memory; a tag goes along with each row."""
         m = Module()
-        m.submodules.banks = banks = Banks(**self._shape, shape=self._outputs)
-        wiring.connect(m, wiring.flipped(self.r), banks.r_drain)
+        attributes = {} if self._memory == "auto" else {"ram_style": self._memory}
+        m.submodules.outputs = memory = Memory(
+            shape=self._outputs, depth=1 << sum(self._bits.values()), init=[], attrs=attributes
+        )
+        w, r = memory.write_port(), memory.read_port()
+
+        def address(of: data.View) -> Value:
+            return Cat(of[name][:bits] for name, bits in self._bits.items())
+
+        # In the first cycle the outputs so far are read; in the last one the sums are written.
         tag = self.i.payload.tag
         mine = Signal()
-
-        def address(of: data.View) -> Cat:
-            return Cat(of.row[: self._row_bits], of.tile[: self._tile_bits])
-
-        m.d.comb += [
-            mine.eq(self.i.valid & tag.value & ~tag.partial),
-            banks.r_update.en.eq(mine & ~tag.first),
-            banks.r_update.bank.eq(tag.slot),
-            banks.r_update.address.eq(address(tag)),
-        ]
-
-        # Stage 1 has both sides, stage 4 writes their sum; the tag goes along.
+        m.d.comb += mine.eq(self.i.valid & tag.value & ~tag.partial)
         tags, valids = [tag], [mine]
-        for stage in range(1, RESCALED_SUM_STAGES + 1):
+        for stage in range(1, self.latency + 1):
             valid = Signal(name=f"valid_{stage}")
             carried = Signal(tag.shape(), name=f"tag_{stage}", reset_less=True)
             m.d.sync += [valid.eq(valids[-1]), carried.eq(tags[-1])]
             tags.append(carried)
             valids.append(valid)
-        m.d.sync += [
-            banks.w.en.eq(valids[-1]),
-            banks.w.bank.eq(tags[-1].slot),
-            banks.w.address.eq(address(tags[-1])),
+        updates = Signal()
+        m.d.comb += [
+            updates.eq(valids[1] & ~tags[1].first),
+            self.read.ready.eq(~updates),
+            r.en.eq(updates | self.read.valid),
+            r.addr.eq(Mux(updates, address(tags[1]), address(self.read.payload))),
+            self.data.payload.eq(r.data),
+            w.en.eq(valids[-1]),
+            w.addr.eq(address(tags[-1])),
             self.complete.valid.eq(valids[-1] & tags[-1].complete),
             self.complete.payload.slot.eq(tags[-1].slot),
             self.complete.payload.rows.eq(tags[-1].row + 1),
             self.complete.payload.d_tiles.eq(tags[-1].tile + 1),
         ]
+        m.d.sync += self.data.valid.eq(self.read.valid & self.read.ready)
 
-        acc = Integer(self._acc_width)
-        sum_width = self._product_width + self._digit_bits * (self._digits - 1) + 1
-        old, new = [], []
-        for column in range(self._size):
-            product = self.i.payload.row[column]
-            total = Signal(Integer(sum_width), name=f"sum_{column}", reset_less=True)
-            if self._digits == 2:
-                high = Signal(Integer(self._product_width), name=f"high_{column}", reset_less=True)
-                with m.If(self.i.valid):
-                    m.d.sync += high.eq(product)
-                m.d.sync += total.eq((high << self._digit_bits) + product)
-            else:
-                m.d.sync += total.eq(product)
-            old.append(Signal(acc, name=f"old_{column}"))
-            new.append(Signal(acc, name=f"new_{column}"))
+        # Columns that share their hardware are neighbours; the last one may be alone.
+        products = self.i.payload.row.as_value()
+        n = self._digits
+        for number in range(-(-self._size // n)):
+            m.submodules[f"column_{number}"] = column = OutputColumn(**self._column)
             m.d.comb += [
-                old[-1].eq(Mux(tags[1].first, 0, banks.r_update.data[column])),
-                new[-1].eq(wrap(total << Numerics.acc_guard, acc)),
+                column.valid.eq(self.i.valid),
+                column.takes.eq(mine),
+                column.first.eq(tag.first),
+                column.rescale.eq(tag.rescale),
+                column.product.eq(products.word_select(number, len(column.product))),
+                column.old.eq(r.data.as_value().word_select(number, len(column.old))),
+                w.data.as_value().word_select(number, len(column.new)).eq(column.new),
             ]
-        for column, output in enumerate(rescaled_sums(m, old, new, tags[1].rescale, name="output")):
-            m.d.comb += banks.w.data[column].eq(output)
         return m
+
+
+class OutputColumn(Component):
+    """As many columns as there are digits, which take turns in one shifter and adder.
+
+    Parameters
+    ----------
+    product_width, acc_width, digits, digit_bits : int
+        As of :class:`OutputAccumulator`.
+
+    Members
+    -------
+    valid : In(1)
+        Whether there is a product.
+    takes : In(1)
+        Whether it completes a sum, with the digit that came before; no more often than every
+        ``digits`` cycles.
+    product : In
+        Products of the columns.
+    first, rescale : In
+        Whether there is no output so far, and the shift; with ``takes``.
+    old : In
+        Outputs so far, two cycles after ``takes``.
+    new : Out
+        Their sums, ``RESCALED_SUM_STAGES + 1 + digits`` cycles after ``takes``.
+
+    Ports are plain bits, the first column in the lowest.
+    """
+
+    def __init__(self, *, product_width: int, acc_width: int, digits: int, digit_bits: int) -> None:
+        self._product, self._acc = Integer(product_width), Integer(acc_width)
+        self._digits, self._digit_bits = digits, digit_bits
+        super().__init__(
+            {
+                "valid": In(1),
+                "takes": In(1),
+                "product": In(product_width * digits),
+                "first": In(1),
+                "rescale": In(RESCALE),
+                "old": In(acc_width * digits),
+                "new": Out(acc_width * digits),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Put digits together; choose a column; shift and add."""
+        m = Module()
+
+        # 1: what comes has one reader each here, and many columns
+        valid = Signal(reset_less=True)
+        takes = Signal(reset_less=True)
+        product = Signal.like(self.product, reset_less=True)
+        control = Signal(data.StructLayout({"first": 1, "rescale": RESCALE}), reset_less=True)
+        m.d.sync += [
+            valid.eq(self.valid),
+            takes.eq(self.takes),
+            product.eq(self.product),
+            control.first.eq(self.first),
+            control.rescale.eq(self.rescale),
+        ]
+
+        # 2: sums, beside the outputs so far; the control stays for every column's turn
+        old, new = [], []
+        for column in range(self._digits):
+            digit = Signal(self._product, name=f"digit_{column}")
+            m.d.comb += digit.eq(product.word_select(column, self._product.width))
+            total = self._total(m, digit, valid, column)
+            before = self.old.word_select(column, self._acc.width).as_signed()
+            if column:  # its turn is a cycle later
+                late_total = Signal.like(total, name=f"late_total_{column}", reset_less=True)
+                late_before = Signal(self._acc, name=f"late_old_{column}", reset_less=True)
+                m.d.sync += [late_total.eq(total), late_before.eq(before)]
+                total, before = late_total, late_before
+            old.append(before)
+            new.append(wrap(total << Numerics.acc_guard, self._acc))
+        now = Signal.like(control, reset_less=True)
+        with m.If(takes):
+            m.d.sync += now.eq(control)
+        second = Signal(reset_less=True)
+        m.d.sync += second.eq(~takes)
+
+        # 3 to 5, and 6 for the second of two columns
+        shared = {"first": now.first, "turn": second if self._digits == 2 else None}
+        total = rescaled_sum(m, old, new, now.rescale, **shared, name="output")
+        if self._digits == 2:
+            early = Signal(self._acc, reset_less=True)
+            m.d.sync += early.eq(total)
+            total = Cat(early, total)
+        m.d.comb += self.new.eq(total)
+        return m
+
+    def _total(self, m: Module, digit: Signal, valid: Signal, column: int) -> Signal:
+        """Return a register with the sum that a product completes."""
+        width = self._product.width + self._digit_bits * (self._digits - 1) + 1
+        total = Signal(Integer(width), name=f"sum_{column}", reset_less=True)
+        if self._digits == 1:
+            m.d.sync += total.eq(digit)
+            return total
+        high = Signal(self._product, name=f"high_{column}", reset_less=True)
+        with m.If(valid):
+            m.d.sync += high.eq(digit)
+        m.d.sync += total.eq((high << self._digit_bits) + digit)
+        return total

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 
 from amaranth.hdl import Cat, Const, Module, Shape, Signal, Value, ValueLike
 
+from ..choice import Choice
 from ..delay import Delay
 from ..formats import Integer, ceil_log2, saturate
 
-__all__ = ["delayed", "shift_right", "shift_stages", "tree", "tree_stages"]
+__all__ = ["chosen", "delayed", "shift_right", "shift_stages", "tree", "tree_stages"]
 
 
 def delayed(m: Module, value: ValueLike, cycles: int, *, name: str) -> Value:
@@ -18,6 +19,17 @@ def delayed(m: Module, value: ValueLike, cycles: int, *, name: str) -> Value:
     m.submodules[f"{name}_delay"] = line = Delay(width=len(value), cycles=cycles)
     m.d.comb += line.i.eq(value)
     return line.o
+
+
+def chosen(m: Module, values: Sequence[Value], select: Value, *, name: str) -> Value:
+    """Return one of ``values``, of the shape of the first, through a choice, ``<name>_choice``."""
+    shape = values[0].shape()
+    m.submodules[f"{name}_choice"] = choice = Choice(width=shape.width, n=len(values))
+    # The words of a choice are bits: each is extended to the common shape first.
+    for number, value in enumerate(values):
+        m.d.comb += choice.i.word_select(number, shape.width).eq(value)
+    m.d.comb += choice.select.eq(select)
+    return choice.o.as_signed() if shape.signed else choice.o
 
 
 def shift_stages(amount_width: int) -> int:

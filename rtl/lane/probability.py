@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from ..check import check_count
 from ..component import Component
 from ..formats import ceil_log2
-from .job import check_digits, check_operand, check_row_width, index
+from .job import check_chunk, check_digits, check_operand, index
 from .rescale import RESCALE
 
 __all__ = ["ProbabilityBuffer"]
@@ -49,7 +49,7 @@ class ProbabilityBuffer(Component):
         check_count("Size", size)
         check_count("Block rows", block_rows)
         check_digits(digits)
-        check_row_width(row_width, size=size)
+        check_chunk("Row width", row_width, size=size)
         check_operand("Stream width", stream_width)
         self._size, self._block_rows = size, block_rows
         self._row_width = row_width

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..buffer.banks import read_port
+from ..buffer.port import read_port
 from ..component import Component
 from ..formats import Integer, ceil_log2
 from .job import block_layout, check_operand, check_shape, index

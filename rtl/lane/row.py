@@ -6,11 +6,11 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
-from ..buffer.banks import read_port
+from ..buffer.port import read_port
 from ..component import Component
-from ..formats import Integer
+from ..formats import Integer, ceil_log2
 from .exp2 import Exp2
-from .job import check_row_width, check_shape, index, step_layout
+from .job import check_chunk, check_shape, index, step_layout
 from .mask import Mask
 from .maximum import RunningMaximum
 from .numerics import Numerics
@@ -60,7 +60,7 @@ class RowUnit(Component):
         See :func:`~qkloom.rtl.lane.job.step_layout`. Key ``c`` of the tile is visible to row ``i``
         when ``c < keys`` and, if ``causal``, ``c <= diagonal + i``. Taken with its last read.
     r : Out(read_port)
-        Scores, by ``bank`` and row; latency 1.
+        Scores, by ``bank``; the address is the chunk (low bits) and the row; latency 1.
     released : Out(stream)
         ``bank`` of a step whose scores have been read.
     o_p : Out(stream)
@@ -106,7 +106,7 @@ class RowUnit(Component):
             stationary_width=stationary_width,
         )
         check_shape(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots, tokens=tokens)
-        check_row_width(row_width, size=size)
+        check_chunk("Row width", row_width, size=size)
         self._row_width, self._chunks = row_width, size // row_width
         self._rows = {"block_rows": block_rows, "slots": slots}
 
@@ -114,7 +114,8 @@ class RowUnit(Component):
         step = step_layout(
             size=size, block_rows=block_rows, head_dim=head_dim, tokens=tokens, slots=slots
         )
-        scores = data.ArrayLayout(Integer(numbers.score_width), size)
+        scores = data.ArrayLayout(Integer(numbers.score_width), row_width)
+        depth = 1 << ceil_log2(block_rows) + ceil_log2(self._chunks)
         bank = data.StructLayout({"bank": 1})
         probabilities = data.StructLayout(
             {
@@ -131,7 +132,7 @@ class RowUnit(Component):
         super().__init__(
             {
                 "step": In(stream.Signature(step)),
-                "r": Out(read_port(banks=2, depth=block_rows, shape=scores)),
+                "r": Out(read_port(banks=2, depth=depth, shape=scores)),
                 "released": Out(stream.Signature(bank, always_ready=True)),
                 "o_p": Out(stream.Signature(probabilities, always_ready=True)),
                 "o_sum": Out(stream.Signature(total, always_ready=True)),
@@ -178,7 +179,7 @@ class RowUnit(Component):
         valids = Signal(at_digits)
         m.d.sync += valids.eq(Cat(self.r.en, valids))
         tags, now = {0: tag}, 0
-        for then in (1, at_masked, at_p, at_digits):
+        for then in (at_masked, at_p, at_digits):
             tags[then] = Signal(tag.shape(), name=f"tag_{then}")
             m.d.comb += tags[then].eq(delayed(m, tags[now], then - now, name=f"tag_at_{then}"))
             now = then
@@ -186,11 +187,7 @@ class RowUnit(Component):
         # Scores become base-2 scores. What the row must not see becomes lower than any of them.
         step = self.step.payload
         scores = Signal(scale.i.scores.shape(), reset_less=True)
-        with m.Switch(tags[1].chunk):
-            for chunk in range(self._chunks):
-                with m.Case(chunk):
-                    for i in range(width):
-                        m.d.sync += scores[i].eq(self.r.data[chunk * width + i])
+        m.d.sync += scores.eq(self.r.data)
         factor = delayed(m, Cat(step.mantissa, step["shift"]), at_scores, name="factor")
         m.d.comb += [
             scale.i.scores.eq(scores),
@@ -303,7 +300,7 @@ class RowUnit(Component):
             starting.eq((row == 0) & tag.place.begin),
             self.r.en.eq(self.step.valid & (~starting | (pause == 0))),
             self.r.bank.eq(step.bank),
-            self.r.address.eq(row),
+            self.r.address.eq(Cat(chunk[: ceil_log2(self._chunks)], row)),
             tag.place.slot.eq(step.slot),
             tag.place.row.eq(row),
             tag.place.begin.eq(chunk == 0),

@@ -10,7 +10,7 @@ from ..component import Component
 from .numerics import Numerics
 from .pipeline import delayed, tree, tree_stages
 from .place import chunk_layout, row_address, row_layout
-from .rescale import RESCALE, RESCALED_SUM_STAGES, rescaled_sums
+from .rescale import RESCALE, RESCALED_SUM_STAGES, rescaled_sum
 
 __all__ = ["RunningSum"]
 
@@ -120,15 +120,13 @@ class RunningSum(Component):
         m.d.comb += r_port.addr.eq(address)
         first = Signal(reset_less=True)
         m.d.sync += first.eq(place.first)
-        old = Signal(self._sum_width)
         of_step = Signal(self._sum_width)
         rescale = Signal(RESCALE)
         m.d.comb += [
-            old.eq(Mux(first, 0, r_port.data)),
             of_step.eq(of_row << Numerics.acc_guard),
             rescale.eq(delayed(m, chunk.rescale, in_tree + 1, name="rescale")),
         ]
-        (total,) = rescaled_sums(m, [old], [of_step], rescale, name="total")
+        total = rescaled_sum(m, [r_port.data], [of_step], rescale, first=first, name="total")
         at_end = Signal(place.shape())
         late = self.latency - in_tree
         m.d.comb += [

@@ -28,7 +28,7 @@ def strip_rows(strip: ArrayLike, *, size: int) -> list[dict[str, Any]]:
     ]
 
 
-def tile(strip: ArrayLike, number: int, *, columns: bool) -> NDArray[Any]:
+def tile(strip: ArrayLike, number: int, *, columns: bool = False) -> NDArray[Any]:
     """Return tile ``number`` of a strip, as the beats in which it leaves the buffer.
 
     Parameters
@@ -36,7 +36,7 @@ def tile(strip: ArrayLike, number: int, *, columns: bool) -> NDArray[Any]:
     strip : (size, n * size) array_like
         Tokens one below the other.
     columns : bool
-        A beat is one element position of all tokens, instead of a chunk of one token.
+        A beat is one element position of all tokens, as it leaves a transposer behind the buffer.
     """
     tokens = np.asarray(strip)
     size = len(tokens)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from qkloom.gen.chip import default_out_width, default_row_width
 from qkloom.gen.emit import emit
 from qkloom.rtl.core import Core
 from qkloom.rtl.lane.numerics import Numerics
@@ -21,11 +22,13 @@ def measure(p_width: int, *, causal: bool) -> tuple[float, float, int]:
     rng = np.random.default_rng(0)
     q, k, v = rng.integers(-127, 128, (3, 1, TOKENS, HEAD_DIM)).astype(np.int8)
     call = Call(q, k, v, np.array([70000]), np.array([20]), causal)
-    core = Core(
-        lanes=("plain",), size=SIZE, block_rows=BLOCK, row_width=8, p_width=p_width, **NUMBERS
-    )
-    result = run(emit(core), program(core, call, max_cycles=3_000_000), "cxxrtl")
     numerics = Numerics(size=SIZE, p_width=p_width, **NUMBERS)
+    widths = {
+        "row_width": default_row_width(SIZE, numerics.digits),
+        "out_width": default_out_width(SIZE, BLOCK, numerics.digits),
+    }
+    core = Core(lanes=("plain",), size=SIZE, block_rows=BLOCK, p_width=p_width, **widths, **NUMBERS)
+    result = run(emit(core), program(core, call, max_cycles=3_000_000), "cxxrtl")
     options = {"block_rows": BLOCK, "causal": causal}
     expected = exact_attention(q, k, v, call.mantissa, call.shift, numerics, **options)
     if not (read_back(core, call, result.outputs["o"]) == expected).all():

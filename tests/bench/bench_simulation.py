@@ -45,7 +45,13 @@ class Flattened(Elaboratable):
 def lane(size: int) -> tuple[Design, Core]:
     """Return a core of one lane, whose ports are the lane's."""
     numbers = {"p_width": 14, "segments": 8, "fraction": 10}
-    shape = {"block_rows": 128, "head_dim": 64, "tokens": 1024, "row_width": min(size // 2, 16)}
+    shape = {
+        "block_rows": 128,
+        "head_dim": 64,
+        "tokens": 1024,
+        "row_width": min(size // 2, 16),
+        "out_width": 4,
+    }
     core = Core(lanes=("plain",), size=size, **shape, **numbers)
     return emit(core), core
 

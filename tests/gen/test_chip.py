@@ -5,7 +5,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from qkloom.gen.chip import ChipDescription, LaneGroup, preset_names, read_chip
+from qkloom.gen.call import build_core
+from qkloom.gen.chip import (
+    ChipDescription,
+    LaneGroup,
+    default_out_width,
+    default_row_width,
+    preset_names,
+    read_chip,
+)
 from qkloom.tb.tensors import InputError
 
 PLAIN = {
@@ -39,19 +47,22 @@ class TestPresets:
         assert chip.description.endswith(".")
 
     @pytest.mark.parametrize(
-        ("name", "lanes", "size", "row_width", "tops"),
+        ("name", "lanes", "size", "widths", "tops"),
         [
-            ("u280", 12, 32, 16, 4.3008),
-            ("u280-small", 4, 16, 8, 0.3584),
-            ("u280-tiny", 2, 8, 2, 0.0448),
+            ("u280", 12, 32, (8, 4), 4.3008),
+            ("u280-small", 4, 16, (4, 1), 0.3584),
+            ("u280-tiny", 2, 8, (1, 2), 0.0448),
         ],
     )
-    def test_figures(self, name: str, lanes: int, size: int, row_width: int, tops: float) -> None:
+    def test_figures(
+        self, name: str, lanes: int, size: int, widths: tuple[int, int], tops: float
+    ) -> None:
         chip = read_chip(name)
         assert chip.matrices == ("dsp",) * (lanes // 2) + ("lut",) * (lanes // 2)
         assert chip.target == "ultrascale"
         assert chip.lane_parameters["size"] == size
-        assert chip.lane_parameters["row_width"] == row_width
+        lane = chip.lane_parameters
+        assert (lane["row_width"], lane["out_width"]) == widths
         assert chip.peak_tops == pytest.approx(tops)
 
     @pytest.mark.parametrize("name", preset_names())
@@ -66,12 +77,35 @@ class TestPresets:
 class TestDescription:
     def test_defaults(self) -> None:
         chip = read_chip(PLAIN)
-        assert (chip.cores, chip.row_width, chip.acc_width) == (1, None, None)
+        assert (chip.cores, chip.acc_width) == (1, None)
+        assert (chip.row_width, chip.out_width, chip.lanes[0].memory) == (None, None, "auto")
         assert chip.softmax.model_dump() == {"p_width": 14, "segments": 8, "fraction": 10}
 
     def test_lane_groups_are_listed_one_by_one(self) -> None:
         groups = [{"matrix": "plain", "n": 2}, {"matrix": "plain", "n": 1}]
         assert read_chip({**PLAIN, "lanes": groups}).matrices == ("plain",) * 3
+        groups[0]["memory"] = "ultra"
+        chip = read_chip({**PLAIN, "lanes": groups})
+        assert chip.matrices == ("plain+ultra", "plain+ultra", "plain")
+        assert build_core(chip).n_lanes == 3
+
+    @pytest.mark.parametrize(
+        ("size", "digits", "width"),
+        [(4, 2, 1), (8, 1, 2), (16, 1, 8), (16, 2, 4), (32, 1, 16), (32, 2, 8), (64, 1, 64)],
+    )
+    def test_row_width_keeps_up_with_the_smallest_heads(
+        self, size: int, digits: int, width: int
+    ) -> None:
+        assert default_row_width(size, digits) == width
+
+    @pytest.mark.parametrize(
+        ("size", "block", "digits", "width"),
+        [(32, 128, 2, 4), (32, 128, 1, 8), (16, 128, 2, 1), (8, 16, 2, 2), (4, 1024, 2, 1)],
+    )
+    def test_out_width_keeps_up_with_short_query_blocks(
+        self, size: int, block: int, digits: int, width: int
+    ) -> None:
+        assert default_out_width(size, block, digits) == width
 
     def test_identifier(self) -> None:
         assert read_chip({**PLAIN, "name": "a-b-2"}).identifier == "a_b_2"
@@ -153,6 +187,12 @@ class TestMistakes:
             ({"block": 4}, r"block = 4: must be a multiple of size, 8, .*; use 8$"),
             ({"head_dim": 36}, r"head_dim = 36: must be a multiple of size, 8, .* 32 or 40"),
             ({"row_width": 3}, r"row_width = 3: must divide size, 8, .*; use 2 or leave it out$"),
+            ({"row_width": 99}, r"row_width = 99: must divide size, .*; use 8 or leave it out$"),
+            ({"out_width": 5}, r"out_width = 5: must divide size, 8, .*; use 4 or leave it out$"),
+            (
+                {"lanes": [{"matrix": "plain", "n": 1, "memory": "block"}]},
+                r"lanes\[0\]\.memory = \"block\": must be one of 'auto', 'ultra'; ",
+            ),
             (
                 {"acc_width": 34},
                 r"acc_width = 34: must be at least 35, to sum 512 values .* at most 256 tokens",

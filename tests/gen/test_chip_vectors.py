@@ -14,9 +14,9 @@ def test_chip_in_verilator_and_with_a_wrong_line(
     assert bench.run(bench.build(folder), folder).startswith("PASS: mini: ")
     verilog = folder / "mini.v"
     text = verilog.read_text()
-    (module,) = re.findall(r"module output_accumulator.*?endmodule", text, re.DOTALL)
-    assert ">>>" in module
-    verilog.write_text(text.replace(module, module.replace(">>>", ">>", 1)))
+    (module,) = re.findall(r"module output_column.*?endmodule", text, re.DOTALL)
+    assert " + " in module
+    verilog.write_text(text.replace(module, module.replace(" + ", " - ", 1)))
     assert "must be" in bench.run(bench.build(folder), folder)
 
 

@@ -98,7 +98,7 @@ class TestChips:
 class TestShow:
     def test_resolves(self, shell: Shell) -> None:
         text = shell.run("show", "u280-tiny")
-        assert "row_width = 2\n" in text
+        assert "row_width = 1\nout_width = 2\n" in text
         assert "# acc_width = 36\n" in text
 
     def test_refuses_with_all_mistakes(self, shell: Shell, tmp_path: Path) -> None:

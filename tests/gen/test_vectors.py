@@ -80,12 +80,12 @@ class TestSimulation:
 
 
 PARTS = (
-    *("banks", "credit-gate", "delay", "exp2", "feeder", "fork", "join", "mask", "merge"),
+    *("choice", "credit-gate", "delay", "exp2", "feeder", "fork", "join", "mask", "merge"),
     *("multicast", "normalizer", "output-accumulator", "output-element", "output-stationary"),
     *("pass-scheduler", "probability-buffer", "query-buffer", "queue", "reciprocal"),
     *("register-slice", "route", "row-unit", "running-maximum", "running-sum", "scale"),
     *("score-accumulator", "skew", "stationary-element", "step-expander", "tile-buffer"),
-    "tile-loader",
+    *("tile-loader", "transposer"),
 )
 # Among them: whatever a testbench is made of.
 UNITS = {
@@ -179,7 +179,7 @@ class TestVectors:
                 super().__init__({"i": In(1), "o": Out(1)})
 
         with pytest.raises(
-            InputError, match=r"^Test vectors exist for banks, .*, not for wire; leave out"
+            InputError, match=r"^Test vectors exist for choice, .*, not for wire; leave out"
         ):
             unit_vectors(Wire(), 1)
 

@@ -262,14 +262,25 @@ class FedFeeder(Surrounded):
 
 
 class TimedNormalizer(Surrounded):
-    """The normalizer; a slot gets new reciprocals when the query block in it is done."""
+    """The normalizer; a slot gets new reciprocals when the query block in it is done.
 
-    gated = ("recip",)
+    Words come one cycle after they are asked for, or later.
+    """
+
+    gated = ("recip", "data")
 
     def __init__(self, *, parameters):
         super().__init__(part=Normalizer, parameters=parameters)
 
     def is_open(self, m, name, payload, moves):
+        if name == "data":
+            read = self.unit.read
+            wanted = Signal()
+            with m.If(read.valid & read.ready):
+                m.d.sync += wanted.eq(1)
+            with m.Elif(moves):
+                m.d.sync += wanted.eq(0)
+            return wanted
         done, tag = self.unit.done, payload.tag
         busy = Signal(1 << len(tag.slot))
         starts = tag.row == 0

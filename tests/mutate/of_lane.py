@@ -25,10 +25,11 @@ from .unit import Unit, frozen, paced, played
 __all__ = ["units"]
 
 PARTS = (
-    *("banks_", "delay_", "exp2_", "mask_", "matrix_", "queue_", "running_", "scale_", "skew_"),
+    *("choice_", "delay_", "exp2_", "mask_", "matrix_", "queue_", "running_", "scale_", "skew_"),
     *(
         "stationary_",
         "tile_",
+        "transposer_",
         "credit_",
         "register_",
         "feeder_",
@@ -113,10 +114,9 @@ def units():
         "score accumulator",
         unit,
         scores(unit),
-        without=("banks_",),
         explained={
             f"{name}: valid_1 = $sdff, SRST[0] const0": UNSENT,
-            f"{name}: banks__w__en = $sdff, SRST[0] const0": (
+            f"{name}: valid_2 = $sdff, SRST[0] const0": (
                 "A row that is written in spite of the reset is in a bank that nobody reads before "
                 "it is written again."
             ),
@@ -131,7 +131,6 @@ def units():
         "output accumulator",
         unit,
         outputs(unit),
-        without=("banks_",),
         explained={f"{unit.unit.module_name}: valid_1 = $sdff, SRST[0] const0": UNSENT},
     )
     unit = Lane(**test_lane.SMALL)
@@ -228,7 +227,10 @@ def scores(unit):
     for seed, rows, d_tiles in ((1, None, None), (2, 3, 4), (3, 1, 4)):
         script = test_score.Script(seed=seed, n_steps=12, rows=rows, d_tiles=d_tiles)
         places = [
-            [(bank, row) for row in range(len(found))]
+            [
+                {"r__en": 1, "r__bank": bank, "r__address": address}
+                for address in range(test_score.CHUNKS * len(found))
+            ]
             for bank, found in zip(script.banks, script.scores, strict=True)
         ]
         benches += played(unit, with_reads(script.items, places, latency=2, value=0))
@@ -241,16 +243,22 @@ def outputs(unit):
     variant = test_output.VARIANTS["two signed digits"]
     for seed in range(3):
         script = test_output.Script(seed=seed, n_blocks=8, **variant)
-        row_bits = (script.shape["block_rows"] - 1).bit_length()
         places = [
             [
-                (block["slot"], row | tile << row_bits)
+                {
+                    "read__valid": 1,
+                    "read__payload.slot": block["slot"],
+                    "read__payload.row": row,
+                    "read__payload.tile": tile,
+                }
                 for row in range(block["rows"])
                 for tile in range(block["d_tiles"])
             ]
             for block in script.blocks
         ]
-        benches += played(unit, with_reads(script.items, places, latency=4, value=1))
+        benches += played(
+            unit, with_reads(script.items, places, latency=unit.unit.latency, value=1)
+        )
     return benches
 
 
@@ -270,8 +278,8 @@ def with_reads(items, places, *, latency, value):
                 fields[f"i__payload.tag.{name}.{part}".rstrip(".")] = int(number)
         if tag["value"] == value and tag["complete"]:
             free = max(free, len(script) + latency + 1)
-            for bank, address in next(waiting):
-                reads[free] = {"r__en": 1, "r__bank": bank, "r__address": address}
+            for read in next(waiting):
+                reads[free] = read
                 free += 1
         script.append(fields)
     script += [{}] * max(0, free + 1 - len(script))

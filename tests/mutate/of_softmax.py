@@ -217,9 +217,12 @@ def steps(unit):
     ]
     benches = []
     for script in scripts:
-        chunks = script.numerics.size // script.parameters["row_width"]
+        width = script.parameters["row_width"]
         answers = [
-            {"data": row} for scores in script.scores for row in scores for _ in range(chunks)
+            {"data": row[chunk : chunk + width]}
+            for scores in script.scores
+            for row in scores
+            for chunk in range(0, len(row), width)
         ]
         sent = {
             "step": [to_bits(shapes[0], step) for step in script.steps],
@@ -249,13 +252,12 @@ def divisors(width):
 
 def blocks(unit):
     """Query blocks in turn over the slots; sums of 0, and outputs beyond the largest."""
-    names = ("i", "recip", "answer_r")
+    names = ("i", "recip", "data")
     shapes = {name: getattr(unit, name).payload.shape() for name in names}
     benches = []
     for seed in range(3):
         work = test_normalize.Blocks(n=30, seed=seed)
         size, acc_width = work.parameters["size"], work.parameters["acc_width"]
-        chunks = size // work.parameters["row_width"]
         rng = np.random.default_rng(seed)
         factors, answers = [], []
         for block, accs, totals in zip(work.blocks, work.accs, work.totals, strict=True):
@@ -268,11 +270,11 @@ def blocks(unit):
                     found = accs[row, tile * size : (tile + 1) * size]
                     if seed == 2:  # one bit alone
                         found = rng.choice([-1, 1], size) << rng.integers(0, acc_width - 1, size)
-                    answers += chunks * [{"data": found.tolist()}]
+                    answers.append(found.tolist())
         sent = {
             name: [to_bits(shapes[name], item) for item in items]
             for name, items in zip(names, (work.blocks, factors, answers), strict=True)
         }
         counts = {"o": len(work.beats)}
-        benches += paced(sent, counts, max_cycles=12000, steady=["answer_r"])
+        benches += paced(sent, counts, max_cycles=12000, steady=["data"])
     return benches

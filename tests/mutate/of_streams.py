@@ -3,8 +3,9 @@
 import numpy as np
 from amaranth.lib import data
 
-from qkloom.rtl.buffer.banks import Banks
 from qkloom.rtl.buffer.tile import TileBuffer
+from qkloom.rtl.buffer.transpose import Transposer
+from qkloom.rtl.formats import Integer
 from qkloom.rtl.lane.probability import ProbabilityBuffer
 from qkloom.rtl.stream import Fork, Join, Merge, Multicast, Queue, RegisterSlice, Route
 from qkloom.tb.packing import pack
@@ -49,20 +50,13 @@ def units():
     loop = CreditLoop(width=WIDTH, credits=5, cycles=2)
     yield Unit("credit gate", loop, through(loop))
 
-    banks = Scripted(part=Banks, parameters=frozen(shape=12, depth=6, banks=3))
-    promises = [f"{user}__bank < 3 && {user}__address < 6" for user in ("w", "r_update", "r_drain")]
-    promises.append("!(r_update__en && r_drain__en && r_update__bank == r_drain__bank)")
-    yield Unit(
-        "banks",
-        banks,
-        played(banks, in_banks(banks.unit)),
-        claims={"banks_": "update_bank < 3 && drain_bank < 3"},
-        promises={"banks_": " && ".join(promises)},
-    )
-    for columns in (True, False):
-        buffer = TileBuffer(size=4, tiles=3, columns=columns)
-        name = "tile buffer, by columns" if columns else "tile buffer, by rows"
-        yield Unit(name, buffer, tiles(buffer), without=("queue_",))
+    buffer = TileBuffer(size=4, tiles=3)
+    yield Unit("tile buffer", buffer, tiles(buffer), without=("queue_",))
+    transposer = Transposer(size=4, element=Integer(3))
+    tiles_in = random(6).integers(-4, 4, (80, 4))
+    sent = {"i": pack(transposer.i.payload.shape(), tiles_in)}
+    benches = paced(sent, {"o": len(tiles_in)}, max_cycles=3000)
+    yield Unit("transposer", transposer, benches, without=("queue_",))
     queries = LoadedQueries(size=4, block_rows=3, head_dim=16, slots=2)
     # Bits of a load: slot 0, rows 2:1, d_tiles 5:3.
     claim = "load__valid && row < load__payload[2:1] && tile < load__payload[5:3]"
@@ -121,36 +115,6 @@ def joined():
             sent, {"o": N_ITEMS}, max_cycles=9000, steady=[x for x in sent if x != late]
         )[1:3]
     return benches
-
-
-def in_banks(unit):
-    """Fill all banks; then write, update and drain, all at once and anywhere but in one bank."""
-    rng = random(2)
-    n_banks, depth = unit.parameters["banks"], unit.parameters["depth"]
-    script = []
-    for bank in range(n_banks):
-        for address in range(depth):
-            script.append({"w__en": 1, "w__bank": bank, "w__address": address})
-    for _ in range(500):
-        written, updated, drained = rng.integers(0, n_banks, 3)
-        addresses = rng.integers(0, depth, 3)
-        updates, drains = rng.random(2) < 0.7
-        if rng.random() < 0.3:  # what is written in this cycle is read in the next
-            updated, addresses[1] = script[-1]["w__bank"], script[-1]["w__address"]
-        script.append(
-            {
-                "w__en": int(rng.random() < 0.6),
-                "w__bank": written,
-                "w__address": addresses[0],
-                "r_update__en": int(updates),
-                "r_update__bank": updated,
-                "r_update__address": addresses[1],
-                "r_drain__en": int(drains and not (updates and updated == drained)),
-                "r_drain__bank": drained,
-                "r_drain__address": addresses[2],
-            }
-        )
-    return script
 
 
 def tiles(unit):

@@ -25,6 +25,7 @@ SMALL = {
     "segments": 8,
     "fraction": 8,
     "row_width": 2,
+    "out_width": 2,
 }
 
 

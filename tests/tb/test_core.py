@@ -18,6 +18,7 @@ LANE = {
     "segments": 8,
     "fraction": 8,
     "row_width": 2,
+    "out_width": 2,
 }
 
 

@@ -1,4 +1,4 @@
-"""The tile buffer gives back tiles by rows and by columns, whatever stalls."""
+"""The tile buffer gives back tiles by rows, whatever stalls."""
 
 import numpy as np
 import pytest
@@ -25,9 +25,8 @@ def run(dut, rows, reads, **options):
 
 
 @pytest.mark.parametrize("pace", [1.0, 0.6])
-@pytest.mark.parametrize("columns", [False, True])
 @pytest.mark.parametrize(("size", "tiles", "strips"), [(2, 1, 1), (4, 3, 2), (8, 2, 3)])
-def test_tiles_come_out_as_asked(size, tiles, strips, columns, pace):
+def test_tiles_come_out_as_asked(size, tiles, strips, pace):
     rng = np.random.default_rng(1)
     rows, reads, expected = [], [], []
     for strip in strips_of(rng, n=6, size=size, tiles=tiles):
@@ -35,25 +34,24 @@ def test_tiles_come_out_as_asked(size, tiles, strips, columns, pace):
         for n in range(3):  # a tile may be read again, in any order
             number = int(rng.integers(0, strip.shape[1] // size))
             reads.append({"tile": number, "release": n == 2})
-            expected += tile(strip, number, columns=columns).tolist()
+            expected += tile(strip, number).tolist()
     pace = {"i": pace, "read": pace, "o": pace}
-    dut = TileBuffer(size=size, tiles=tiles, strips=strips, columns=columns)
+    dut = TileBuffer(size=size, tiles=tiles, strips=strips)
     assert run(dut, rows, reads, cycles=2000, pace=pace)[1] == expected
 
 
-@pytest.mark.parametrize("columns", [False, True])
-def test_elements_of_other_widths(columns):
+def test_elements_of_other_widths():
     strip = np.random.default_rng(1).integers(-16, 16, (4, 4))
-    dut = TileBuffer(size=4, tiles=1, columns=columns, element=Integer(5))
+    dut = TileBuffer(size=4, tiles=1, element=Integer(5))
     reads = [{"tile": 0, "release": 1}]
     _, beats = run(dut, strip_rows(strip, size=4), reads, cycles=100)
-    assert beats == tile(strip, 0, columns=columns).tolist()
+    assert beats == tile(strip, 0).tolist()
 
 
 def test_a_tile_leaves_one_row_a_cycle_and_the_next_one_right_behind():
     rows = strip_rows(np.ones((8, 8), int), size=8)
     reads = 3 * [{"tile": 0, "release": 0}]
-    log, _ = run(TileBuffer(size=8, tiles=1, columns=True), rows, reads, cycles=200)
+    log, _ = run(TileBuffer(size=8, tiles=1), rows, reads, cycles=200)
     first = log["o"].cycles[0]
     assert first == log["i"].cycles[-1] + 3  # the strip is complete, two more cycles to read
     assert log["o"].cycles == list(range(first, first + 24))
@@ -96,5 +94,5 @@ def test_bad_parameters(parameters, message):
 
 
 def test_it_emits():
-    design = emit(TileBuffer(size=4, tiles=2, columns=True, element=I8))
+    design = emit(TileBuffer(size=4, tiles=2, element=I8))
     assert {port.name for port in design.ports} >= {"i__payload", "read__valid", "o__ready"}

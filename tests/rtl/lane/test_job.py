@@ -7,8 +7,8 @@ from amaranth.hdl import Shape
 
 from qkloom.rtl.lane.job import (
     block_layout,
+    check_chunk,
     check_digits,
-    check_row_width,
     check_shape,
     index,
     job_layout,
@@ -99,11 +99,11 @@ def test_digits():
             check_digits(digits)
 
 
-def test_row_width():
+def test_chunks():
     for row_width in (1, 2, 3, 6):
-        check_row_width(row_width, size=6)
+        check_chunk("Row width", row_width, size=6)
     for row_width in (4, 12):
         with pytest.raises(ValueError, match=f"^Row width must divide size 6, not {row_width}$"):
-            check_row_width(row_width, size=6)
+            check_chunk("Row width", row_width, size=6)
     with pytest.raises(ValueError, match=r"^Row width must be a positive integer, not 0$"):
-        check_row_width(0, size=6)
+        check_chunk("Row width", 0, size=6)

@@ -8,7 +8,7 @@ from amaranth.hdl import Elaboratable
 
 from qkloom.gen.emit import emit
 from qkloom.rtl.formats import Integer
-from qkloom.rtl.lane.lane import Lane, lane_payloads
+from qkloom.rtl.lane.lane import Lane, lane_kind, lane_payloads
 from qkloom.rtl.lane.numerics import Numerics
 from qkloom.tb.buffer.tile import strip_rows
 from qkloom.tb.exact import exact_attention
@@ -23,6 +23,7 @@ SMALL = {
     "segments": 8,
     "fraction": 8,
     "row_width": 2,
+    "out_width": 2,
 }
 INNER = [
     f"units__{name}"
@@ -52,7 +53,7 @@ class Script:
     def __init__(self, *, seed=1, **changes):
         self.parameters = SMALL | changes
         self.size, self.block = self.parameters["size"], self.parameters["block_rows"]
-        names = set(self.parameters) - {"block_rows", "row_width", "slots"}
+        names = set(self.parameters) - {"block_rows", "row_width", "out_width", "slots"}
         self.numerics = Numerics(**{name: self.parameters[name] for name in names})
         self.streaming = Integer(self.numerics.stream_width)
         self.stationary = Integer(self.numerics.stationary_width)
@@ -82,7 +83,7 @@ class Script:
                 n_seen = min(n_kv, max(1, q_start + rows.stop)) if causal else n_kv
                 work = {**factor, "causal": causal, "diagonal": q_start + first}
                 self.add_block(q[head, rows], k[head, :n_seen], v[head, :n_seen], work)
-                beats = out[head, rows].reshape(-1, self.parameters["row_width"]).tolist()
+                beats = out[head, rows].reshape(-1, self.parameters["out_width"]).tolist()
                 self.beats += [{"row": beat, "last": 0} for beat in beats]
                 self.beats[-1]["last"] = 1
         return self
@@ -181,8 +182,9 @@ def test_calls_in_a_row(seed, p_width):
 @pytest.mark.parametrize(
     ("n_q", "n_kv", "changes"),
     [
-        (7, 10, {"slots": 1, "row_width": 1, "block_rows": 6}),
+        (7, 10, {"slots": 1, "row_width": 1, "out_width": 1, "block_rows": 6}),
         (7, 10, {"slots": 3, "row_width": 4, "head_dim": 12, "segments": 64, "fraction": 6}),
+        (7, 10, {"slots": 3, "out_width": 4, "head_dim": 12, "p_width": 8}),
         (2, 3, {"block_rows": 1, "head_dim": 4, "tokens": 3, "p_width": 7}),
     ],
 )
@@ -260,6 +262,8 @@ def test_attributes():
         ({"stationary_width": "8"}, TypeError, "Stationary_width must be an integer, not '8'"),
         ({"row_width": 3}, ValueError, "Row width must divide size 4, not 3"),
         ({"row_width": 0}, ValueError, "Row width must be a positive integer, not 0"),
+        ({"out_width": 3}, ValueError, "Out width must divide size 4, not 3"),
+        ({"memory": "lut"}, ValueError, "Memory must be one of 'auto', 'ultra', not 'lut'"),
         ({"slots": 0}, ValueError, "Slots must be a positive integer, not 0"),
     ],
 )
@@ -268,9 +272,27 @@ def test_bad_parameters(change, error, message):
         Lane(**SMALL | change)
 
 
+def test_kinds():
+    assert lane_kind("dsp") == {"matrix": "dsp", "memory": "auto"}
+    assert lane_kind("lut+ultra") == {"matrix": "lut", "memory": "ultra"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("dps", "Matrix must be one of 'plain', 'dsp', 'lut', not 'dps'"),
+        ("dsp+block", "Memory must be one of 'auto', 'ultra', not 'block'"),
+        ("dsp+ultra+auto", "A lane must be a matrix, or matrix+memory, not 'dsp+ultra+auto'"),
+    ],
+)
+def test_unknown_kinds(kind, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        lane_kind(kind)
+
+
 def test_it_emits_each_unit_once():
     design = emit(Lane(**SMALL))
-    assert len(re.findall(r"^module \\tile_buffer", design.rtlil, re.M)) == 2
+    assert len(re.findall(r"^module \\tile_buffer", design.rtlil, re.M)) == 1
     assert len(re.findall(r"^module \\matrix_unit", design.rtlil, re.M)) == 1
     assert design.name in design.boundaries
     assert {port.name for port in design.ports} >= {"i_job__payload", "i_key__ready", "o__valid"}

@@ -15,21 +15,21 @@ DEFAULT = {
     "block_rows": 3,
     "head_dim": 8,
     "slots": 2,
-    "row_width": 2,
+    "out_width": 2,
     "acc_width": 30,
 }
 VARIANTS = {
     "default": {},
-    "whole tiles": {"row_width": 4},
+    "whole tiles": {"out_width": 4},
     "single elements, one tile, one row, one slot": {
-        "row_width": 1,
+        "out_width": 1,
         "head_dim": 4,
         "block_rows": 1,
         "slots": 1,
     },
     "values of 4 bits": {"acc_width": 24, "stationary_width": 4},
     "narrow": {"acc_width": 15, "head_dim": 12},
-    "wide": {"acc_width": 48, "size": 8, "head_dim": 16, "row_width": 8, "slots": 3},
+    "wide": {"acc_width": 48, "size": 8, "head_dim": 16, "out_width": 8, "slots": 3},
 }
 
 
@@ -66,16 +66,15 @@ class Blocks:
             )
             self.accs.append(accs)
             self.totals.append(totals)
-            out = normalize(accs, totals).reshape(-1, parameters["row_width"])
+            out = normalize(accs, totals).reshape(-1, parameters["out_width"])
             ends = [0] * (len(out) - 1) + [1]
             self.beats += [(row, end) for row, end in zip(out.tolist(), ends, strict=True)]
 
 
-def run(work, *, recip_late=0, pace=1.0, seed=0):
-    """Return the beats with their cycles, the cycles of reads, and what ``done`` said."""
+def run(work, *, recip_late=0, pace=1.0, read_pace=1.0, seed=0):
+    """Return the beats with their cycles, the cycles of words, and what ``done`` said."""
     dut = Normalizer(**work.parameters)
     size, slots = work.parameters["size"], work.parameters["slots"]
-    row_bits = (work.parameters["block_rows"] - 1).bit_length()
     beats, reads, done = [], [], []
     rng = random.Random(seed)
 
@@ -108,24 +107,30 @@ def run(work, *, recip_late=0, pace=1.0, seed=0):
 
     expected = iter(
         [
-            (block["slot"], row | tile << row_bits, accs[row, tile * size : (tile + 1) * size])
+            ([block["slot"], row, tile], accs[row, tile * size : (tile + 1) * size].tolist())
             for block, accs in zip(work.blocks, work.accs, strict=True)
             for row in range(block["rows"])
             for tile in range(block["d_tiles"])
-            for _ in range(size // work.parameters["row_width"])
         ]
     )
 
     async def memory(ctx):
-        r, cycle = dut.r, 0
-        async for _, _, en, bank, address in ctx.tick().sample(r.en, r.bank, r.address):
-            found = [-1] * size
-            if en:
-                *where, found = next(expected)
-                assert where == [bank, address]
-                found = found.tolist()
-                reads.append(cycle)
-            ctx.set(r.data, found)
+        at, cycle, asked = dut.read.payload, 0, []
+        ready = read_pace == 1
+        ctx.set(dut.read.ready, ready)
+        signals = (dut.read.valid, at.slot, at.row, at.tile)
+        async for _, _, valid, *found_at in ctx.tick().sample(*signals):
+            if valid and ready:
+                where, found = next(expected)
+                assert where == found_at
+                asked.append(found)
+            answers = bool(asked) and rng.random() < read_pace
+            ctx.set(dut.data.valid, answers)
+            ctx.set(dut.data.payload, asked.pop(0) if answers else [-1] * size)
+            if answers:
+                reads.append(cycle + 1)
+            ready = rng.random() < read_pace
+            ctx.set(dut.read.ready, ready)
             cycle += 1
 
     async def watch(ctx):
@@ -175,12 +180,21 @@ def test_it_waits_for_each_reciprocal():
     check(work, beats, done)
 
 
-def test_one_beat_a_cycle():
-    work = Blocks(full=True, n=2, block_rows=16)
-    beats, reads, _ = run(work)
-    latency = Normalizer(**work.parameters).latency
-    assert [cycle for cycle, _ in beats] == [cycle + latency for cycle in reads]
-    assert list(np.diff(reads[:64])) == [1] * 63
+@pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
+def test_words_that_are_late(changes):
+    work = Blocks(seed=3, **changes)
+    beats, _, done = run(work, read_pace=0.4)
+    check(work, beats, done)
+
+
+@pytest.mark.parametrize("out_width", [1, 2, 4])
+def test_one_beat_a_cycle(out_width):
+    work = Blocks(full=True, n=2, block_rows=16, out_width=out_width)
+    beats, words, _ = run(work)
+    latency, parts = Normalizer(**work.parameters).latency, 4 // out_width
+    cycles = [cycle for cycle, _ in beats]
+    assert cycles[::parts] == [cycle + latency for cycle in words]
+    assert list(np.diff(cycles[: 32 * parts])) == [1] * (32 * parts - 1)
 
 
 def test_nothing_is_lost_while_nobody_takes():
@@ -197,8 +211,8 @@ def test_nothing_is_lost_while_nobody_takes():
         ({"slots": 0}, "Slots must be a positive integer, not 0"),
         ({"acc_width": 0}, "Accumulator width must be a positive integer, not 0"),
         ({"head_dim": 10}, "Head_dim must be a multiple of size 4, not 10"),
-        ({"row_width": 3}, "Row width must divide size 4, not 3"),
-        ({"row_width": 0}, "Row width must be a positive integer, not 0"),
+        ({"out_width": 3}, "Out width must divide size 4, not 3"),
+        ({"out_width": 0}, "Out width must be a positive integer, not 0"),
         ({"stationary_width": 5}, "Stationary width must be 4 or 8, not 5"),
     ],
 )

@@ -12,7 +12,7 @@ from qkloom.rtl.lane.numerics import Numerics
 from qkloom.rtl.lane.output import OutputAccumulator
 from qkloom.tb.lane.output import accumulate
 from qkloom.tb.lane.row import combine
-from qkloom.tb.simulate import from_bits, reader, simulate, to_bits
+from qkloom.tb.simulate import from_bits, simulate, to_bits
 
 SHAPE = {"size": 4, "block_rows": 3, "head_dim": 12, "slots": 2}
 VARIANTS = {
@@ -138,15 +138,37 @@ class Script:
             self.items.append((self.rng.integers(-9, 9, self.shape["size"]), tag))
 
 
+def drain(dut, places, found):
+    """Return a process that reads query blocks as soon as they are complete."""
+
+    async def process(ctx):
+        wanted, asked, n_complete = [], [], 0
+        o = dut.data.payload
+        async for _, _, complete, taken, valid, *row in ctx.tick().sample(
+            dut.complete.valid, dut.read.ready, dut.data.valid, *o
+        ):
+            if valid:
+                found[asked.pop(0)].append(row)
+            if wanted and taken:
+                asked.append(wanted.pop(0)[0])
+            if complete:
+                wanted += [(n_complete, place) for place in places[n_complete]]
+                found.append([])
+                n_complete += 1
+            ctx.set(dut.read.valid, bool(wanted))
+            if wanted:
+                ctx.set(dut.read.payload, wanted[0][1])
+
+    return process
+
+
 def run(script, *, pace=1.0):
     """Return the log, and what each query block held in the cycle after it was complete."""
     dut = OutputAccumulator(**script.parameters)
-    row_bits = (script.shape["block_rows"] - 1).bit_length()
     found = []
-
     places = [
         [
-            (block["slot"], row | tile << row_bits)
+            {"slot": block["slot"], "row": row, "tile": tile}
             for row in range(block["rows"])
             for tile in range(block["d_tiles"])
         ]
@@ -161,7 +183,7 @@ def run(script, *, pace=1.0):
         cycles=8000,
         idle=60,
         pace={"i": pace},
-        beside=[reader(dut.complete, dut.r, places, found)],
+        beside=[drain(dut, places, found)],
     )
     complete = [from_bits(dut.complete.payload.shape(), item) for item in log["complete"].items]
     assert complete == script.blocks
@@ -182,15 +204,17 @@ def test_a_row_may_come_again_after_the_least_distance(seed):
     assert run(script)[1] == script.outputs
 
 
-def test_complete_comes_four_cycles_after_the_last_row():
-    script = Script(seed=2, **VARIANTS["two signed digits"])
+@pytest.mark.parametrize(("variant", "latency"), [("one digit", 5), ("two signed digits", 6)])
+def test_complete_comes_a_fixed_time_after_the_last_row(variant, latency):
+    script = Script(seed=2, **VARIANTS[variant])
     log, _ = run(script)
+    assert OutputAccumulator(**script.parameters).latency == latency
     last = [
         cycle
         for cycle, (_, tag) in zip(log["i"].cycles, script.items, strict=True)
         if tag["complete"] and tag["value"]
     ]
-    assert log["complete"].cycles == [cycle + 4 for cycle in last]
+    assert log["complete"].cycles == [cycle + latency for cycle in last]
 
 
 @pytest.mark.parametrize(
@@ -202,6 +226,7 @@ def test_complete_comes_four_cycles_after_the_last_row():
         ({"digit_bits": 7.0}, TypeError, "Digit bits must be a positive integer, not 7.0"),
         ({"head_dim": 9}, ValueError, "Head_dim must be a multiple of size 4, not 9"),
         ({"slots": 0}, ValueError, "Slots must be a positive integer, not 0"),
+        ({"memory": "block"}, ValueError, "Memory must be one of 'auto', 'ultra', not 'block'"),
     ],
 )
 def test_bad_parameters(change, error, message):
@@ -210,6 +235,24 @@ def test_bad_parameters(change, error, message):
         OutputAccumulator(**parameters | change)
 
 
+def test_reads_wait_for_updates():
+    script = Script(seed=3, p_width=8, acc_width=30)
+    dut = OutputAccumulator(**script.parameters)
+    shape = dut.i.payload.shape()
+    row, tag = next(item for item in script.items if item[1]["value"] and not item[1]["first"])
+    word = to_bits(shape, {"row": row, "tag": tag | {"bank": 0}})
+    place = to_bits(dut.read.payload.shape(), {"slot": 0, "row": 0, "tile": 0})
+    pace = {"i": lambda cycle: cycle < 20 or cycle % 2}
+    inputs = {"i": 30 * [word], "read": 8 * [place]}
+    log = simulate(dut, inputs=inputs, outputs=["data"], cycles=200, idle=20, pace=pace)
+    busy = {cycle + 1 for cycle in log["i"].cycles}
+    assert not busy & set(log["read"].cycles)
+    assert log["data"].cycles == [cycle + 1 for cycle in log["read"].cycles]
+    assert len(log["data"].items) == 8
+
+
 def test_it_emits():
     script = Script(seed=0, **VARIANTS["odd sizes"])
     assert emit(OutputAccumulator(**script.parameters)).rtlil
+    ultra = emit(OutputAccumulator(**script.parameters, memory="ultra")).rtlil
+    assert 'attribute \\ram_style "ultra"' in ultra

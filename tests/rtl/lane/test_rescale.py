@@ -4,7 +4,7 @@ import pytest
 from amaranth.hdl import Module, Signal, signed, unsigned
 from amaranth.sim import Simulator
 
-from qkloom.rtl.lane.rescale import RESCALE, RESCALED_SUM_STAGES, rescaled_sums
+from qkloom.rtl.lane.rescale import RESCALE, RESCALED_SUM_STAGES, rescaled_sum
 
 
 def rs(value, shift):
@@ -15,8 +15,9 @@ def rs(value, shift):
 def test_every_amount_on_either_side(shape):
     m = Module()
     old, new = ([Signal(shape, name=f"{side}_{i}") for i in range(2)] for side in ("old", "new"))
-    rescale = Signal(RESCALE)
-    sums = rescaled_sums(m, old, new, rescale, name="sum")
+    rescale, first, turn = Signal(RESCALE), Signal(), Signal()
+    control = {"first": first, "turn": turn}
+    total = rescaled_sum(m, old, new, rescale, **control, name="sum")
     low, high = (-1 << 41, 1 << 41) if shape.signed else (0, 1 << 8)
     rng = random.Random(shape.width)
     work = [
@@ -27,15 +28,19 @@ def test_every_amount_on_either_side(shape):
     ]
     ends = [low, high - 1, high - 1, low]
     work += [({"amount": 1, "of_new": of_new}, ends) for of_new in (0, 1)]
+    work = [(*item, rng.getrandbits(1), int(rng.random() < 0.2)) for item in work]
     found = []
 
     async def drive(ctx):
         for cycle in range(len(work) + RESCALED_SUM_STAGES):
             if cycle >= RESCALED_SUM_STAGES:
-                found.append([ctx.get(total) for total in sums])
+                found.append(ctx.get(total))
             if cycle < len(work):
-                ctx.set(rescale, work[cycle][0])
-                for signal, value in zip((*old, *new), work[cycle][1], strict=True):
+                by, values, which, is_first = work[cycle]
+                ctx.set(rescale, by)
+                ctx.set(turn, which)
+                ctx.set(first, is_first)
+                for signal, value in zip((*old, *new), values, strict=True):
                     ctx.set(signal, value)
             await ctx.tick()
 
@@ -44,8 +49,8 @@ def test_every_amount_on_either_side(shape):
     simulator.add_testbench(drive)
     simulator.run()
     expected = []
-    for by, values in work:
+    for by, values, which, is_first in work:
         old_shift, new_shift = (0, by["amount"]) if by["of_new"] else (by["amount"], 0)
-        pairs = zip(values[:2], values[2:], strict=True)
-        expected.append([rs(a, old_shift) + rs(b, new_shift) for a, b in pairs])
+        a, b = values[which] * (not is_first), values[2 + which]
+        expected.append(rs(a, old_shift) + rs(b, new_shift))
     assert found == expected

@@ -138,11 +138,17 @@ def plain(value):
 def run(script, *, stall=0.0, seed=0):
     """Let a row unit do the steps; return what left each port, and when."""
     dut = RowUnit(**script.parameters)
-    chunks = script.numerics.size // script.parameters["row_width"]
+    width = script.parameters["row_width"]
+    chunks = script.numerics.size // width
     log = {name: [] for name in ("released", "o_p", "o_sum", "done", "step", "read")}
     reads = iter(
         [
-            (step["bank"], row, scores[row], row == 0 and chunk == 0)
+            (
+                step["bank"],
+                chunk | row << (chunks - 1).bit_length(),
+                scores[row][chunk * width : (chunk + 1) * width],
+                row == 0 and chunk == 0,
+            )
             for step, scores in zip(script.steps, script.scores, strict=True)
             for row in range(step["rows"])
             for chunk in range(chunks)
@@ -166,10 +172,10 @@ def run(script, *, stall=0.0, seed=0):
         cycle = 0
         async for _, _, en, bank, address in ctx.tick().sample(*signals):
             # What is not asked for is not there: -1 everywhere.
-            scores = [-1] * script.numerics.size
+            scores = [-1] * width
             if en:
-                expected_bank, row, scores, starts = next(reads)
-                assert (bank, address) == (expected_bank, row)
+                *expected, scores, starts = next(reads)
+                assert [bank, address] == expected
                 log["read"].append((cycle, starts))
             ctx.set(dut.r.data, scores)
             cycle += 1

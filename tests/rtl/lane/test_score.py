@@ -9,7 +9,8 @@ from qkloom.gen.emit import emit
 from qkloom.rtl.lane.score import ScoreAccumulator
 from qkloom.tb.simulate import from_bits, reader, simulate, to_bits
 
-SHAPE = {"size": 4, "block_rows": 6, "head_dim": 16, "slots": 2}
+SHAPE = {"size": 4, "block_rows": 6, "head_dim": 16, "slots": 2, "row_width": 2}
+CHUNKS = 2
 WIDTHS = {"product_width": 18, "score_width": 20}
 DISTANCE = 3
 """Cycles after which a row may come again."""
@@ -29,7 +30,7 @@ class Script:
             n_tiles = d_tiles or int(self.rng.integers(1, 5))
             self.add(n % 2, self.products(n_tiles, n_rows))
             if n % 2:  # the banks are read before they are written again
-                self.fill(2 * SHAPE["block_rows"] + 4)
+                self.fill(2 * CHUNKS * SHAPE["block_rows"] + 4)
 
     def products(self, n_tiles, n_rows):
         limit = 1 << WIDTHS["product_width"] - 1
@@ -63,7 +64,7 @@ def run(script, *, pace=1.0):
     found = []
 
     places = [
-        [(bank, row) for row in range(len(scores))]
+        [(bank, address) for address in range(CHUNKS * len(scores))]
         for bank, scores in zip(script.banks, script.scores, strict=True)
     ]
     others = {"partial": 0, "slot": 0, "rescale": {"amount": 0, "of_new": 0}}
@@ -80,7 +81,7 @@ def run(script, *, pace=1.0):
     )
     banks = [from_bits(dut.complete.payload.shape(), item) for item in log["complete"].items]
     assert banks == [{"bank": bank} for bank in script.banks]
-    return log, found
+    return log, [np.reshape(chunks, (-1, SHAPE["size"])).tolist() for chunks in found]
 
 
 @pytest.mark.parametrize("pace", [1.0, 0.5])
@@ -122,6 +123,7 @@ def test_complete_comes_two_cycles_after_the_last_row():
         ({"score_width": 17}, ValueError, "Score width must be at least product width 18, not 17"),
         ({"product_width": 0}, ValueError, "Product width must be a positive integer, not 0"),
         ({"score_width": 2.5}, TypeError, "Score width must be a positive integer, not 2.5"),
+        ({"row_width": 3}, ValueError, "Row width must divide size 4, not 3"),
         ({"head_dim": 9}, ValueError, "Head_dim must be a multiple of size 4, not 9"),
     ],
 )
