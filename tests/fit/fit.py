@@ -110,6 +110,9 @@ def fit_points(points: Iterable[tuple[Point, Mapping[str, Any]]]) -> dict[str, A
     start = {}
     for column in FEATURES:
         start[column] = _solve(everything, column, None)
+        if column in MAY_SHRINK or column == "lutram":
+            # Whether registers vanish is a matter of each class; rules are right without it.
+            start[column] = np.zeros_like(start[column])
         factors[""][column] = _named(column, start[column])
     for kind, of in sorted(by_class.items()):
         factors[kind] = {

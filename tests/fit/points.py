@@ -10,6 +10,7 @@ from typing import Any
 
 from amaranth.hdl import Shape
 
+from qkloom.gen.chip import default_out_width, default_row_width
 from qkloom.gen.estimate.content import find_content
 from qkloom.gen.units import find_units
 from qkloom.rtl.component import Component
@@ -152,17 +153,20 @@ def _lane(rng: random.Random, size: int, precision: tuple[int, int]) -> Lane:
     stream, stationary = precision
     usual = rng.random() < 0.5
     p_width = {8: 14, 4: 7}[stream] if usual else rng.choice(Numerics.p_widths(stream))
-    head_dim = max(size, rng.choice((32, 64, 128)))
+    digits = 1 if p_width <= stream else 2
+    block_rows = size * rng.choice((1, 2, 4, 4, 8))
     return Lane(
         matrix="plain",
         size=size,
-        block_rows=size * rng.choice((1, 2, 4, 4, 8)),
-        head_dim=head_dim,
+        block_rows=block_rows,
+        head_dim=max(size, rng.choice((32, 64, 128))),
         tokens=1 << rng.choice((10, 12, 14, 17, 20)),
         p_width=p_width,
         segments=8 if usual else rng.choice((4, 8, 16, 32)),
         fraction=10 if usual else rng.choice((8, 9, 10, 11, 12)),
-        row_width=max(1, size * size // max(64, head_dim)) if usual else size // rng.choice((2, 4)),
+        row_width=default_row_width(size, digits) if usual else size // rng.choice((1, 2, 4)),
+        out_width=default_out_width(size, block_rows, digits) if usual else size // 4,
+        memory=rng.choice(("auto", "auto", "ultra")),
         stream_width=stream,
         stationary_width=stationary,
     )

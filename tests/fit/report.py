@@ -35,7 +35,7 @@ or {cells} cells off.
 """
 
 # Of the plot, in pixels.
-_WIDTH, _HEIGHT, _MARGIN, _TITLE = 300, 200, 46, 20
+_WIDTH, _HEIGHT, _MARGIN, _TITLE = 320, 200, 46, 20
 _MOST = 0.2  # errors above are drawn at the border
 
 
@@ -101,7 +101,7 @@ def _plot(residuals: Sequence[Residual]) -> str:
 
 
 def _panel(column: str, of: Sequence[Residual], left: int, top: int) -> list[str]:
-    width, height = _WIDTH - _MARGIN - 10, _HEIGHT - _TITLE - 34
+    width, height = _WIDTH - _MARGIN - 30, _HEIGHT - _TITLE - 34
     middle = top + height / 2
 
     def y_of(error: float) -> float:

@@ -5,7 +5,7 @@ import datetime
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,10 @@ from qkloom.tb.yosys import FullYosys
 
 from .points import Point
 
-__all__ = ["POINTS", "emitted", "read_points", "synthesize_point", "update_points"]
+__all__ = ["POINTS", "emitted", "read_points", "synthesize_points", "update_points"]
+
+TOGETHER, LARGE = 200_000, 80_000
+"""Bytes of RTLIL of points that are synthesized together, and of modules that are not."""
 
 POINTS = Path(__file__).parent / "points.json"
 
@@ -53,22 +56,41 @@ def _box(rtlil: str, name: str) -> str:
     return f"module {name}\n{''.join(ports)}end\n"
 
 
-def synthesize_point(
-    component: Component, design: Design, yosys: FullYosys, *, top_only: bool
-) -> dict[str, Any]:
-    """Return the counts of a design, and of each distinct module in it on its own."""
+def synthesize_points(
+    of: Sequence[tuple[Point, Component, Design]], yosys: FullYosys
+) -> list[dict[str, Any]]:
+    """Return the counts of some points, and of each distinct module in each on its own.
+
+    They share the start of Yosys, which takes longer than a small point. Names that it has made
+    before decide ties in its mapping, so that a count may depend on the others by a LUT.
+    """
     target = find_target("xcup")
-    netlist = run.run_synthesis(design, target, yosys, default_cache(), lambda step, share: None)
-    modules = [
-        {"class": type(part).__name__, "own": target.count(_own(netlist, name))}
-        for name, part in _modules(netlist, component)
-    ]
-    if top_only:
-        return {"total": modules[0]["own"], "modules": modules[:1]}
-    return {"total": target.count(netlist.cells[netlist.top]), "modules": modules}
+    modules = {name: text for _, _, design in of for name, text in _texts(design).items()}
+    everything = dataclasses.replace(of[0][2], rtlil="".join(modules.values()))
+    netlists = run.run_synthesis(
+        everything, target, yosys, default_cache(), lambda step, share: None
+    )
+    found = []
+    for point, component, design in of:
+        netlist = Netlist(design.name, netlists.modules)
+        counts = [
+            {"class": type(part).__name__, "own": target.count(_own(netlist, name))}
+            for name, part in _modules(netlist, component, top_only=point.top_only)
+        ]
+        total = counts[0]["own"] if point.top_only else target.count(netlist.cells[netlist.top])
+        found.append({"total": total, "modules": counts})
+    return found
 
 
-def _modules(netlist: Netlist, component: Component) -> Iterator[tuple[str, Component]]:
+def _texts(design: Design) -> dict[str, str]:
+    """Return the modules of a design by name."""
+    texts = re.findall(r"^(?:attribute [^\n]*\n)*module \S+\n.*?^end\n", design.rtlil, re.M | re.S)
+    return {re.search(r"^module (\S+)$", text, re.M)[1]: text for text in texts}  # type: ignore[index]
+
+
+def _modules(
+    netlist: Netlist, component: Component, *, top_only: bool
+) -> Iterator[tuple[str, Component]]:
     """Yield distinct modules with their components, parents first."""
     seen = set()
 
@@ -78,7 +100,7 @@ def _modules(netlist: Netlist, component: Component) -> Iterator[tuple[str, Comp
         seen.add(name)
         yield name, component
         cells = {cell.name: cell.type for cell in netlist.modules[name].cells}
-        if not any(kind in netlist.modules for kind in cells.values()):
+        if top_only or not any(kind in netlist.modules for kind in cells.values()):
             return
         for instance, part in find_content(component).parts:
             if (kind := cells.get(instance)) in netlist.modules:
@@ -98,24 +120,46 @@ def update_points(
     points: list[Point], yosys: FullYosys, tell: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """Synthesize what has changed; return and keep all points."""
-    run.PROCESSES = 1  # a machine that does this for an hour has other work too
+    # A machine that does this for long has other work too; and fewer starts are faster.
+    run.PROCESSES, run.LARGE_BYTES, run.BATCH_BYTES = 1, LARGE, TOGETHER
     known = {point["command"]: point for point in read_points()}
-    for number, point in enumerate(points):
-        component, design = emitted(point)
-        kept = known.get(point.command)
-        if kept is None or (kept["digest"], kept["yosys"]) != (design.digest, yosys.version):
-            tell(f"{number + 1}/{len(points)} {point.command}")
-            kept = {
+    waiting: list[tuple[Point, Component, Design]] = []
+    texts: dict[str, str] = {}
+
+    def synthesize() -> None:
+        for (point, _, design), counts in zip(
+            waiting, synthesize_points(waiting, yosys), strict=True
+        ):
+            known[point.command] = {
                 "command": point.command,
                 "digest": design.digest,
                 "yosys": yosys.version,
                 "date": datetime.date.today().isoformat(),
-                **synthesize_point(component, design, yosys, top_only=point.top_only),
+                **counts,
             }
-        known[point.command] = {**kept, "group": point.group, "top_only": point.top_only}
-        if number % 5 == 4 or number + 1 == len(points):
-            write_points([known[p.command] for p in points if p.command in known])
-    return [known[point.command] for point in points]
+        waiting.clear()
+        texts.clear()
+        write_points([known[p.command] for p in points if p.command in known])
+
+    for number, point in enumerate(points):
+        component, design = emitted(point)
+        kept = known.get(point.command)
+        if kept is None or (kept["digest"], kept["yosys"]) != (design.digest, yosys.version):
+            more = _texts(design)
+            clashes = any(texts.get(name, text) != text for name, text in more.items())
+            if waiting and (clashes or sum(map(len, [*texts.values(), *more.values()])) > TOGETHER):
+                tell(f"{number}/{len(points)} points; together: {len(waiting)}")
+                synthesize()
+            waiting.append((point, component, design))
+            texts.update(more)
+    if waiting:
+        synthesize()
+    found = []
+    for point in points:
+        known[point.command] |= {"group": point.group, "top_only": point.top_only}
+        found.append(known[point.command])
+    write_points(found)
+    return found
 
 
 def write_points(points: list[dict[str, Any]]) -> None:

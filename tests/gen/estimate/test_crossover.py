@@ -1,3 +1,5 @@
+from collections import Counter
+
 import pytest
 
 from qkloom.gen.estimate import crossover
@@ -6,31 +8,40 @@ from qkloom.tb.errors import InputError
 
 
 class TestFill:
-    COSTS = {"dsp": {"lut": 1, "dsp": 10}, "lut": {"lut": 20, "dsp": 1}}
+    COSTS = {"dsp": {"lut": 1, "dsp": 10, "bram36": 2}, "lut": {"lut": 20, "dsp": 1, "bram36": 2}}
+    SPARED = {"bram36": -1, "uram": 3}
 
-    def fill(self, kinds, budget):
-        return crossover._fill({kind: self.COSTS[kind] for kind in kinds}, budget)
+    def fill(self, kinds, **budget):
+        costs = {kind: Counter(self.COSTS[kind]) for kind in kinds}
+        budget = {"lut": 100, "dsp": 55, "bram36": 99, "uram": 99} | budget
+        return crossover._fill(costs, self.SPARED, budget)
 
     def test_one_kind(self):
-        assert self.fill(["dsp"], {"lut": 100, "dsp": 55}) == ({"dsp": 5}, "dsp")
-        assert self.fill(["lut"], {"lut": 100, "dsp": 55}) == ({"lut": 5}, "lut")
+        assert self.fill(["dsp"]) == ({"dsp": 5}, 0)
+        assert self.fill(["lut"]) == ({"lut": 5}, 0)
 
     def test_both(self):
         # Five by DSP leave 95 LUTs and 5 DSPs.
-        both = self.fill(["dsp", "lut"], {"lut": 100, "dsp": 55})
-        assert both == ({"dsp": 5, "lut": 4}, "lut")
+        assert self.fill(["dsp", "lut"]) == ({"dsp": 5, "lut": 4}, 0)
 
     def test_of_equals_that_with_fewest_luts(self):
-        assert self.fill(["dsp", "lut"], {"lut": 20, "dsp": 10}) == ({"dsp": 1, "lut": 0}, "dsp")
+        assert self.fill(["dsp", "lut"], lut=20, dsp=10) == ({"dsp": 1, "lut": 0}, 0)
+
+    def test_as_many_as_needed_spare_block_ram(self):
+        assert self.fill(["dsp", "lut"], bram36=16) == ({"dsp": 5, "lut": 4}, 2)
+        assert self.fill(["dsp", "lut"], bram36=16, uram=5) == ({"dsp": 5, "lut": 3}, 0)
+        assert self.fill(["dsp", "lut"], bram36=8) == ({"dsp": 5, "lut": 3}, 8)
 
     def test_nothing_fits(self):
-        assert self.fill(["dsp", "lut"], {"lut": 0, "dsp": 0})[0] == {"dsp": 0, "lut": 0}
+        assert self.fill(["dsp", "lut"], lut=0) == ({"dsp": 0, "lut": 0}, 0)
 
 
 def test_splits_on_a_small_chip():
     budget = budget_of(100_000)
-    splits = find_splits(clock_mhz=200, budget=budget, chip="u280-tiny")
-    assert len(splits) == 4 * 2 * 3
+    splits = find_splits(
+        clock_mhz=200, budget=budget, chip="u280-tiny", precisions=[(8, 8), (4, 4)]
+    )
+    assert len(splits) == 2 * 2 * 3
     for split in splits:
         assert all(split.counts[name] <= most for name, most in budget.items())
         assert split.tops == pytest.approx(2 * 64 * sum(split.lanes.values()) * 200e6 / 1e12)
