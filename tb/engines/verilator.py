@@ -4,12 +4,16 @@ import importlib.util
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version
+from operator import itemgetter
 from pathlib import Path
 
 from ..design import Design
 from ..errors import ToolError
+from .blocks import Block, choose_blocks
 from .cache import Cache
 from .compiler import Compiler, find_compiler
 from .native import LIBRARY, SOURCES, NativeSimulation, compile_library, describe_ports
@@ -19,7 +23,7 @@ __all__ = ["Verilator", "build", "find_verilator", "start"]
 
 ADAPTER = "verilator_dut.h"
 
-# A 32x32 array takes more than a minute.
+# A 32x32 array, flattened for its waves, takes more than a minute.
 TIMEOUT_SECONDS = 1800
 
 OPTIONS = (
@@ -28,8 +32,14 @@ OPTIONS = (
     # The lint of what is emitted has its own place, with its own waivers.
     *("-Wno-lint", "-Wno-style", "-Wno-fatal"),
     *("--x-assign", "fast", "--x-initial", "fast", "--noassert"),
-    *("--prefix", "Vtop", "-Mdir", "."),
 )
+
+# Bytes of C++ in one call of the compiler, if one file does not have more: each call reads the same
+# headers again, which takes as long as 600 kB of what Verilator writes.
+UNIT_BYTES = 1_000_000
+
+# More calls of the compiler at once take more memory than a build should.
+MAX_CALLS = 8
 
 FEATURES = (
     "-DVERILATOR=1",
@@ -139,6 +149,8 @@ def build(
         raise ValueError(f"Verilator needs the Verilog of {design.name}: emit it with verilog=True")
     tool, compiler = find_verilator(verilator), find_compiler()
     common = [tool.identity, compiler.identity, *compiler.flags, *OPTIONS]
+    # Waves show no signal of a block.
+    blocks = (Block(design.name, ()),) if waves else choose_blocks(design)
     runtime = cache.get(
         ["verilator runtime", *common],
         partial(_build_runtime, tool, compiler),
@@ -151,37 +163,97 @@ def build(
         describe_ports(design, _mangle),
         *common,
         str(waves),
+        str(blocks),
         *((SOURCES / name).read_bytes() for name in ("driver.cc", ADAPTER)),
     ]
-    builder = partial(_build, design, tool, compiler, runtime, waves)
+    builder = partial(_build, design, blocks, tool, compiler, runtime, waves)
     title = f"the verilator simulator of {design.name} with {compiler.title}"
     return cache.get(parts, builder, title=title) / LIBRARY
 
 
 def _build_runtime(tool: Verilator, compiler: Compiler, folder: Path) -> None:
     """Compile what is the same for all designs, with waves or without."""
-    for name in ("verilated", "verilated_threads", "verilated_vcd_c"):
-        source = tool.root / f"include/{name}.cpp"
-        arguments = [*FEATURES, *tool.includes, "-pthread", "-c", str(source)]
-        compiler.run(arguments, makes=f"{name}.o", cwd=folder)
+    names = ("verilated", "verilated_dpi", "verilated_threads", "verilated_vcd_c")
+    sources = {f"{name}.o": str(tool.root / f"include/{name}.cpp") for name in names}
+    _compile(sources, tool, compiler, folder)
 
 
 def _build(
-    design: Design, tool: Verilator, compiler: Compiler, runtime: Path, waves: bool, folder: Path
+    design: Design,
+    blocks: Sequence[Block],
+    tool: Verilator,
+    compiler: Compiler,
+    runtime: Path,
+    waves: bool,
+    folder: Path,
 ) -> None:
     work = folder / "work"
     work.mkdir()
     text = f"{design.verilog}\n{design.primitives}"
     (work / "design.v").write_text(text, encoding="utf-8")
     (work / "ports.h").write_text(describe_ports(design, _mangle), encoding="utf-8")
-    trace = ["--trace"] if waves else []
-    tool.run([*OPTIONS, *trace, "--top-module", design.name, "design.v"], cwd=work)
-    sources = sorted(path.name for path in work.glob("Vtop*.cpp"))
-    objects = sorted(map(str, runtime.glob("*.o")))
-    arguments = [*FEATURES, *tool.includes, "-pthread", *sources, *objects]
+    for block in blocks:
+        tool.run(_arguments(block, is_top=block.name == design.name, waves=waves), cwd=work)
+    units = [unit for place in (work, *work.glob("V*/")) for unit in _write_units(place)]
+    # The longest first, so that no core is left with it at the end.
+    names = [
+        str(path.relative_to(work)) for path, _ in sorted(units, key=itemgetter(1), reverse=True)
+    ]
+    _compile({f"{name}.o": name for name in names}, tool, compiler, work)
+    objects = sorted([*map(str, runtime.glob("*.o")), *(f"{name}.o" for name in names)])
+    arguments = [*FEATURES, *tool.includes, "-pthread", *objects]
     compile_library(work, compiler, ADAPTER, arguments, waves=waves)
     (work / LIBRARY).rename(folder / LIBRARY)
     shutil.rmtree(work)
+
+
+def _arguments(block: Block, *, is_top: bool, waves: bool) -> list[str]:
+    """Return what Verilator is called with for a block.
+
+    It makes C++ of the block, and a module of the same name that calls it, which takes the block's
+    place outside. With ``--hierarchical`` it calls itself like this, but through ``make``.
+    """
+    prefix = "Vtop" if is_top else f"V{block.name}"
+    arguments = [*OPTIONS, "--prefix", prefix, "-Mdir", "." if is_top else prefix]
+    arguments += ["--trace"] if waves else []
+    arguments += ["--top-module", block.name]
+    kept = block.inner
+    if not is_top:
+        arguments += ["--lib-create", block.name, "--hierarchical-child", "1"]
+        kept = (block.name, *kept)
+    for name in kept:
+        arguments += ["--hierarchical-block", f"{name},{name}"]
+    return [*arguments, *(f"V{name}/{name}.sv" for name in block.inner), "design.v"]
+
+
+def _compile(sources: dict[str, str], tool: Verilator, compiler: Compiler, folder: Path) -> None:
+    """Compile a source for each object, several at once."""
+    arguments = [*FEATURES, *tool.includes, "-pthread", "-fvisibility=hidden", "-c"]
+    pool = ThreadPoolExecutor(min(os.cpu_count() or 1, MAX_CALLS))
+    try:
+        calls = [
+            pool.submit(compiler.run, [*arguments, source], makes=name, cwd=folder)
+            for name, source in sources.items()
+        ]
+        for call in calls:
+            call.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _write_units(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Join small C++ files into larger ones; return these with their sizes."""
+    names: list[str] = []
+    size = count = 0
+    files = sorted(folder.glob("*.cpp"))
+    for file in files:
+        names.append(file.name)
+        size += file.stat().st_size
+        if size > UNIT_BYTES or file == files[-1]:
+            unit = folder / f"unit_{count}.cc"
+            unit.write_text("".join(f'#include "{name}"\n' for name in names), encoding="utf-8")
+            yield unit, size
+            names, size, count = [], 0, count + 1
 
 
 def _mangle(name: str) -> str:

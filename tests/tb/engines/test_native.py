@@ -11,6 +11,7 @@ from qkloom.gen.emit import emit
 from qkloom.rtl.component import Component
 from qkloom.tb.design import Port
 from qkloom.tb.engines import Cache, cxxrtl, find_verilator, run, verilator
+from qkloom.tb.engines.blocks import choose_blocks
 from qkloom.tb.engines.compiler import find_compiler
 from qkloom.tb.engines.native import NativeSimulation, describe_ports
 from qkloom.tb.engines.plan import make_plan
@@ -117,6 +118,7 @@ def test_verilator_fails(wire, tmp_path, require):
     with pytest.raises(ToolError, match=message):
         verilator._build(
             replace(wire, verilog="nonsense"),
+            choose_blocks(replace(wire, verilog="nonsense")),
             find_verilator(),
             find_compiler(),
             tmp_path,
