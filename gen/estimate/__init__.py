@@ -15,7 +15,7 @@ from ..synthesis import COLUMNS, Synthesis, count_macs
 from ..synthesis.blocks import find_blocks
 from ..synthesis.netlist import Cell, Module, Netlist
 from ..synthesis.target import Target
-from .model import Fit, Node, build_tree, read_fit, total_counts
+from .model import FEATURES, Fit, Node, build_tree, read_fit, total_counts
 
 __all__ = ["Estimate", "estimate", "tree_of"]
 
@@ -154,13 +154,14 @@ def _unfitted(tree: Node, fit: Fit) -> set[str]:
 def _notes(fit: Fit, unfitted: Sequence[str]) -> Iterator[str]:
     """Say how far to trust the figures."""
     errors = ", ".join(
-        f"{name.upper()} {of['median']:.1%}, {of['worst']:.0%}"
-        for name, of in fit.errors.items()
-        if of["worst"]
+        f"{name.upper()} {fit.errors[name]['median']:.1%}, {fit.errors[name]['worst']:.0%}"
+        for name in FEATURES
+        if name in fit.errors
     )
     yield (
         f"estimated from {fit.n_points} points that Yosys {fit.yosys} synthesized, {fit.date}; "
-        f"error of points that were not fitted, median and worst: {errors}; others exact"
+        f"error of points that were not fitted, median and worst: {errors}; "
+        "DSP, BRAM, URAM none"
     )
     yield "what synthesis says itself: `qkloom synth` with the same arguments"
     if unfitted:

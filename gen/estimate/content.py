@@ -31,10 +31,10 @@ class Content:
             bits that are assigned at a clock; those that only take what another signal has
         ``line_register``, ``line``
             bits of shift registers that one LUT holds 16 of; bits that enter these
-        ``add``, ``compare``, ``equal``, ``logic``, ``reduce``, ``shift``, ``select``, ``mux``
+        ``add``, ``compare``, ``equal``, ``and``, ``or``, ``reduce``, ``shift``, ``select``, ``mux``
             bits of sums, of comparisons, and so on
-        ``choice``, ``decision``
-            bits that several assignments compete for; conditions
+        ``choice``, ``table``, ``decision``
+            bits that several assignments compete for; bits of tables of constants; conditions
         ``carry``
             carry bits / 8, rounded up to the halves that Yosys makes
         ``dsp``, ``product``
@@ -103,6 +103,7 @@ class _Reader:
         self._seen: set[int] = set()
         self._counts: Counter[str] = Counter()
         self._targets: Counter[tuple[int, int, int]] = Counter()
+        self._constants: Counter[tuple[int, int, int]] = Counter()
         self._registers: dict[int, int] = {}
         self._lines: dict[int, tuple[int, int]] = {}
         self._lowest_read: dict[int, int] = {}
@@ -114,7 +115,8 @@ class _Reader:
                 case "Assign":
                     self._assign(statement.lhs, statement.rhs, is_clocked)
                 case "Switch":
-                    self._counts["decision"] += len(statement.cases)
+                    # LUTs that choose among many look at the number themselves.
+                    self._counts["decision"] += min(len(statement.cases), 4)
                     self._value(statement.test)
                     for _, inner, *_ in statement.cases:
                         self.read(inner, is_clocked=is_clocked)
@@ -128,20 +130,24 @@ class _Reader:
                 counts["line"] += entering
                 counts["line_register"] += width
         counts["register"] = sum(self._registers.values()) - counts["line_register"]
-        for (_, _, bits), n in self._targets.items():
-            counts["choice"] += bits * (n - 1)
+        for target, n in self._targets.items():
+            # All constants together are a table, one LUT a bit.
+            constants = self._constants[target]
+            counts["choice"] += target[2] * _choices(n - constants + (constants > 0))
+            counts["table"] += target[2] * (constants > 1)
         return counts
 
     def _assign(self, lhs: Any, rhs: Any, is_clocked: bool) -> None:
         key, start, stop = _place(lhs)
         self._targets[key, start, stop - start] += 1
+        self._constants[key, start, stop - start] += isinstance(rhs, Const)
         if is_clocked:
             signals = lhs._lhs_signals()
             self._registers.update((id(signal), len(signal)) for signal in signals)
             if _is_line(lhs, rhs):
                 self._lines[id(lhs)] = len(lhs), len(rhs.parts[0])
                 rhs = rhs.parts[0]
-            elif _is_wire(rhs):
+            elif _is_wire(rhs) and not isinstance(rhs, Const):
                 self._counts["copy"] += min(len(lhs), len(rhs))
         if not isinstance(lhs, Signal):
             self._value(lhs)
@@ -173,7 +179,7 @@ class _Reader:
                     self._counts["select"] += len(value) * max(1, len(value.value) // value.stride)
                     also(value.value, value.offset)
                 case "SwitchValue":
-                    self._counts["mux"] += len(value) * (len(value.cases) - 1)
+                    self._counts["mux"] += len(value) * _choices(len(value.cases))
                     also(value.test)
                     also(*(result for _, result, *_ in value.cases), most=most)
                 case "ArrayProxy":
@@ -215,8 +221,10 @@ class _Reader:
                 self._carry(bits)
             case "==" | "!=":
                 self._counts["equal" if n_variable > 1 else "match"] += widest()
-            case "&" | "|" | "^":
-                self._counts["logic"] += width()
+            case "&":
+                self._counts["and"] += width()
+            case "|" | "^":
+                self._counts["or"] += width()
             case "r|" | "r&" | "r^" | "b":
                 self._counts["reduce"] += widest()
             case "<<" | ">>" if n_variable > 1:
@@ -227,6 +235,11 @@ class _Reader:
     def _carry(self, bits: int) -> None:
         if bits > 2:  # Yosys makes CARRY4, and uses none for two bits
             self._counts["carry"] += -(-bits // 4) / 2  # type: ignore[assignment]
+
+
+def _choices(n: int) -> int:
+    """Return the LUTs that choose a bit out of ``n``: each of them one out of four."""
+    return -(-(n - 1) // 3)
 
 
 def _place(lhs: Any) -> tuple[int, int, int]:

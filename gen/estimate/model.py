@@ -40,8 +40,8 @@ __all__ = [
 FIT = Path(__file__).parent / "fit.json"
 
 _LOGIC = (
-    "one", "add", "increment", "compare", "limit", "equal", "match", "logic", "reduce", "shift",
-    "select", "mux", "choice", "decision", "product", "register", "stored",
+    "one", "add", "increment", "compare", "limit", "equal", "match", "and", "or", "reduce", "shift",
+    "select", "mux", "choice", "table", "decision", "product", "register", "stored",
 )  # fmt: skip
 
 FEATURES: Mapping[str, tuple[str, ...]] = {

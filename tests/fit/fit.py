@@ -40,7 +40,7 @@ MEDIAN, WORST, CELLS = 0.05, 0.15, 32
 """What is asked of points that were not fitted."""
 
 # Cells that count as nothing beside a module's own, and how hard a class is pulled to all classes.
-SMALL, PULL = 20.0, 0.02
+SMALL, PULL = 20.0, 0.002
 # Shift registers are found where one register only takes what another has: these may vanish.
 MAY_SHRINK = {"ff": ("one", "copy", "register")}
 

@@ -4,7 +4,7 @@ A point is a command line: a unit and its options, as `qkloom synth` takes them.
 """
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,12 +38,18 @@ SIZES = (4, 5, 7, 8, 12, 16, 17, 20, 24, 32, 40, 64)
 LANES = (8, 4, 32, 16, 8, 4)
 LANE_PRECISIONS = [(8, 8), (8, 4), (8, 8), (4, 4), (8, 8), (4, 8)]
 
+SMALL_LANES = (8, 4, 8)
 # Units of a lane, by the instance in it, or in one of these.
 CONTAINERS = ("row_unit",)
 UNITS = (
     "expander", "scheduler", "loader", "queries", "probabilities", "feeder", "scores", "outputs",
     "normalizer", "reciprocal", "scored", "finished", "steps",
     "row_unit.scale", "row_unit.mask", "row_unit.maximum", "row_unit.exp2_0", "row_unit.total",
+)  # fmt: skip
+# Those that are small and differ from lane to lane.
+SMALL_UNITS = (
+    "loader", "feeder", "scores", "outputs", "reciprocal",
+    "row_unit.scale", "row_unit.maximum", "row_unit.exp2_0", "row_unit.total",
 )  # fmt: skip
 
 
@@ -83,7 +89,12 @@ def choose_points() -> list[Point]:
     """Return all points, in an order that is the same in every run."""
     rng = random.Random(SEED)
     chosen: dict[str, tuple[str, dict[str, str], str, bool]] = {}
-    for unit, options, group, top_only in [*_matrices(rng), *_lanes(rng), *_cores(rng)]:
+    for unit, options, group, top_only in [
+        *_matrices(rng),
+        *_lanes(rng, LANES, UNITS),
+        *_cores(rng),
+        *_lanes(rng, SMALL_LANES, SMALL_UNITS),
+    ]:
         command = " ".join([unit, *map(" ".join, options.items())])
         chosen.setdefault(command, (unit, options, group, top_only))
     # A fifth of what may be fitted is held out, drawn per unit so that each has some.
@@ -125,10 +136,12 @@ def _matrices(rng: random.Random) -> Iterator[tuple[str, dict[str, str], str, bo
                 yield "matrix", options, group, False
 
 
-def _lanes(rng: random.Random) -> Iterator[tuple[str, dict[str, str], str, bool]]:
-    """Yield units of lanes."""
+def _lanes(
+    rng: random.Random, sizes: Sequence[int], names: Sequence[str]
+) -> Iterator[tuple[str, dict[str, str], str, bool]]:
+    """Yield units of lanes; of lanes with all units their outermost modules too."""
     units = {unit.component: unit for unit in find_units().values()}
-    for number, size in enumerate(LANES):
+    for number, size in enumerate(sizes):
         lane = _lane(rng, size, LANE_PRECISIONS[number * 7 % 6])
         parameters = lane.parameters
         group = ""
@@ -140,10 +153,10 @@ def _lanes(rng: random.Random) -> Iterator[tuple[str, dict[str, str], str, bool]
         for name in CONTAINERS:
             for inner, part in find_content(parts[name]).parts:
                 parts[f"{name}.{inner}"] = part
-        for name in UNITS:
+        for name in names:
             unit = units[type(parts[name])]
             yield unit.name, _spell(parts[name]), group, False
-        if number % 4 != 3:
+        if names is UNITS and number % 4 != 3:
             for component in (lane, parts["row_unit"]):
                 yield units[type(component)].name, _spell(component), group, True
 

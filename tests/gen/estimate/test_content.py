@@ -54,7 +54,7 @@ def test_operators():
         "carry": 1,
         "dsp": 1,
         "mux": 8,
-        "logic": 8,
+        "or": 8,
     }
 
 
@@ -80,3 +80,24 @@ def test_choices():
     assert operators["decision"] == 2
     assert operators["copy"] == 16
     assert operators["register"] == 8
+
+
+class Table(Component):
+    """Constants by a number."""
+
+    def __init__(self) -> None:
+        super().__init__({"i": In(3), "o": Out(8)})
+
+    def elaborate(self, platform):
+        m = Module()
+        with m.Switch(self.i):
+            for number in range(8):
+                with m.Case(number):
+                    m.d.comb += self.o.eq(number * 31)
+        return m
+
+
+def test_constants_are_a_table():
+    operators = find_content(Table()).operators
+    assert operators["table"] == 8
+    assert operators["choice"] == 0

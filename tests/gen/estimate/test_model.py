@@ -19,6 +19,7 @@ LANE = dict(
     segments=8,
     fraction=10,
     row_width=1,
+    out_width=1,
 )
 
 
