@@ -59,7 +59,7 @@ def test_core_without_a_look_at_every_lane():
     tree = build_tree(Core(lanes=lanes, **LANE), NOTHING)
     parts = dict(tree.parts)
     assert set(parts) == {
-        *(f"{name}_{k}" for name in ("lane", "jobs") for k in range(5)),
+        *(f"{name}_{k}" for name in ("lane", "jobs", "leaving") for k in range(5)),
         *("jobs", "queries", "keys", "values", "merge"),
     }
     kinds = [dict(parts[f"lane_{k}"].parts)["matrix"].kind for k in range(5)]
