@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -195,7 +195,7 @@ class OutputAccumulator(Component):
                 column.rescale.eq(tag.rescale),
                 column.product.eq(products.word_select(number, len(column.product))),
                 column.old.eq(r.data.as_value().word_select(number, len(column.old))),
-                w.data.as_value().word_select(number, len(column.new)).eq(column.new),
+                w.data.as_value().word_select(number, len(column.updated)).eq(column.updated),
             ]
         return m
 
@@ -221,7 +221,7 @@ class OutputColumn(Component):
         Whether there is no output so far, and the shift; with ``takes``.
     old : In
         Outputs so far, two cycles after ``takes``.
-    new : Out
+    updated : Out
         Their sums, ``RESCALED_SUM_STAGES + 1 + digits`` cycles after ``takes``.
 
     Ports are plain bits, the first column in the lowest.
@@ -238,7 +238,7 @@ class OutputColumn(Component):
                 "first": In(1),
                 "rescale": In(RESCALE),
                 "old": In(acc_width * digits),
-                "new": Out(acc_width * digits),
+                "updated": Out(acc_width * digits),
             }
         )
 
@@ -247,9 +247,9 @@ class OutputColumn(Component):
         m = Module()
 
         # 1: what comes has one reader each here, and many columns
-        valid = Signal(reset_less=True)
-        takes = Signal(reset_less=True)
-        product = Signal.like(self.product, reset_less=True)
+        valid = Signal(name="came", reset_less=True)
+        takes = Signal(name="takes_now", reset_less=True)
+        product = Signal.like(self.product, name="products", reset_less=True)
         control = Signal(data.StructLayout({"first": 1, "rescale": RESCALE}), reset_less=True)
         m.d.sync += [
             valid.eq(self.valid),
@@ -272,7 +272,7 @@ class OutputColumn(Component):
                 m.d.sync += [late_total.eq(total), late_before.eq(before)]
                 total, before = late_total, late_before
             old.append(before)
-            new.append(wrap(total << Numerics.acc_guard, self._acc))
+            new.append(wrap(Cat(Const(0, Numerics.acc_guard), total).as_signed(), self._acc))
         now = Signal.like(control, reset_less=True)
         with m.If(takes):
             m.d.sync += now.eq(control)
@@ -281,12 +281,12 @@ class OutputColumn(Component):
 
         # 3 to 5, and 6 for the second of two columns
         shared = {"first": now.first, "turn": second if self._digits == 2 else None}
-        total = rescaled_sum(m, old, new, now.rescale, **shared, name="output")
+        total = rescaled_sum(m, old, new, now.rescale, **shared, name="rescaled")
         if self._digits == 2:
             early = Signal(self._acc, reset_less=True)
             m.d.sync += early.eq(total)
             total = Cat(early, total)
-        m.d.comb += self.new.eq(total)
+        m.d.comb += self.updated.eq(total)
         return m
 
     def _total(self, m: Module, digit: Signal, valid: Signal, column: int) -> Signal:

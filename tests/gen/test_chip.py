@@ -38,7 +38,7 @@ def mistakes(tables: dict[str, Any]) -> list[str]:
 
 class TestPresets:
     def test_names(self) -> None:
-        assert preset_names() == ["u280", "u280-small", "u280-tiny"]
+        assert preset_names() == ["u280", "u280-max", "u280-small", "u280-tiny"]
 
     @pytest.mark.parametrize("name", preset_names())
     def test_says_what_it_is(self, name: str) -> None:
@@ -49,16 +49,18 @@ class TestPresets:
     @pytest.mark.parametrize(
         ("name", "lanes", "size", "widths", "tops"),
         [
-            ("u280", 12, 32, (8, 4), 4.3008),
-            ("u280-small", 4, 16, (4, 1), 0.3584),
-            ("u280-tiny", 2, 8, (1, 2), 0.0448),
+            ("u280", (6, 6), 32, (8, 4), 4.3008),
+            ("u280-max", (12, 16), 32, (8, 4), 17.2032),
+            ("u280-small", (2, 2), 16, (4, 1), 0.3584),
+            ("u280-tiny", (1, 1), 8, (1, 2), 0.0448),
         ],
     )
     def test_figures(
-        self, name: str, lanes: int, size: int, widths: tuple[int, int], tops: float
+        self, name: str, lanes: tuple[int, int], size: int, widths: tuple[int, int], tops: float
     ) -> None:
         chip = read_chip(name)
-        assert chip.matrices == ("dsp",) * (lanes // 2) + ("lut",) * (lanes // 2)
+        kinds = [kind.partition("+")[0] for kind in chip.matrices]
+        assert kinds == ["dsp"] * lanes[0] + ["lut"] * lanes[1]
         assert chip.target == "ultrascale"
         assert chip.lane_parameters["size"] == size
         lane = chip.lane_parameters
@@ -258,7 +260,7 @@ class TestFiles:
         with pytest.raises(
             InputError,
             match=r"^'u280-tini' is neither a preset nor a \.toml file; presets are u280, "
-            r"u280-small, u280-tiny \(did you mean u280-tiny\?\)$",
+            r"u280-max, u280-small, u280-tiny \(did you mean u280-tiny\?\)$",
         ):
             read_chip("u280-tini")
 

@@ -91,7 +91,7 @@ class TestChips:
 
     def test_json(self, shell: Shell) -> None:
         chips = json.loads(shell.run("chips", "--json"))
-        assert set(chips) == {"u280", "u280-small", "u280-tiny"}
+        assert set(chips) == {"u280", "u280-max", "u280-small", "u280-tiny"}
         assert chips["u280-tiny"]["peak_tops"] == pytest.approx(0.0448)
 
 
