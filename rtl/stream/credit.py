@@ -25,7 +25,7 @@ class CreditGate(Component):
 
     Latency 0. ``o.valid`` comes from ``i.valid``, ``o.payload`` from ``i.payload`` and ``i.ready``
     from ``o.ready``; no output comes from ``returned``, since a credit can be spent from the cycle
-    after it returns. It costs a counter.
+    after it returns. It costs a counter, and a register that says whether it is 0.
 
     Rate 1 asks for a credit per cycle of the loop, the gate's own included: latency + 2 in the
     picture, with a queue of latency 1.
@@ -69,10 +69,13 @@ class CreditGate(Component):
         """Count the credits, and close the gate at none."""
         m = Module()
         i, o, held = self.i, self.o, self.held
-        is_open = Signal()
+        is_open = Signal(init=1)  # a register, so that no comparison is in the stream's way
         spent = Signal()
+        with m.If(self.returned):
+            m.d.sync += is_open.eq(1)
+        with m.Elif(spent & (held == 1)):
+            m.d.sync += is_open.eq(0)
         m.d.comb += [
-            is_open.eq(held != 0),
             o.payload.eq(i.payload),
             o.valid.eq(i.valid & is_open),
             i.ready.eq(o.ready & is_open),

@@ -20,9 +20,11 @@ class Merge(Component):
     An input that has an item waits for at most one item of every other input. An item offered at
     ``o`` stays there until it is taken, whoever else becomes valid.
 
-    Latency 0, rate 1. Nothing is cut: ``o.valid`` and ``o.payload`` come from all inputs, and each
-    ``i[k].ready`` from ``o.ready`` and the valid of every input. It costs ``n + 1`` registers of
-    one bit and a multiplexer.
+    Whose turn it is, is decided a cycle ahead, from those that wait then: so the decision is not in
+    the items' way, and still one item follows another. Latency 0 for an input whose turn it is
+    already, else 1; rate 1. Nothing is cut: ``o.valid`` and ``o.payload`` come from all inputs, and
+    each ``i[k].ready`` from ``o.ready``. It costs ``2 n`` registers of one bit and
+    a multiplexer.
 
     Parameters
     ----------
@@ -56,24 +58,25 @@ class Merge(Component):
         m = Module()
         n, o = self._n, self.o
         valid = Signal(n)
+        chosen = Signal(n, init=1)  # one bit set
+        above = Signal(n, init=-2 % (1 << n))  # the bits above it
         later = Signal(n)
-        candidates = Signal(n)
-        chosen = Signal(n)  # at most one bit set
-        last = Signal(n)  # at most one bit set: the choice before
-        held = Signal()
-
-        above = ~(last | (last - 1)[:n])
         m.d.comb += [
             valid.eq(Cat(i.valid for i in self.i)),
             later.eq(valid & above),
-            candidates.eq(Mux(later.any(), later, valid)),
-            # x & -x is the lowest bit set. A choice that is not taken yet stands.
-            chosen.eq(Mux(held, last, (candidates & -candidates)[:n])),
-            o.valid.eq(valid.any()),
+            o.valid.eq((valid & chosen).any()),
         ]
-        m.d.sync += held.eq(o.valid & ~o.ready)
-        with m.If(o.valid):
-            m.d.sync += last.eq(chosen)
+
+        # Of x, x & -x is the lowest bit set, and x ^ -x are those above it.
+        minus_later = Signal(n)
+        minus_valid = Signal(n)
+        wraps = Signal()
+        m.d.comb += [minus_later.eq(-later), minus_valid.eq(-valid), wraps.eq(later == 0)]
+        with m.If((o.ready | ~o.valid) & valid.any()):
+            m.d.sync += [
+                chosen.eq(Mux(wraps, valid & minus_valid, later & minus_later)),
+                above.eq(Mux(wraps, valid ^ minus_valid, later ^ minus_later)),
+            ]
 
         # With one bit set in `chosen`, AND and OR select; a Switch would be a chain of comparisons.
         terms = []

@@ -18,7 +18,8 @@ class Queue(Component):
     """First in, first out, with room for ``depth`` items.
 
     ``i.ready`` says that there is room, whatever happens at ``o``; ``o.valid`` says that there is
-    an item, whatever happens at ``i``. No combinational path crosses the queue at any depth.
+    an item, whatever happens at ``i``. Both come straight from registers, and no combinational path
+    crosses the queue at any depth.
 
     ==============================  =======  =====  ==============================================
     Depth                           Latency  Rate   Made of
@@ -30,8 +31,9 @@ class Queue(Component):
     ==============================  =======  =====  ==============================================
 
     Latency is in cycles, from the transfer at ``i`` to ``o.valid`` of an empty queue; rate in
-    transfers per cycle. A memory adds two pointers and the level counter; a depth that is not a
-    power of two adds two comparisons. At depths 1 and 2 an unused ``level`` costs nothing.
+    transfers per cycle. A memory adds two pointers, the level counter and what says that it is
+    neither 0 nor ``depth``; a depth that is not a power of two adds two comparisons. At depths 1
+    and 2 an unused ``level`` costs nothing.
 
     Parameters
     ----------
@@ -101,8 +103,13 @@ class Queue(Component):
         tail = Signal(range(self._depth))
         head = Signal(range(self._depth))
         fetch = Signal()
+        has_room = Signal(init=1)
+        with m.If(read):
+            m.d.sync += has_room.eq(1)
+        with m.Elif(write & (level == self._depth - 1)):
+            m.d.sync += has_room.eq(0)
         m.d.comb += [
-            i.ready.eq(level != self._depth),
+            i.ready.eq(has_room),
             w_port.addr.eq(tail),
             w_port.data.eq(i.payload),
             w_port.en.eq(write),
@@ -128,7 +135,12 @@ class Queue(Component):
             with m.Elif(o.ready):
                 m.d.sync += fetched.eq(0)
         else:
-            m.d.comb += [o.valid.eq(level != 0), fetch.eq(read)]
+            has_item = Signal()
+            with m.If(write):
+                m.d.sync += has_item.eq(1)
+            with m.Elif(read & (level == 1)):
+                m.d.sync += has_item.eq(0)
+            m.d.comb += [o.valid.eq(has_item), fetch.eq(read)]
         return m
 
     def _next(self, pointer: Signal) -> Value:

@@ -21,7 +21,8 @@ class GateClaims(Component):
     def __init__(self, *, credits):
         self.credits = credits
         items = stream.Signature(2)
-        super().__init__({"i": In(items), "o": Out(items), "returned": In(1), "is_empty": Out(1)})
+        ports = {"i": In(items), "o": Out(items), "returned": In(1), "is_empty": Out(1)}
+        super().__init__({**ports, "is_open": In(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -42,6 +43,7 @@ class GateClaims(Component):
         m.d.comb += [
             Assert(out <= self.credits),
             Assert(dut.held == self.credits - out),
+            Assert(self.is_open == (dut.held != 0)),
             Assert(o.valid == (i.valid & (out != self.credits))),
             Assert((i.valid & i.ready) == spent),
             self.is_empty.eq((dut.held == 0) & i.valid & o.ready),
@@ -57,7 +59,8 @@ class Loop(Component):
     def __init__(self, *, latency, credits):
         self.latency, self.credits = latency, credits
         items = stream.Signature(8)
-        super().__init__({"i": In(items), "o": Out(items), "is_lost": Out(1)})
+        ports = {"i": In(items), "o": Out(items), "is_lost": Out(1)}
+        super().__init__({**ports, "is_open": In(1)})  # the gate's own, for claims
 
     def elaborate(self, platform):
         m = Module()
@@ -86,15 +89,21 @@ class Loop(Component):
 
 class LoopClaims(Loop):
     def claim(self, m, gate, queue, inside):
-        m.d.comb += Assert(gate.held + sum(inside) + queue.level == self.credits)
-        m.d.comb += Assert(~self.is_lost)
+        m.d.comb += [
+            Assert(gate.held + sum(inside) + queue.level == self.credits),
+            Assert(~self.is_lost),
+            Assert(self.is_open == (gate.held != 0)),
+            # Proven of the queue itself.
+            Assert(queue.i.ready == (queue.level != self.credits)),
+            Assert(queue.o.valid == (queue.level != 0)),
+        ]
 
 
 @pytest.mark.parametrize("credits", [1, 2, 3])
 def test_proof(require, credits):
     require("yosys")
     design = emit(GateClaims(credits=credits), name="claims")
-    prove(design, depth=4)
+    prove(design, depth=4, peek={"is_open": "dut.is_open"})
     assert witness(design, "is_empty", depth=credits + 2) == credits + 1
 
 
@@ -102,8 +111,7 @@ def test_proof(require, credits):
 def test_proof_that_the_queue_is_never_full_for_an_item(require, latency, credits):
     require("yosys")
     claims = LoopClaims(latency=latency, credits=credits)
-    # That the level tells the room is proven of the queue itself.
-    prove(emit(claims, name="claims"), depth=6)
+    prove(emit(claims, name="claims"), depth=6, peek={"is_open": "gate.is_open"})
 
 
 @pytest.mark.parametrize("credits", [1, 2, 3, 8])

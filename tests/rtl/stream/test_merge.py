@@ -24,8 +24,8 @@ class MergeClaims(Component):
             {
                 "i": In(stream.Signature(2)).array(n),
                 "o": Out(stream.Signature(self.shape)),
-                "last": In(n),
-                "held": In(1),
+                "chosen": In(n),
+                "above": In(n),
                 "overtaken_by_all": Out(1),
             }
         )
@@ -39,7 +39,11 @@ class MergeClaims(Component):
         obey(m, Assert, o, "o")
         index = o.payload.index
         moved = o.valid & o.ready
-        m.d.comb += Assert(o.valid == Cat(i.valid for i in dut.i).any())
+        # Whoever waits is offered a cycle later, or somebody else is.
+        waits = Signal()
+        m.d.sync += waits.eq(Cat(i.valid for i in dut.i).any() & ~o.valid)
+        with m.If(waits):
+            m.d.comb += Assert(o.valid)
         with m.If(o.valid):
             m.d.comb += Assert(index < n)
 
@@ -60,37 +64,28 @@ class MergeClaims(Component):
                 m.d.comb += Assert(~passed[k].bit_select(index, 1))
         m.d.comb += self.overtaken_by_all.eq(sum(passed[0]) == n - 1)
 
-        self.claim_inner(m, passed, o)
+        self.claim_inner(m, passed)
         return m
 
-    def claim_inner(self, m, passed, o):
-        """Whoever passed `k` comes after it, up to the input that was last chosen."""
-        n, last = self.n, self.last
-        valid = Cat(i.valid for i in self.i)
-        m.d.comb += Assert((last & (last - 1)[:n]) == 0)
-        with m.If(self.held):
-            m.d.comb += [Assert(o.valid), Assert((last & valid) != 0)]
-        with m.If(last == 0):
-            m.d.comb += [Assert(p == 0) for p in passed]
+    def claim_inner(self, m, passed):
+        """Whoever passed `k` comes after it, and before the input whose turn it is."""
+        n = self.n
+        m.d.comb += Assert(self.chosen != 0)
         for at in range(n):
+            with m.If(self.chosen[at]):
+                m.d.comb += Assert(self.chosen == 1 << at)
+                m.d.comb += Assert(self.above == (1 << n) - (2 << at))
             for k in range(n):
-                after = [(k + step) % n for step in range(1, (at - k) % n + 1)]
-                done = sum(1 << j for j in after)
-                with m.If(last[at] & ~self.held):
-                    m.d.comb += Assert((passed[k] & ~done) == 0)
-                if at != k:
-                    with m.If(last[at] & self.held):
-                        m.d.comb += Assert((passed[k] & ~(done & ~(1 << at))) == 0)
-                else:
-                    with m.If(last[at] & self.held):
-                        m.d.comb += Assert(~passed[k][k])
+                between = [(k + step) % n for step in range(1, (at - k) % n or n)]
+                with m.If(self.chosen[at]):
+                    m.d.comb += Assert((passed[k] & ~sum(1 << j for j in between)) == 0)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
 def test_proof(require, n):
     require("yosys")
     design = emit(MergeClaims(n=n), name="claims")
-    prove(design, depth=4, peek={"last": "dut.last", "held": "dut.held"})
+    prove(design, depth=4, peek={"chosen": "dut.chosen", "above": "dut.above"})
     assert witness(design, "overtaken_by_all", depth=n + 3) >= n
 
 
@@ -122,14 +117,16 @@ class TestBehaviour:
     def test_one_input_alone_has_full_rate(self, n):
         sent = [[]] * (n - 1) + [range(10)]
         logs, got = self.run(n, 12, sent)
-        assert logs["o"].cycles == list(range(10))
+        latency = int(n > 1)  # after reset, it is the first one's turn
+        assert logs["o"].cycles == list(range(latency, latency + 10))
         assert got == [(n - 1, item) for item in range(10)]
 
     def test_never_ready(self, n):
         logs, _ = self.run(n, 20, [range(5)] * n, o=0, **{f"i__{k}": 0.3 for k in range(n)})
         first = logs["o"].valid_cycles[0]
         assert logs["o"].valid_cycles == list(range(first, 20))
-        assert first == min(logs[f"i__{k}"].valid_cycles[0] for k in range(n))
+        came = [logs[f"i__{k}"].valid_cycles[0] for k in range(n)]
+        assert first == min(came[0], min(came) + 1)
 
     def test_conversion(self, n):
         rtlil.convert(Merge(shape=8, n=n))
