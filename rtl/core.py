@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from .component import Component
 from .lane.lane import Lane, lane_kind, lane_payloads
-from .stream import Merge, Multicast, Queue, RegisterSlice, Route, connect_stream
+from .stream import Merge, Multicast, Queue, Route, connect_stream
 
 __all__ = ["Core"]
 
@@ -121,14 +121,13 @@ class Core(Component):
 
         for number, kind in enumerate(self._lanes):
             m.submodules[f"lane_{number}"] = lane = Lane(**lane_kind(kind), **self._lane)
-            m.submodules[f"jobs_{number}"] = waiting = Queue(shape=shapes["i_job"], depth=_JOBS)
+            m.submodules[f"jobs_{number}"] = waiting = Queue(
+                shape=shapes["i_job"], depth=_JOBS, registered=True
+            )
             connect_stream(m, jobs.o[number], waiting.i)
             connect_stream(m, waiting.o, lane.i_job)
             connect_stream(m, queries.o[number], lane.i_query)
             connect_stream(m, keys.o[number], lane.i_key)
             connect_stream(m, values.o[number], lane.i_value)
-            # Whose turn it is takes a path through all lanes: it ends here.
-            m.submodules[f"leaving_{number}"] = leaving = RegisterSlice(shape=shapes["o"])
-            connect_stream(m, lane.o, leaving.i)
-            connect_stream(m, leaving.o, merge.i[number])
+            connect_stream(m, lane.o, merge.i[number])
         return m

@@ -11,6 +11,7 @@ from ..check import check_count
 from ..component import Component
 from ..formats import I8, NumberFormat, ceil_log2
 from ..stream import Queue
+from ..stream.level import count_level
 
 __all__ = ["TileBuffer"]
 
@@ -97,14 +98,14 @@ class TileBuffer(Component):
         n_filled = Signal(range(self._strips + 1))
         filled = Signal()
         freed = Signal()
-        m.d.sync += n_filled.eq(n_filled + filled - freed)
+        strips = count_level(m, n_filled, most=self._strips, comes=filled, goes=freed)
 
         # Writer
         w_strip = Signal(range(self._strips))
         r_strip = Signal(range(self._strips))
         token = Signal(index_bits)
         chunk = Signal(tile_bits)
-        m.d.comb += self.i.ready.eq(n_filled != self._strips)
+        m.d.comb += self.i.ready.eq(strips.has_room)
         w_en = Signal()
         m.d.comb += w_en.eq(self.i.valid & self.i.ready)
         m.d.comb += filled.eq(w_en & self.i.payload.last & (token == size - 1))
@@ -117,15 +118,17 @@ class TileBuffer(Component):
 
         # Reader: `size` beats per request, admitted while the output queue has room for what is in
         # flight.
-        queue_depth = 4
+        queue_depth = 5
         m.submodules.queue = queue = Queue(shape=self.o.payload.shape(), depth=queue_depth)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
         beat = Signal(index_bits)
         room = Signal(range(queue_depth + 1), init=queue_depth)
+        came_back = Signal()  # a cycle late: the way here from who takes rows is long
         r_en = Signal()
         r_valid = Signal()
-        m.d.comb += r_en.eq(self.read.valid & (n_filled != 0) & (room != 0))
-        m.d.sync += room.eq(room - r_en + (self.o.valid & self.o.ready))
+        places = count_level(m, room, most=queue_depth, comes=came_back, goes=r_en, name="room_")
+        m.d.comb += r_en.eq(self.read.valid & strips.has_some & places.has_some)
+        m.d.sync += came_back.eq(self.o.valid & self.o.ready)
         m.d.sync += r_valid.eq(r_en)
         m.d.comb += self.read.ready.eq(r_en & (beat == size - 1))
         m.d.comb += freed.eq(self.read.ready & self.read.payload.release)

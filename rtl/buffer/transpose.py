@@ -10,10 +10,11 @@ from ..choice import Choice
 from ..component import Component
 from ..formats import I8, NumberFormat, ceil_log2
 from ..stream import Queue
+from ..stream.level import count_level
 
 __all__ = ["Transposer"]
 
-_QUEUE_DEPTH = 6
+_QUEUE_DEPTH = 7
 """Room for two columns, and for those that come while their places come back: rate 1."""
 
 
@@ -70,14 +71,14 @@ class Transposer(Component):
         n_filled = Signal(range(3))
         filled = Signal()
         freed = Signal()
+        tiles = count_level(m, n_filled, most=2, comes=filled, goes=freed)
         w_row = Signal(range(2 * size))
         writes = Signal()
         m.d.comb += [
-            self.i.ready.eq(n_filled != 2),
+            self.i.ready.eq(tiles.has_room),
             writes.eq(self.i.valid & self.i.ready),
             filled.eq(writes & (w_row[:-1] == size - 1)),
         ]
-        m.d.sync += n_filled.eq(n_filled + filled - freed)
         with m.If(writes):
             m.d.sync += w_row.eq(w_row + 1)
 
@@ -91,10 +92,12 @@ class Transposer(Component):
         reads = Signal()
         m.d.comb += [
             column_pair.eq(beat[1:-1]),
-            reads.eq(half | ((n_filled != 0) & (room >= 2))),
+            reads.eq(half | (tiles.has_some & (room >= 2))),
             freed.eq(reads & (beat[:-1] == size - 1)),
         ]
-        m.d.sync += room.eq(room - reads + (self.o.valid & self.o.ready))
+        came_back = Signal()  # a cycle late: the way here from who takes columns is long
+        m.d.sync += came_back.eq(self.o.valid & self.o.ready)
+        m.d.sync += room.eq(room - reads + came_back)
         with m.If(reads):
             m.d.sync += beat.eq(beat + 1)
 

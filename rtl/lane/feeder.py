@@ -7,10 +7,12 @@ from amaranth.lib.wiring import In, Out
 from ..buffer.port import read_port
 from ..component import Component
 from ..formats import Integer, ceil_log2
-from ..stream import Queue
+from ..stream import Queue, connect_stream
+from ..stream.level import count_level
 from .job import check_digits, check_operand, check_shape, index, pass_layout
 from .output import OutputAccumulator
 from .rescale import RESCALE
+from .spacer import Spacer
 from .tag import tag_layout
 
 __all__ = ["Feeder"]
@@ -135,24 +137,27 @@ class Feeder(Component):
         depth = 6
         m.submodules.queue = queue = Queue(shape=self.o.payload.shape(), depth=depth)
         room = Signal(range(depth + 1), init=depth)
+        came_back = Signal()  # a cycle late: the way here from the matrix unit is long
         row = Signal(index(self._block_rows))
+        rows = Signal.like(work.rows, init=1)  # with this one
         digit = Signal()
         running = Signal()
         reads = Signal()
         row_ends = Signal()
         ends = Signal()
+        places = count_level(m, room, most=depth, comes=came_back, goes=reads, name="room_")
         m.d.comb += [
-            reads.eq(self.i.valid & (running | has_input) & (room != 0)),
+            reads.eq(self.i.valid & (running | has_input) & places.has_some),
             starts.eq(reads & ~running),
             row_ends.eq(reads & (~work.value | (digit == self._digits - 1))),
-            ends.eq(row_ends & (row == work.rows - 1)),
+            ends.eq(row_ends & (rows == work.rows)),
             self.i.ready.eq(ends),
         ]
-        m.d.sync += room.eq(room - reads + (self.o.valid & self.o.ready))
+        m.d.sync += came_back.eq(queue.o.valid & queue.o.ready)
         with m.If(reads):
             m.d.sync += [running.eq(~ends), digit.eq(Mux(row_ends, 0, 1))]
         with m.If(row_ends):
-            m.d.sync += row.eq(Mux(ends, 0, row + 1))
+            m.d.sync += [row.eq(Mux(ends, 0, row + 1)), rows.eq(Mux(ends, 1, rows + 1))]
         m.d.comb += [
             self.queries.en.eq(reads & ~work.value),
             self.queries.bank.eq(work.slot),
@@ -163,18 +168,11 @@ class Feeder(Component):
         ]
 
         # Out: the first row of a pass waits until the pass before is old enough.
-        pause = Signal(range(OutputAccumulator.feedback))
-        held = Signal()
-        m.d.comb += [
-            held.eq(queue.o.payload.new_tile & (pause != 0)),
-            self.o.valid.eq(queue.o.valid & ~held),
-            self.o.payload.eq(queue.o.payload),
-            queue.o.ready.eq(self.o.ready & ~held),
-        ]
-        with m.If(queue.o.payload.new_tile & self.o.valid & self.o.ready):
-            m.d.sync += pause.eq(OutputAccumulator.feedback - 1)
-        with m.Elif(pause != 0):
-            m.d.sync += pause.eq(pause - 1)
+        m.submodules.spacer = spacer = Spacer(
+            shape=self.o.payload.shape(), distance=OutputAccumulator.feedback
+        )
+        connect_stream(m, queue.o, spacer.i)
+        connect_stream(m, spacer.o, wiring.flipped(self.o))
 
         # One cycle later: the row, with its tag.
         arrives = Signal()

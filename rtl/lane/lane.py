@@ -304,7 +304,9 @@ class Lane(Component):
         passes = scheduler.passes
         ways = {}
         for name, user in (("to_loader", loader), ("to_feeder", feeder)):
-            m.submodules[name] = ways[name] = Queue(shape=passes.payload.shape(), depth=4)
+            m.submodules[name] = ways[name] = Queue(
+                shape=passes.payload.shape(), depth=4, registered=True
+            )
             m.d.comb += ways[name].i.payload.eq(passes.payload)
             connect_stream(m, ways[name].o, user.i)
         both = Signal()

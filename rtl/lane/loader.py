@@ -91,7 +91,7 @@ class TileLoader(Component):
         """Send each pass's read to its buffer; remember the order for the way back."""
         m = Module()
         work = self.i.payload
-        m.submodules.order = order = Queue(shape=1, depth=4)
+        m.submodules.order = order = Queue(shape=1, depth=4, registered=True)  # many look at it
         m.submodules.transposer = transposer = Transposer(size=self._size, element=self._element)
         tiles = {}
         takes = Signal()

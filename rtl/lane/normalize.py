@@ -9,6 +9,7 @@ from ..check import check_count
 from ..component import Component
 from ..formats import Fixed, Integer, ceil_log2, saturate
 from ..stream import CreditGate, Queue, connect_stream
+from ..stream.level import count_level
 from .job import block_layout, check_chunk, check_operand, check_shape, index
 from .numerics import Numerics
 from .output import place_layout
@@ -212,6 +213,7 @@ class Normalizer(Component):
         connect_stream(m, gate.o, wiring.flipped(self.read))
         place = gate.i.payload
         row = Signal.like(place.row)
+        rows = Signal.like(block.rows, init=1)  # with this one
         tile = Signal.like(place.tile)
         row_ends = Signal()
         block_ends = Signal()
@@ -227,7 +229,7 @@ class Normalizer(Component):
             m.d.comb += has_room.eq(~waiting & (left <= 2))
         m.d.comb += [
             row_ends.eq(tile + 1 == block.d_tiles),
-            block_ends.eq(row_ends & (row + 1 == block.rows)),
+            block_ends.eq(row_ends & (rows == block.rows)),
             asks.eq(self.i.valid & is_there & has_room),
             gate.i.valid.eq(asks),
             place.slot.eq(block.slot),
@@ -239,7 +241,10 @@ class Normalizer(Component):
         with m.If(asked):
             m.d.sync += [waiting.eq(1), is_last.eq(block_ends), tile.eq(Mux(row_ends, 0, tile + 1))]
             with m.If(row_ends):
-                m.d.sync += row.eq(Mux(block_ends, 0, row + 1))
+                m.d.sync += [
+                    row.eq(Mux(block_ends, 0, row + 1)),
+                    rows.eq(Mux(block_ends, 1, rows + 1)),
+                ]
         with m.Elif(self.data.valid):
             m.d.sync += waiting.eq(0)
         m.d.sync += self.done.valid.eq(self.i.ready)
@@ -253,7 +258,7 @@ class Normalizer(Component):
         with m.If(taken):
             m.d.sync += n_taken.eq(Mux(gate.returned, 0, n_taken + 1))
 
-        # Reciprocals wait in a memory; per slot, the number of those that have come.
+        # Reciprocals wait in a memory; per slot, the number of those that do.
         address = row_address(recip.tag, **self._rows)
         m.submodules.factors = memory = Memory(shape=self._factor, depth=1 << len(address), init=[])
         w_port, r_port = memory.write_port(), memory.read_port()
@@ -270,11 +275,16 @@ class Normalizer(Component):
             r_port.addr.eq(row_address(of_row, **self._rows)),
         ]
         for slot in range(self._rows["slots"]):
-            n_there = Signal(range(self._rows["block_rows"] + 1), name=f"n_there_{slot}")
-            with m.If(block.slot == slot):
-                m.d.comb += is_there.eq(row < n_there)
-            with m.If(self.recip.valid & (recip.tag.slot == slot)):
-                m.d.sync += n_there.eq(recip.tag.row + 1)
-            with m.If(self.i.ready & (block.slot == slot)):
-                m.d.sync += n_there.eq(0)
+            is_slot = Signal(name=f"is_slot_{slot}")
+            waits = count_level(
+                m,
+                Signal(range(self._rows["block_rows"] + 1), name=f"n_waiting_{slot}"),
+                most=self._rows["block_rows"],
+                comes=self.recip.valid & (recip.tag.slot == slot),
+                goes=asked & row_ends & is_slot,
+                name=f"waiting_{slot}_",
+            )
+            m.d.comb += is_slot.eq(block.slot == slot)
+            with m.If(is_slot):
+                m.d.comb += is_there.eq(waits.has_some)
         return is_last, r_port.data

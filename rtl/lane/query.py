@@ -30,7 +30,7 @@ class QueryBuffer(Component):
     i : In(stream)
         Rows in memory order: chunks of ``size`` elements, token-major. One a cycle.
     loaded : Out(stream)
-        The slot, once per query block; the order of ``load``.
+        The slot, once per query block, the cycle after its last row; the order of ``load``.
     freed : In(stream)
         A slot whose output has left the lane. All slots are free after reset.
     r : In(read_port)
@@ -88,23 +88,27 @@ class QueryBuffer(Component):
         m.d.comb += admitted.eq(self.load.valid & ~busy.bit_select(load.slot, 1))
         m.d.comb += self.i.ready.eq(admitted)
         row = Signal(range(max(self._depth, 2)))
+        rows = Signal.like(load.rows, init=1)  # with this one
         tile = Signal(max(self._tile_bits, 1))
+        tiles = Signal.like(load.d_tiles, init=1)
         tile_last = Signal()
         m.d.comb += [
-            tile_last.eq(tile == load.d_tiles - 1),
+            tile_last.eq(tiles == load.d_tiles),
             w.en.eq(admitted & self.i.valid),
             w.data.eq(self.i.payload),
             w.addr.eq(Cat(tile[: self._tile_bits], row[: depth_bits - self._tile_bits], load.slot)),
-            self.load.ready.eq(w.en & tile_last & (row == load.rows - 1)),
+            self.load.ready.eq(w.en & tile_last & (rows == load.rows)),
+        ]
+        m.d.sync += [
             self.loaded.valid.eq(self.load.ready),
             self.loaded.payload.slot.eq(load.slot),
         ]
         with m.If(w.en):
-            m.d.sync += tile.eq(tile + 1)
+            m.d.sync += [tile.eq(tile + 1), tiles.eq(tiles + 1)]
             with m.If(tile_last):
-                m.d.sync += [tile.eq(0), row.eq(row + 1)]
+                m.d.sync += [tile.eq(0), tiles.eq(1), row.eq(row + 1), rows.eq(rows + 1)]
         with m.If(self.load.ready):
-            m.d.sync += row.eq(0)
+            m.d.sync += [row.eq(0), rows.eq(1)]
         with m.If(self.freed.valid):
             m.d.sync += busy.bit_select(self.freed.payload.slot, 1).eq(0)
         with m.If(self.load.ready):

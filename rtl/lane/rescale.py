@@ -16,7 +16,7 @@ RESCALE = data.StructLayout({"amount": Numerics.shift_width, "of_new": 1})
 What belongs to the higher maximum stays as it is; so one of the two shifts is always 0.
 """
 
-RESCALED_SUM_STAGES = 3
+RESCALED_SUM_STAGES = 4
 """Latency of :func:`rescaled_sum`."""
 
 
@@ -34,7 +34,8 @@ def rescaled_sum(
 
     A shift rounds to nearest, ties up: the bit last shifted out is the carry-in of the sum. The two
     sides swap in front, so that one shifter does for both; two pairs may take turns, for nothing.
-    It shifts in steps of 16, 4 and 1, each a choice out of four.
+    It shifts in steps of 16, 4 and 1, each a choice out of four, and adds in two halves, the upper
+    one a cycle later: no carry runs through all of a wide sum.
 
     Parameters
     ----------
@@ -60,6 +61,11 @@ def rescaled_sum(
     coarse = Signal(spare, name=f"{name}_coarse", reset_less=True)
     fine = Signal(spare, name=f"{name}_fine", reset_less=True)
     staying = [Signal(shape, name=f"{name}_staying_{n}", reset_less=True) for n in (1, 2)]
+    half = (shape.width + 1) // 2
+    lower = Signal(half + 1, name=f"{name}_lower", reset_less=True)  # the carry on top
+    upper = [
+        Signal(shape.width - half, name=f"{name}_upper_{n}", reset_less=True) for n in range(2)
+    ]
     total = Signal(shape, name=name, reset_less=True)
 
     def sides(*values: Value, of: str) -> Value:
@@ -76,7 +82,10 @@ def rescaled_sum(
         fine.eq(shifted(shifted(coarse, low_amount[2:], 4), low_amount[:2], 1)),
         staying[0].eq(sides(*new, *old, of="staying")),
         staying[1].eq(staying[0]),
-        total.eq(((fine >> 1) + staying[1] + fine[0])[: shape.width]),
+        lower.eq(fine[1 : half + 1] + staying[1][:half] + fine[0]),
+        upper[0].eq(fine[half + 1 :]),
+        upper[1].eq(staying[1][half:]),
+        total.eq(Cat(lower[:half], (upper[0] + upper[1] + lower[half])[: shape.width - half])),
     ]
     # Clearing a register costs nothing, a gate in front of it a LUT per bit.
     with m.If(first & ~rescale.of_new):

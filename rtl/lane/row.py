@@ -37,7 +37,7 @@ class RowUnit(Component):
                                    +--> maximum of the tile, rescale --> running sum --> o_sum
 
     A row is ``chunks = size / row_width`` chunks. A step of ``rows`` rows takes ``rows * chunks``
-    cycles, or 5 if that is more; the next one starts right behind. Nothing inside ever waits: all
+    cycles, or 6 if that is more; the next one starts right behind. Nothing inside ever waits: all
     outputs must be taken at once. Probabilities leave ``14 + chunks + ceil_log2(row_width)`` cycles
     plus the latency of :class:`~qkloom.rtl.lane.exp2.Exp2` after the read of their scores.
 
@@ -293,6 +293,7 @@ class RowUnit(Component):
             )
         )
         row = Signal.like(tag.place.row)
+        rows = Signal.like(step.rows, init=1)  # with this one
         chunk = Signal.like(tag.chunk)
         starting = Signal()
         pause = Signal(range(spacing))
@@ -309,13 +310,16 @@ class RowUnit(Component):
             tag.place.last.eq(step.last),
             tag.bank.eq(step.bank),
             tag.chunk.eq(chunk),
-            tag.step_end.eq(tag.place.end & (row + 1 == step.rows)),
+            tag.step_end.eq(tag.place.end & (rows == step.rows)),
             self.step.ready.eq(self.r.en & tag.step_end),
         ]
         with m.If(self.r.en):
             m.d.sync += chunk.eq(Mux(tag.place.end, 0, chunk + 1))
             with m.If(tag.place.end):
-                m.d.sync += row.eq(Mux(tag.step_end, 0, row + 1))
+                m.d.sync += [
+                    row.eq(Mux(tag.step_end, 0, row + 1)),
+                    rows.eq(Mux(tag.step_end, 1, rows + 1)),
+                ]
         with m.If(self.r.en & starting):
             m.d.sync += pause.eq(spacing - 1)
         with m.Elif(pause != 0):

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..check import check_count
 from ..component import Component
+from .level import count_level
 
 __all__ = ["CreditGate"]
 
@@ -69,20 +70,12 @@ class CreditGate(Component):
         """Count the credits, and close the gate at none."""
         m = Module()
         i, o, held = self.i, self.o, self.held
-        is_open = Signal(init=1)  # a register, so that no comparison is in the stream's way
         spent = Signal()
-        with m.If(self.returned):
-            m.d.sync += is_open.eq(1)
-        with m.Elif(spent & (held == 1)):
-            m.d.sync += is_open.eq(0)
+        is_open = count_level(m, held, most=self._credits, comes=self.returned, goes=spent).has_some
         m.d.comb += [
             o.payload.eq(i.payload),
             o.valid.eq(i.valid & is_open),
             i.ready.eq(o.ready & is_open),
             spent.eq(o.valid & o.ready),
         ]
-        with m.If(spent & ~self.returned):
-            m.d.sync += held.eq(held - 1)
-        with m.If(self.returned & ~spent):
-            m.d.sync += held.eq(held + 1)
         return m

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..check import check_count
 from ..component import Component
+from .level import count_level
 from .slice import RegisterSlice
 
 __all__ = ["Queue"]
@@ -85,10 +86,7 @@ class Queue(Component):
             write.eq(i.valid & i.ready),
             read.eq(o.valid & o.ready),
         ]
-        with m.If(write & ~read):
-            m.d.sync += level.eq(level + 1)
-        with m.If(read & ~write):
-            m.d.sync += level.eq(level - 1)
+        inside = count_level(m, level, most=self._depth, comes=write, goes=read)
 
         if self._depth <= 2:
             mode = "half" if self._depth == 1 else "full"
@@ -103,13 +101,8 @@ class Queue(Component):
         tail = Signal(range(self._depth))
         head = Signal(range(self._depth))
         fetch = Signal()
-        has_room = Signal(init=1)
-        with m.If(read):
-            m.d.sync += has_room.eq(1)
-        with m.Elif(write & (level == self._depth - 1)):
-            m.d.sync += has_room.eq(0)
         m.d.comb += [
-            i.ready.eq(has_room),
+            i.ready.eq(inside.has_room),
             w_port.addr.eq(tail),
             w_port.data.eq(i.payload),
             w_port.en.eq(write),
@@ -135,12 +128,7 @@ class Queue(Component):
             with m.Elif(o.ready):
                 m.d.sync += fetched.eq(0)
         else:
-            has_item = Signal()
-            with m.If(write):
-                m.d.sync += has_item.eq(1)
-            with m.Elif(read & (level == 1)):
-                m.d.sync += has_item.eq(0)
-            m.d.comb += [o.valid.eq(has_item), fetch.eq(read)]
+            m.d.comb += [o.valid.eq(inside.has_some), fetch.eq(read)]
         return m
 
     def _next(self, pointer: Signal) -> Value:

@@ -204,7 +204,7 @@ def test_a_row_may_come_again_after_the_least_distance(seed):
     assert run(script)[1] == script.outputs
 
 
-@pytest.mark.parametrize(("variant", "latency"), [("one digit", 5), ("two signed digits", 6)])
+@pytest.mark.parametrize(("variant", "latency"), [("one digit", 6), ("two signed digits", 7)])
 def test_complete_comes_a_fixed_time_after_the_last_row(variant, latency):
     script = Script(seed=2, **VARIANTS[variant])
     log, _ = run(script)

@@ -22,7 +22,7 @@ DEFAULT = {
     "segments": 8,
     "fraction": 8,
 }
-SPACING = 5
+SPACING = 6
 VARIANTS = {
     "one element a cycle, one digit of 7 bits": {"row_width": 1, "p_width": 7},
     "whole rows, one digit of 8 bits": {"row_width": 4, "p_width": 8},

@@ -98,7 +98,7 @@ def test_every_amount_on_either_side(of_new):
     assert [total for *_, total in run(dut, rows)] == expected
 
 
-@pytest.mark.parametrize(("row_width", "latency"), [(1, 4), (16, 8), (17, 9)])
+@pytest.mark.parametrize(("row_width", "latency"), [(1, 5), (16, 9), (17, 10)])
 def test_latency(row_width, latency):
     assert RunningSum(**(PARAMETERS | {"row_width": row_width})).latency == latency
 

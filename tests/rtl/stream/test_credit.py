@@ -103,7 +103,7 @@ class LoopClaims(Loop):
 def test_proof(require, credits):
     require("yosys")
     design = emit(GateClaims(credits=credits), name="claims")
-    prove(design, depth=4, peek={"is_open": "dut.is_open"})
+    prove(design, depth=4, peek={"is_open": "dut.has_some"})
     assert witness(design, "is_empty", depth=credits + 2) == credits + 1
 
 
@@ -111,7 +111,7 @@ def test_proof(require, credits):
 def test_proof_that_the_queue_is_never_full_for_an_item(require, latency, credits):
     require("yosys")
     claims = LoopClaims(latency=latency, credits=credits)
-    prove(emit(claims, name="claims"), depth=6, peek={"is_open": "gate.is_open"})
+    prove(emit(claims, name="claims"), depth=6, peek={"is_open": "gate.has_some"})
 
 
 @pytest.mark.parametrize("credits", [1, 2, 3, 8])
