@@ -108,11 +108,12 @@ class TileBuffer(Component):
         m.d.comb += self.i.ready.eq(strips.has_room)
         w_en = Signal()
         m.d.comb += w_en.eq(self.i.valid & self.i.ready)
-        m.d.comb += filled.eq(w_en & self.i.payload.last & (token == size - 1))
+        token_is_last = Signal()  # ahead of the paths from whoever sends rows
+        m.d.comb += filled.eq(w_en & self.i.payload.last & token_is_last)
         with m.If(w_en):
             m.d.sync += chunk.eq(chunk + 1)
             with m.If(self.i.payload.last):
-                m.d.sync += [chunk.eq(0), token.eq(token + 1)]
+                m.d.sync += [chunk.eq(0), token.eq(token + 1), token_is_last.eq(token == size - 2)]
         with m.If(filled):
             m.d.sync += w_strip.eq(Mux(w_strip == self._strips - 1, 0, w_strip + 1))
 

@@ -1,6 +1,6 @@
 """The transposer: square tiles by rows in, by columns out."""
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -98,12 +98,15 @@ class Transposer(Component):
         came_back = Signal()  # a cycle late: the way here from who takes columns is long
         m.d.sync += came_back.eq(self.o.valid & self.o.ready)
         m.d.sync += room.eq(room - reads + came_back)
-        with m.If(reads):
-            m.d.sync += beat.eq(beat + 1)
+        next_beat = Signal.like(beat)
+        odd_lowest = Signal(init=1)  # ~column_pair[0]: half of all banks are addressed by it
+        m.d.comb += next_beat.eq(Mux(reads, beat + 1, beat))
+        m.d.sync += [beat.eq(next_beat), odd_lowest.eq(~next_beat[1])]
 
         row = self.i.payload.as_value()
         turned = _rotate(m, row, w_row[:bits], pair, left=True, name="w")
         found = Signal(n_banks * pair)
+        lowest = (column_pair[:1], odd_lowest)
         for bank in range(n_banks):
             m.submodules[f"bank_{bank}"] = memory = Memory(shape=pair, depth=2 * size, init=[])
             w, r = memory.write_port(), memory.read_port()
@@ -113,7 +116,7 @@ class Transposer(Component):
                 w.addr.eq(w_row),
                 w.data.eq(turned.word_select(bank, pair)),
                 row_in_half.eq(bank - column_pair),
-                r.addr.eq(Cat(row_in_half, half, beat[-1])),
+                r.addr.eq(Cat(lowest[bank % 2], row_in_half[1:], half, beat[-1])),
                 found.word_select(bank, pair).eq(r.data),
             ]
 

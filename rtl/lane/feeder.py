@@ -7,8 +7,9 @@ from amaranth.lib.wiring import In, Out
 from ..buffer.port import read_port
 from ..component import Component
 from ..formats import Integer, ceil_log2
-from ..stream import Queue, connect_stream
+from ..stream import Queue, RegisterSlice, connect_stream
 from ..stream.level import count_level
+from .count import count_to
 from .job import check_digits, check_operand, check_shape, index, pass_layout
 from .output import OutputAccumulator
 from .rescale import RESCALE
@@ -72,7 +73,7 @@ class Feeder(Component):
         check_operand("Stream width", stream_width)
         self._size, self._digits = size, digits
         self._block_rows, self._slots = block_rows, slots
-        self._tile_bits = ceil_log2(head_dim // size)
+        self._tile_bits, self._row_bits = ceil_log2(head_dim // size), ceil_log2(block_rows)
         shape = dict(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
         self._shape = shape
         row = data.ArrayLayout(Integer(stream_width), size)
@@ -109,25 +110,32 @@ class Feeder(Component):
     def elaborate(self, platform: object) -> Module:
         """Count rows and digits; read; one cycle later put the row into the queue."""
         m = Module()
-        work = self.i.payload
+
+        # A pass stops here for a cycle, since what it asks for is at the start of long paths.
+        came = self.i.payload
+        shape = data.StructLayout({"work": came.shape(), "needs_input": 1})
+        m.submodules.next = following = RegisterSlice(shape=shape)
+        m.d.comb += [
+            following.i.valid.eq(self.i.valid),
+            following.i.payload.work.eq(came),
+            following.i.payload.needs_input.eq((came.tile == 0) & (came.value | came.first)),
+            self.i.ready.eq(following.i.ready),
+        ]
+        work, needs_input = following.o.payload.work, following.o.payload.needs_input
 
         # Tokens: queries of a slot are there, probabilities of a bank are there.
         loaded = Signal(self._slots)
         done = Signal(2)
         has_input = Signal()
         starts = Signal()
-        first_of_step = Signal()
-        m.d.comb += first_of_step.eq(work.tile == 0)
         with m.If(work.value):
-            m.d.comb += has_input.eq(~first_of_step | done.bit_select(work.bank, 1))
+            m.d.comb += has_input.eq(~needs_input | done.bit_select(work.bank, 1))
+            with m.If(starts & needs_input):
+                m.d.sync += done.bit_select(work.bank, 1).eq(0)
         with m.Else():
-            m.d.comb += has_input.eq(
-                ~(first_of_step & work.first) | loaded.bit_select(work.slot, 1)
-            )
-        with m.If(starts & work.value & first_of_step):
-            m.d.sync += done.bit_select(work.bank, 1).eq(0)
-        with m.If(starts & ~work.value & first_of_step & work.first):
-            m.d.sync += loaded.bit_select(work.slot, 1).eq(0)
+            m.d.comb += has_input.eq(~needs_input | loaded.bit_select(work.slot, 1))
+            with m.If(starts & needs_input):
+                m.d.sync += loaded.bit_select(work.slot, 1).eq(0)
         with m.If(self.loaded.valid):
             m.d.sync += loaded.bit_select(self.loaded.payload.slot, 1).eq(1)
         with m.If(self.done.valid):
@@ -138,30 +146,27 @@ class Feeder(Component):
         m.submodules.queue = queue = Queue(shape=self.o.payload.shape(), depth=depth)
         room = Signal(range(depth + 1), init=depth)
         came_back = Signal()  # a cycle late: the way here from the matrix unit is long
-        row = Signal(index(self._block_rows))
-        rows = Signal.like(work.rows, init=1)  # with this one
         digit = Signal()
         running = Signal()
         reads = Signal()
         row_ends = Signal()
         ends = Signal()
+        row, is_last_row = count_to(m, work.rows, moves=row_ends, name="row")
         places = count_level(m, room, most=depth, comes=came_back, goes=reads, name="room_")
         m.d.comb += [
-            reads.eq(self.i.valid & (running | has_input) & places.has_some),
+            reads.eq(following.o.valid & (running | has_input) & places.has_some),
             starts.eq(reads & ~running),
             row_ends.eq(reads & (~work.value | (digit == self._digits - 1))),
-            ends.eq(row_ends & (rows == work.rows)),
-            self.i.ready.eq(ends),
+            ends.eq(row_ends & is_last_row),
+            following.o.ready.eq(ends),
         ]
         m.d.sync += came_back.eq(queue.o.valid & queue.o.ready)
         with m.If(reads):
             m.d.sync += [running.eq(~ends), digit.eq(Mux(row_ends, 0, 1))]
-        with m.If(row_ends):
-            m.d.sync += [row.eq(Mux(ends, 0, row + 1)), rows.eq(Mux(ends, 1, rows + 1))]
         m.d.comb += [
             self.queries.en.eq(reads & ~work.value),
             self.queries.bank.eq(work.slot),
-            self.queries.address.eq(Cat(work.tile[: self._tile_bits], row)),
+            self.queries.address.eq(Cat(work.tile[: self._tile_bits], row[: self._row_bits])),
             self.probabilities.en.eq(reads & work.value),
             self.probabilities.bank.eq(work.bank),
             self.probabilities.row.eq(row),
@@ -184,7 +189,7 @@ class Feeder(Component):
             digit_q.eq(digit),
             starts_q.eq(starts),
             tag.value.eq(work.value),
-            tag.first.eq(Mux(work.value, work.first, first_of_step)),
+            tag.first.eq(Mux(work.value, work.first, work.tile == 0)),
             tag.complete.eq(ends & work.tile_last & (~work.value | work.last)),
             tag.partial.eq(~row_ends),
             tag.slot.eq(work.slot),

@@ -9,7 +9,8 @@ from amaranth.lib.wiring import In, Out
 from ..component import Component
 from ..formats import Fixed, Integer
 from ..matrix.kinds import matrix_kind
-from ..stream import Queue, connect_stream
+from ..stream import Queue, RegisterSlice, connect_stream
+from ..stream.level import count_level
 from .feeder import Feeder
 from .job import check_chunk, job_layout
 from .loader import TileLoader
@@ -305,7 +306,7 @@ class Lane(Component):
         ways = {}
         for name, user in (("to_loader", loader), ("to_feeder", feeder)):
             m.submodules[name] = ways[name] = Queue(
-                shape=passes.payload.shape(), depth=4, registered=True
+                shape=passes.payload.shape(), depth=4, registered=user is loader
             )
             m.d.comb += ways[name].i.payload.eq(passes.payload)
             connect_stream(m, ways[name].o, user.i)
@@ -320,7 +321,11 @@ class Lane(Component):
         # The array and its operands
         connect_stream(m, wiring.flipped(self.i_key), loader.keys)
         connect_stream(m, wiring.flipped(self.i_value), loader.values)
-        connect_stream(m, loader.tile, matrix.tile)
+        # A unit that takes its time for a tile needs no row in every cycle.
+        mode = "half" if matrix.load_cycles >= 2 * size else "reverse"
+        m.submodules.tile = tile = RegisterSlice(shape=matrix.tile.payload.shape(), mode=mode)
+        connect_stream(m, loader.tile, tile.i)
+        connect_stream(m, tile.o, matrix.tile)
         wiring.connect(m, feeder.queries, queries.r)
         wiring.connect(m, feeder.probabilities, probabilities.r)
         connect_stream(m, feeder.o, matrix.i)
@@ -330,17 +335,25 @@ class Lane(Component):
             m.d.comb += accumulator.i.payload.eq(matrix.o.payload)
 
         # The row unit starts a step once its scores are complete.
-        m.submodules.scored = scored = Queue(shape=scheduler.steps.payload.shape(), depth=3)
+        step_shape = scheduler.steps.payload.shape()
+        m.submodules.scored = scored = Queue(shape=step_shape, depth=3)
+        m.submodules.step = step = RegisterSlice(shape=step_shape)
         connect_stream(m, scheduler.steps, scored.i)
-        n_complete = Signal(range(4))
+        connect_stream(m, step.o, row_unit.step)
         starts = Signal()
+        complete = count_level(
+            m,
+            Signal(range(4), name="n_complete"),
+            most=3,
+            comes=scores.complete.valid,
+            goes=starts,
+        )
         m.d.comb += [
-            row_unit.step.valid.eq(scored.o.valid & (n_complete != 0)),
+            step.i.valid.eq(scored.o.valid & complete.has_some),
+            step.i.payload.eq(scored.o.payload),
             scored.o.ready.eq(starts),
-            starts.eq(row_unit.step.valid & row_unit.step.ready),
+            starts.eq(step.i.valid & step.i.ready),
         ]
-        m.d.sync += n_complete.eq(n_complete + scores.complete.valid - starts)
-        m.d.comb += row_unit.step.payload.eq(scored.o.payload)
         wiring.connect(m, row_unit.r, scores.r)
         connect_stream(m, row_unit.o_p, probabilities.w)
         connect_stream(m, row_unit.done, feeder.done)

@@ -10,6 +10,7 @@ from ..component import Component
 from ..formats import Fixed, Integer, ceil_log2, saturate
 from ..stream import CreditGate, Queue, connect_stream
 from ..stream.level import count_level
+from .count import count_to
 from .job import block_layout, check_chunk, check_operand, check_shape, index
 from .numerics import Numerics
 from .output import place_layout
@@ -141,7 +142,8 @@ class Normalizer(Component):
         m.submodules.queue = queue = Queue(shape=self.o.payload.shape(), depth=words * parts)
         connect_stream(m, queue.o, wiring.flipped(self.o))
         left = Signal(range(parts + 1))
-        is_last, reciprocal = self._ask(m, words, left)
+        few_left = Signal(init=1)
+        is_last, reciprocal = self._ask(m, words, few_left)
 
         # A word, beside what its row needs
         word = Signal(self._word, reset_less=True)
@@ -154,10 +156,11 @@ class Normalizer(Component):
                 factor.eq(reciprocal),
                 word_is_last.eq(is_last),
                 left.eq(parts),
+                few_left.eq(parts <= 2),
                 part.eq(0),
             ]
         with m.Elif(left != 0):
-            m.d.sync += [left.eq(left - 1), part.eq(part + 1)]
+            m.d.sync += [left.eq(left - 1), few_left.eq(left <= 3), part.eq(part + 1)]
 
         # 1: a part of it
         accs = Signal(data.ArrayLayout(signed(self._acc_width), width), reset_less=True)
@@ -202,7 +205,7 @@ class Normalizer(Component):
         ]
         return m
 
-    def _ask(self, m: Module, words: int, left: Signal) -> tuple[Value, Value]:
+    def _ask(self, m: Module, words: int, few_left: Signal) -> tuple[Value, Value]:
         """Count tiles and rows; keep reciprocals until they are needed.
 
         Returns whether the word asked for last is the last one of its query block, and the
@@ -212,9 +215,6 @@ class Normalizer(Component):
         m.submodules.gate = gate = CreditGate(shape=self.read.payload.shape(), credits=words)
         connect_stream(m, gate.o, wiring.flipped(self.read))
         place = gate.i.payload
-        row = Signal.like(place.row)
-        rows = Signal.like(block.rows, init=1)  # with this one
-        tile = Signal.like(place.tile)
         row_ends = Signal()
         block_ends = Signal()
         is_there = Signal()
@@ -223,13 +223,15 @@ class Normalizer(Component):
         waiting = Signal()
         has_room = Signal()
         is_last = Signal(reset_less=True)
+        tile, is_last_tile = count_to(m, block.d_tiles, moves=asked, name="tile")
+        row, is_last_row = count_to(m, block.rows, moves=asked & row_ends, name="row")
         if self._parts == 1:
             m.d.comb += has_room.eq(~waiting | self.data.valid)
         else:
-            m.d.comb += has_room.eq(~waiting & (left <= 2))
+            m.d.comb += has_room.eq(~waiting & few_left)
         m.d.comb += [
-            row_ends.eq(tile + 1 == block.d_tiles),
-            block_ends.eq(row_ends & (rows == block.rows)),
+            row_ends.eq(is_last_tile),
+            block_ends.eq(row_ends & is_last_row),
             asks.eq(self.i.valid & is_there & has_room),
             gate.i.valid.eq(asks),
             place.slot.eq(block.slot),
@@ -239,12 +241,7 @@ class Normalizer(Component):
             self.i.ready.eq(asked & block_ends),
         ]
         with m.If(asked):
-            m.d.sync += [waiting.eq(1), is_last.eq(block_ends), tile.eq(Mux(row_ends, 0, tile + 1))]
-            with m.If(row_ends):
-                m.d.sync += [
-                    row.eq(Mux(block_ends, 0, row + 1)),
-                    rows.eq(Mux(block_ends, 1, rows + 1)),
-                ]
+            m.d.sync += [waiting.eq(1), is_last.eq(block_ends)]
         with m.Elif(self.data.valid):
             m.d.sync += waiting.eq(0)
         m.d.sync += self.done.valid.eq(self.i.ready)

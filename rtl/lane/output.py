@@ -168,9 +168,10 @@ class OutputAccumulator(Component):
             tags.append(carried)
             valids.append(valid)
         updates = Signal()
+        is_free = Signal(init=1)  # its inverse, at the beginning of a long path
+        m.d.sync += [updates.eq(mine & ~tag.first), is_free.eq(~(mine & ~tag.first))]
         m.d.comb += [
-            updates.eq(valids[1] & ~tags[1].first),
-            self.read.ready.eq(~updates),
+            self.read.ready.eq(is_free),
             r.en.eq(updates | self.read.valid),
             r.addr.eq(Mux(updates, address(tags[1]), address(self.read.payload))),
             self.data.payload.eq(r.data),

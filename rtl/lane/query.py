@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from ..buffer.port import read_port
 from ..component import Component
 from ..formats import Integer, ceil_log2
+from .count import count_to
 from .job import block_layout, check_operand, check_shape, index
 
 __all__ = ["QueryBuffer"]
@@ -87,28 +88,20 @@ class QueryBuffer(Component):
         admitted = Signal()
         m.d.comb += admitted.eq(self.load.valid & ~busy.bit_select(load.slot, 1))
         m.d.comb += self.i.ready.eq(admitted)
-        row = Signal(range(max(self._depth, 2)))
-        rows = Signal.like(load.rows, init=1)  # with this one
-        tile = Signal(max(self._tile_bits, 1))
-        tiles = Signal.like(load.d_tiles, init=1)
-        tile_last = Signal()
+        row_ends = Signal()
+        tile, is_last_tile = count_to(m, load.d_tiles, moves=w.en, name="tile")
+        row, is_last_row = count_to(m, load.rows, moves=row_ends, name="row")
         m.d.comb += [
-            tile_last.eq(tiles == load.d_tiles),
+            row_ends.eq(w.en & is_last_tile),
             w.en.eq(admitted & self.i.valid),
             w.data.eq(self.i.payload),
             w.addr.eq(Cat(tile[: self._tile_bits], row[: depth_bits - self._tile_bits], load.slot)),
-            self.load.ready.eq(w.en & tile_last & (rows == load.rows)),
+            self.load.ready.eq(row_ends & is_last_row),
         ]
         m.d.sync += [
             self.loaded.valid.eq(self.load.ready),
             self.loaded.payload.slot.eq(load.slot),
         ]
-        with m.If(w.en):
-            m.d.sync += [tile.eq(tile + 1), tiles.eq(tiles + 1)]
-            with m.If(tile_last):
-                m.d.sync += [tile.eq(0), tiles.eq(1), row.eq(row + 1), rows.eq(rows + 1)]
-        with m.If(self.load.ready):
-            m.d.sync += [row.eq(0), rows.eq(1)]
         with m.If(self.freed.valid):
             m.d.sync += busy.bit_select(self.freed.payload.slot, 1).eq(0)
         with m.If(self.load.ready):

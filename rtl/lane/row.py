@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from ..buffer.port import read_port
 from ..component import Component
 from ..formats import Integer, ceil_log2
+from .count import count_to
 from .exp2 import Exp2
 from .job import check_chunk, check_shape, index, step_layout
 from .mask import Mask
@@ -292,16 +293,18 @@ class RowUnit(Component):
                 }
             )
         )
-        row = Signal.like(tag.place.row)
-        rows = Signal.like(step.rows, init=1)  # with this one
+        row_ends = Signal()
+        row, is_last_row = count_to(m, step.rows, moves=row_ends, name="row")
         chunk = Signal.like(tag.chunk)
-        starting = Signal()
-        pause = Signal(range(spacing))
+        running = Signal()
+        rest = Signal(spacing - 1)  # bit n: it lasts for n more cycles, at least
         m.d.comb += [
-            starting.eq((row == 0) & tag.place.begin),
-            self.r.en.eq(self.step.valid & (~starting | (pause == 0))),
+            self.r.en.eq(self.step.valid & (running | ~rest[0])),
+            row_ends.eq(self.r.en & tag.place.end),
             self.r.bank.eq(step.bank),
-            self.r.address.eq(Cat(chunk[: ceil_log2(self._chunks)], row)),
+            self.r.address.eq(
+                Cat(chunk[: ceil_log2(self._chunks)], row[: ceil_log2(self._rows["block_rows"])])
+            ),
             tag.place.slot.eq(step.slot),
             tag.place.row.eq(row),
             tag.place.begin.eq(chunk == 0),
@@ -310,20 +313,17 @@ class RowUnit(Component):
             tag.place.last.eq(step.last),
             tag.bank.eq(step.bank),
             tag.chunk.eq(chunk),
-            tag.step_end.eq(tag.place.end & (rows == step.rows)),
+            tag.step_end.eq(tag.place.end & is_last_row),
             self.step.ready.eq(self.r.en & tag.step_end),
         ]
+        m.d.sync += rest.eq(rest >> 1)
         with m.If(self.r.en):
-            m.d.sync += chunk.eq(Mux(tag.place.end, 0, chunk + 1))
-            with m.If(tag.place.end):
-                m.d.sync += [
-                    row.eq(Mux(tag.step_end, 0, row + 1)),
-                    rows.eq(Mux(tag.step_end, 1, rows + 1)),
-                ]
-        with m.If(self.r.en & starting):
-            m.d.sync += pause.eq(spacing - 1)
-        with m.Elif(pause != 0):
-            m.d.sync += pause.eq(pause - 1)
+            m.d.sync += [
+                chunk.eq(Mux(tag.place.end, 0, chunk + 1)),
+                running.eq(~tag.step_end),
+            ]
+            with m.If(~running):
+                m.d.sync += rest.eq(-1)
         return tag
 
 

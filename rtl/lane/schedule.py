@@ -122,30 +122,38 @@ class PassScheduler(Component):
         with m.If(self.passes.valid & self.passes.ready):
             m.d.sync += tile.eq(Mux(out.tile_last, 0, tile + 1))
 
+        # In the states "keys" and "values"; a register, as long paths begin with it.
+        issues = Signal()
+        m.d.comb += self.passes.valid.eq(issues)
+
         takes_slot = Signal()
         m.d.comb += takes_slot.eq(older_valid & step.first & (step.slot == older.slot))
 
         with m.FSM():
             with m.State("choose"):
                 with m.If(self.i.valid & ~takes_slot):
+                    m.d.sync += issues.eq(1)
                     m.next = "keys"
                 with m.Elif(older_valid):
+                    m.d.sync += issues.eq(1)
                     m.next = "values"
             with m.State("keys"):
-                m.d.comb += [source.eq(step), self.passes.valid.eq(1)]
+                m.d.comb += source.eq(step)
                 with m.If(ends):
+                    m.d.sync += issues.eq(0)
                     m.next = "hand over"
             with m.State("hand over"):
                 m.d.comb += [self.steps.valid.eq(1), self.i.ready.eq(self.steps.ready)]
                 with m.If(self.steps.ready & older_valid):
-                    m.d.sync += [newer.eq(step), newer_valid.eq(1)]
+                    m.d.sync += [newer.eq(step), newer_valid.eq(1), issues.eq(1)]
                     m.next = "values"
                 with m.Elif(self.steps.ready):
                     m.d.sync += [older.eq(step), older_valid.eq(1)]
                     m.next = "choose"
             with m.State("values"):
-                m.d.comb += [source.eq(older), out.value.eq(1), self.passes.valid.eq(1)]
+                m.d.comb += [source.eq(older), out.value.eq(1)]
                 with m.If(ends):
+                    m.d.sync += issues.eq(0)
                     m.d.sync += [older.eq(newer), older_valid.eq(newer_valid), newer_valid.eq(0)]
                     m.next = "choose"
         return m

@@ -11,6 +11,9 @@ from ..component import Component
 
 __all__ = ["Spacer"]
 
+_PART = 96
+"""Bits of a row that one gate moves: no gate drives more than 128 pins."""
+
 
 class Spacer(Component):
     """Let the first rows of two passes leave ``distance`` cycles apart at least.
@@ -48,29 +51,74 @@ class Spacer(Component):
         """Hold one row; offer it when it may leave in the next cycle."""
         m = Module()
         i, o = self.i, self.o
-        row = Signal(self._shape, reset_less=True)
         occupied = Signal()
         offered = Signal()
         moves = Signal()
         starts = Signal()
+        is_first = Signal(reset_less=True)
         rest = Signal(self._distance - 1)  # bit n: it lasts for n more cycles, at least
         m.d.comb += [
-            o.payload.eq(row),
             o.valid.eq(offered),
             moves.eq(~occupied | (offered & o.ready)),
             i.ready.eq(moves),
-            starts.eq(offered & o.ready & row.new_tile),
+            starts.eq(offered & o.ready & is_first),
         ]
         next_is_there = Signal()
         next_is_first = Signal()
         m.d.comb += [
             next_is_there.eq(Mux(moves, i.valid, 1)),
-            next_is_first.eq(Mux(moves, i.payload.new_tile, row.new_tile)),
+            next_is_first.eq(Mux(moves, i.payload.new_tile, is_first)),
         ]
         with m.If(moves):
-            m.d.sync += [row.eq(i.payload), occupied.eq(i.valid)]
+            m.d.sync += [is_first.eq(i.payload.new_tile), occupied.eq(i.valid)]
         m.d.sync += [
             rest.eq(Mux(starts, -1, rest >> 1)),
             offered.eq(next_is_there & ~(next_is_first & (starts | rest[1:2].any()))),
         ]
+
+        # A wide row is in parts, each of which finds out for itself when to move.
+        came, leaves = i.payload.as_value(), o.payload.as_value()
+        for first in range(0, len(came), _PART):
+            bits = slice(first, min(first + _PART, len(came)))
+            part = SpacerPart(width=bits.stop - first)
+            m.submodules[f"part_{first}"] = part
+            m.d.comb += [
+                part.occupied.eq(occupied),
+                part.offered.eq(offered),
+                part.taken.eq(o.ready),
+                part.i.eq(came[bits]),
+                leaves[bits].eq(part.o),
+            ]
+        return m
+
+
+class SpacerPart(Component):
+    """A part of the row that waits.
+
+    Parameters
+    ----------
+    width : int
+        Bits.
+
+    Members
+    -------
+    occupied, offered, taken : In(1)
+        Whether a row is there, may leave, and is taken if so.
+    i : In(width)
+        What comes next.
+    o : Out(width)
+        What waits.
+    """
+
+    def __init__(self, *, width: int) -> None:
+        flags = {"occupied": In(1), "offered": In(1), "taken": In(1)}
+        super().__init__({**flags, "i": In(width), "o": Out(width)})
+
+    def elaborate(self, platform: object) -> Module:
+        """Take what comes when nothing stays."""
+        m = Module()
+        kept = Signal.like(self.o, reset_less=True)
+        with m.If(~self.occupied | (self.offered & self.taken)):
+            m.d.sync += kept.eq(self.i)
+        m.d.comb += self.o.eq(kept)
         return m

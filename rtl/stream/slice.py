@@ -59,41 +59,46 @@ class RegisterSlice(Component):
         m = Module()
         i, o = self.i, self.o
         stored = Signal(self._shape, reset_less=True)
-        occupied = Signal()
-
-        if self._mode in ("forward", "half"):
-            m.d.comb += [o.payload.eq(stored), o.valid.eq(occupied)]
-            m.d.comb += i.ready.eq(~occupied | o.ready if self._mode == "forward" else ~occupied)
-            with m.If(i.ready):
-                # Nobody looks at a payload without valid: no gate for it at the wide register.
-                m.d.sync += stored.eq(i.payload)
-            with m.If(i.valid & i.ready):
-                m.d.sync += occupied.eq(1)
-            with m.Elif(o.ready):
-                m.d.sync += occupied.eq(0)
-            return m
-
-        # What the other side of the slice was not ready for waits in `stored`.
-        m.d.comb += i.ready.eq(~occupied)
+        # Nobody looks at a payload without valid: no gate for it at the wide register.
         with m.If(i.ready):
             m.d.sync += stored.eq(i.payload)
 
-        if self._mode == "reverse":
+        if self._mode == "forward":
+            occupied = Signal()
             m.d.comb += [
-                o.payload.eq(Mux(occupied, stored, i.payload)),
-                o.valid.eq(occupied | i.valid),
+                o.payload.eq(stored),
+                o.valid.eq(occupied),
+                i.ready.eq(~occupied | o.ready),
             ]
-            m.d.sync += occupied.eq(o.valid & ~o.ready)
+            with m.If(i.ready):
+                m.d.sync += occupied.eq(i.valid)
+            return m
+
+        # A register, and not the inverse of one: a LUT less on all paths to the sender.
+        is_free = Signal(init=1)
+        m.d.comb += i.ready.eq(is_free)
+        if self._mode == "half":
+            occupied = Signal()
+            m.d.comb += [o.payload.eq(stored), o.valid.eq(occupied)]
+            with m.If(Mux(occupied, o.ready, i.valid)):
+                m.d.sync += [occupied.eq(~occupied), is_free.eq(occupied)]
+        elif self._mode == "reverse":
+            # What the other side of the slice was not ready for waits in `stored`.
+            m.d.comb += [
+                o.payload.eq(Mux(is_free, i.payload, stored)),
+                o.valid.eq(~is_free | i.valid),
+            ]
+            m.d.sync += is_free.eq(~o.valid | o.ready)
         else:
             head = Signal(self._shape, reset_less=True)
             valid = Signal()
             m.d.comb += [o.payload.eq(head), o.valid.eq(valid)]
             with m.If(o.ready | ~valid):
                 m.d.sync += [
-                    head.eq(Mux(occupied, stored, i.payload)),
-                    valid.eq(occupied | i.valid),
-                    occupied.eq(0),
+                    head.eq(Mux(is_free, i.payload, stored)),
+                    valid.eq(~is_free | i.valid),
+                    is_free.eq(1),
                 ]
             with m.Elif(i.valid):
-                m.d.sync += occupied.eq(1)
+                m.d.sync += is_free.eq(0)
         return m

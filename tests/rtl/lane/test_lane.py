@@ -200,7 +200,7 @@ def test_rows_that_see_nothing_are_zeros():
 
 
 def test_nothing_is_lost_while_nobody_takes_outputs():
-    script = Script(p_width=8).add(32, 8)
+    script = Script(p_width=8).add(48, 8)
     log = check(script, pace={"o": lambda cycle: cycle >= 600}, idle=600)
     assert log["o"].valid_cycles[0] < 200
     # It went on until both slots were waiting for their outputs to leave.
