@@ -22,8 +22,9 @@ from .unit import Unit, frozen, paced, played
 
 __all__ = ["units"]
 
-PARTS = ("exp2_", "mask_", "running_", "scale_", "delay_")
-"""Modules of the row unit that are units of their own; and delay lines, of which it has many."""
+PARTS = ("exp2_", "mask_", "running_", "scale_", "delay_", "product_")
+"""Modules of the row unit that are units of their own, or parts of these; and delay lines, of which
+it has many."""
 
 
 def units():
