@@ -19,6 +19,7 @@ from ..rtl.lane.reciprocal import Reciprocal
 from ..rtl.matrix.element import MULTIPLIERS, OutputElement, StationaryElement
 from ..rtl.matrix.interface import WeightStationary
 from ..rtl.matrix.output_stationary import OutputStationary
+from ..rtl.product import Product
 from ..rtl.stream import CreditGate, Fork, Join, Merge, Multicast, Queue, RegisterSlice, Route
 from ..tb.adder.tree import total
 from ..tb.buffer.tile import strip_rows, tile
@@ -27,6 +28,7 @@ from ..tb.formats import Ints
 from ..tb.lane.reciprocal import exponent, reciprocal
 from ..tb.matrix.element import output_sums, stationary_sums
 from ..tb.packing import pack
+from ..tb.product import product
 from ..tb.simulate import from_bits, to_bits
 from ..tb.tensors import InputError
 from . import lane_vectors
@@ -307,6 +309,26 @@ def _output(unit: OutputElement, n: int, rng: random.Random) -> Vectors:
     return _every_cycle(words, ("i", "i_b"), sums, "o_sum", latency=latency)
 
 
+def _product(unit: Product, n: int, rng: random.Random) -> Vectors:
+    """Let ``n`` pairs of operands pass; ``c`` belongs to the pair of the cycle before."""
+    formats = {name: unit.parameters[name] for name in "abc" if unit.parameters[name] is not None}
+    numbers = {name: _random(rng, of, (n, 1))[:, 0] for name, of in formats.items()}
+    words, offset = [0] * n, 0
+    for name, of in formats.items():
+        bits = (int(number) & (1 << of.width) - 1 for number in numbers[name])
+        words = [word | x << offset for word, x in zip(words, bits, strict=True)]
+        offset += of.width
+    latency = unit.latency
+    if "c" in numbers:
+        latency -= 1
+        # Registers are 0 at first.
+        numbers |= {name: np.r_[0, numbers[name][:-1]] for name in "ab"}
+    results = product(**numbers, constant=unit.parameters["constant"])
+    mask = (1 << len(unit.o)) - 1
+    ports = tuple(f"i_{name}" for name in formats)
+    return _every_cycle(words, ports, [int(x) & mask for x in results], "o", latency=latency)
+
+
 def _inputs(ports: list[Any], n: int, rng: random.Random) -> tuple[list[int], list[list[Any]]]:
     """Return ``n`` random words of several ports, and the numbers in them."""
     words = [0] * n
@@ -342,6 +364,7 @@ _MAKERS: dict[type[Component], Callable[..., Vectors]] = {
     Multicast: _multicast,
     OutputElement: _output,
     OutputStationary: _output_stationary,
+    Product: _product,
     Queue: _unchanged,
     Reciprocal: _reciprocal,
     RegisterSlice: _unchanged,

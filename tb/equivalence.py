@@ -27,10 +27,12 @@ opt_clean
 cd {top}
 """
 
-# After a stage, one of each pair is no longer computed, and equal cells on equal inputs are merged.
+# After a stage, one of each pair is no longer computed, and equal cells on equal inputs are merged:
+# multipliers without the bits of operands that are zeros or copies of the sign.
 MERGE = """
 {connections}
 opt_expr -fine
+wreduce t:$mul
 opt_merge
 opt_clean
 """

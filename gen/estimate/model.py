@@ -20,6 +20,7 @@ from ...rtl.component import Component
 from ...rtl.core import Core
 from ...rtl.matrix.dsp import PackedChain
 from ...rtl.matrix.table import SubsetTable
+from ...rtl.product import Product
 from ..emit import without_collector
 from .content import Content, find_content
 from .rules import storage_counts
@@ -217,6 +218,10 @@ def _packed_chain(component: Component) -> Counter[str]:
     return Counter({"dsp": component.parameters["rows"]})
 
 
+def _product(component: Component) -> Counter[str]:
+    return Counter({"dsp": 1})
+
+
 def _subset_table(component: Component) -> Counter[str]:
     width, planes = component.parameters["width"], component.parameters["planes"]
     luts = 8 * -(-planes * -(-width // 2) // 7)
@@ -230,6 +235,7 @@ _PER = Counter({"lut": 1, "lutram": 1, "ff": 1, "dsp": 1, "uram": 1, "carry8": 2
 _PRIMITIVES: dict[type[Component], Callable[[Component], Counter[str]]] = {
     TernaryAdder: _ternary_adder,
     PackedChain: _packed_chain,
+    Product: _product,
     SubsetTable: _subset_table,
 }
 

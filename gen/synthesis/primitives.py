@@ -142,7 +142,7 @@ def _reads(address: str, port: str) -> bool:
     return address.startswith("DPRA") == (port == "DPO")
 
 
-DSP_REGISTERS = ("AREG", "BREG", "ADREG", "DREG", "MREG", "PREG")
+DSP_REGISTERS = ("AREG", "BREG", "CREG", "ADREG", "DREG", "MREG", "PREG")
 """Registers of the data path in a DSP slice."""
 
 # Registers that may stand between an input and P.
@@ -168,6 +168,7 @@ _BEHIND = {
 _IN_FRONT = {
     "AREG": ("A", "ACIN"),
     "BREG": ("B", "BCIN"),
+    "CREG": ("C",),
     "DREG": ("D",),
     "ADREG": ("A", "ACIN", "D"),
 }
@@ -183,6 +184,8 @@ def dsp_registers(cell: Cell) -> tuple[str, bool]:
         del depth["ADREG"], depth["DREG"]
     if cell.parameters.get("USE_MULT", "MULTIPLY").strip() == "NONE":
         del depth["MREG"]
+    if not _carries_data(cell, "CREG"):  # the adder makes no use of C
+        del depth["CREG"]
     idle = [name for name in depth if name in _IN_FRONT and not _carries_data(cell, name)]
     for name in idle:
         del depth[name]

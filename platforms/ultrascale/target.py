@@ -9,9 +9,10 @@ from ...rtl.matrix.booth import Accumulator, BoothProduct
 from ...rtl.matrix.dsp import PackedChain
 from ...rtl.matrix.table import SubsetTable
 from ...rtl.primitive import Primitive
+from ...rtl.product import Product
 from .booth import build_accumulator, build_booth_product
 from .carry import build_ternary_adder
-from .dsp48e2 import build_packed_chain
+from .dsp48e2 import build_packed_chain, build_product
 from .table import build_subset_table
 
 __all__ = ["UltraScale"]
@@ -20,6 +21,7 @@ _STRUCTURES: dict[type[Primitive], Callable[[Any], Any]] = {
     Accumulator: build_accumulator,
     BoothProduct: build_booth_product,
     PackedChain: build_packed_chain,
+    Product: build_product,
     SubsetTable: build_subset_table,
     TernaryAdder: build_ternary_adder,
 }

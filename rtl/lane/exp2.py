@@ -5,8 +5,10 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from ..component import Component
+from ..formats import Integer
+from ..product import Product
 from .numerics import Numerics
-from .pipeline import shift_right, shift_stages
+from .pipeline import delayed, shift_right, shift_stages
 
 __all__ = ["Exp2"]
 
@@ -65,28 +67,27 @@ class Exp2(Component):
     @property
     def latency(self) -> int:
         """Cycles from ``i`` to ``o``."""
-        return 4 + shift_stages(self._numerics.n_max.bit_length())
+        return Product.latency + shift_stages(self._numerics.n_max.bit_length()) + 1
 
     def elaborate(self, platform: object) -> Module:
-        """Look up; multiply; subtract; shift; round."""
+        """Look up; multiply and subtract; shift; round."""
         m = Module()
         numbers = self._numerics
         rem_width, amount_width = numbers.rem_width, numbers.n_max.bit_length()
         y = Value.cast(self.i.y)
         n = y[numbers.fraction :]
 
-        # 1: the line of this segment, and whether anything will be left after the shift.
+        # The line of this segment, and whether anything will be left after the shift.
         base = Signal(numbers.table_width, reset_less=True)
-        slope = Signal(range(max(slope for _, slope in numbers.table) + 1), reset_less=True)
-        rem = Signal(rem_width, reset_less=True)
-        m.d.sync += rem.eq(y[:rem_width])
+        slope = Signal(range(max(slope for _, slope in numbers.table) + 1))
         with m.Switch(y[rem_width : numbers.fraction]):
             for segment, (base_value, slope_value) in enumerate(numbers.table):
                 with m.Case(segment):
-                    m.d.sync += [base.eq(base_value), slope.eq(slope_value)]
+                    m.d.sync += base.eq(base_value)
+                    m.d.comb += slope.eq(slope_value)
 
         # The integer part waits until the shift, where it is the amount.
-        waiting = Signal(3 * amount_width, reset_less=True)
+        waiting = Signal(Product.latency * amount_width, reset_less=True)
         keep = Signal()
         keeps = Signal(self.latency - 1, reset_less=True)
         m.d.comb += keep.eq(self.i.visible & (n <= numbers.n_max))
@@ -95,16 +96,24 @@ class Exp2(Component):
             keeps.eq(Cat(keep, keeps)),
         ]
 
-        # 2: product
-        base_2 = Signal.like(base, reset_less=True)
-        product = Signal(len(slope) + rem_width, reset_less=True)
-        m.d.sync += [base_2.eq(base), product.eq(slope * rem)]
-
-        # 3: base - round(product / 2**rem_width), ties up, as one subtraction: the constant below
+        # base - round(slope * rem / 2**rem_width), ties up, as one subtraction: the constant below
         # the base turns the floor of the difference into that rounding.
-        line = Signal(numbers.table_width, reset_less=True)
-        below = Const(max((1 << rem_width) // 2 - 1, 0), rem_width)
-        m.d.sync += line.eq((Cat(below, base_2) - product) >> rem_width)
+        line = Signal(numbers.table_width)
+        if rem_width:
+            m.submodules.product = product = Product(
+                a=Integer(len(slope), is_signed=False),
+                b=Integer(rem_width, is_signed=False),
+                c=Integer(rem_width + len(base), is_signed=False),
+            )
+            below = Const((1 << rem_width - 1) - 1, rem_width)
+            m.d.comb += [
+                product.i_a.eq(slope),
+                product.i_b.eq(y[:rem_width]),
+                product.i_c.eq(Cat(below, base)),
+                line.eq(product.o[rem_width:-1]),  # never negative
+            ]
+        else:
+            m.d.comb += line.eq(delayed(m, base, Product.latency - 1, name="line"))
 
         # Shift by n and the guard bits, less the one that rounding needs.
         amount = waiting[-amount_width:]

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from ..check import check_count
 from ..component import Component
 from ..formats import Fixed, Integer, ceil_log2, saturate
+from ..product import Product
 from ..stream import CreditGate, Queue, connect_stream
 from ..stream.level import count_level
 from .count import count_to
@@ -23,7 +24,6 @@ __all__ = ["Normalizer"]
 _ALIGNED_WIDTH = 27
 _LEFT = 18
 _DROPPED = 19
-_PRODUCT_STAGES = 2
 
 
 class Normalizer(Component):
@@ -129,7 +129,7 @@ class Normalizer(Component):
     @property
     def _in_pipeline(self) -> int:
         """Cycles from a part of a word to the queue: choice, alignment, product, saturation."""
-        return 1 + shift_stages(self._amount_width) + _PRODUCT_STAGES + 1
+        return 1 + shift_stages(self._amount_width) + Product.latency + 1
 
     def elaborate(self, platform: object) -> Module:
         """Ask for words while the queue has room; cut them; align; multiply; saturate."""
@@ -182,16 +182,17 @@ class Normalizer(Component):
             name="aligned",
         )
         r = delayed(m, of_part.r, in_shift, name="r")
-        is_zero = delayed(m, of_part.zero, in_shift + _PRODUCT_STAGES, name="is_zero")
+        is_zero = delayed(m, of_part.zero, in_shift + Product.latency, name="is_zero")
         item = queue.i.payload
         for i, value in enumerate(aligned):
-            product, rounded = (
-                Signal(signed(_ALIGNED_WIDTH + len(r)), name=f"{name}_{i}", reset_less=True)
-                for name in ("product", "rounded")
+            product = Product(
+                a=Integer(_ALIGNED_WIDTH),
+                b=Integer(len(r), is_signed=False),
+                constant=1 << _DROPPED - 1,
             )
-            m.d.sync += product.eq(value * r)
-            m.d.sync += rounded.eq(product + (1 << _DROPPED - 1))
-            quotient = rounded[_DROPPED:].as_signed()
+            m.submodules[f"product_{i}"] = product
+            m.d.comb += [product.i_a.eq(value), product.i_b.eq(r)]
+            quotient = product.o[_DROPPED:].as_signed()
             out = Signal(signed(self._out.width), name=f"out_{i}", reset_less=True)
             m.d.sync += out.eq(Mux(is_zero, 0, saturate(quotient, self._out)))
             m.d.comb += item.row[i].eq(out)

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
-from amaranth.hdl import Cat, Const, Module, Shape, Signal, Value, ValueLike
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, ValueLike
 
 from ..choice import Choice
 from ..delay import Delay
-from ..formats import Integer, ceil_log2, saturate
+from ..formats import Integer, ceil_log2, wrap
 
 __all__ = ["chosen", "delayed", "shift_right", "shift_stages", "tree", "tree_stages"]
 
@@ -53,7 +53,8 @@ def shift_right(
     name : str
         Prefix of the registers.
     keep : int, optional
-        Bits of a result, which saturates. Each stage keeps only those that later ones can need.
+        Bits of a result, which saturates. Each stage keeps only those that later ones can need, and
+        notes whether the number was beyond them: a choice behind the last register.
 
     Returns
     -------
@@ -61,6 +62,8 @@ def shift_right(
         The results, ``shift_stages(len(amount))`` cycles later.
     """
     low = len(amount)
+    beyond: dict[int, Value] = {}
+    negative: dict[int, Value] = {}
     while low:
         high, low = low, (low - 1) // 2 * 2
         by = Cat(Const(0, low), amount[low:high])
@@ -70,18 +73,33 @@ def shift_right(
             is_signed = value.shape().signed
             register = Signal(Shape(needed, is_signed), name=f"{name}_{low}_{i}", reset_less=True)
             result = Signal(Shape(len(value), is_signed), name=f"{name}_full_{low}_{i}")
+            kept = Integer(needed, is_signed=is_signed)
             m.d.comb += result.eq(value >> by)
-            if needed < len(value):
-                m.d.sync += register.eq(saturate(result, Integer(needed, is_signed=is_signed)))
-            else:
-                m.d.sync += register.eq(result)
+            m.d.sync += register.eq(wrap(result, kept))
+            if needed < len(value):  # and so in all later stages
+                is_beyond = Signal(name=f"{name}_is_beyond_{low}_{i}", reset_less=True)
+                is_negative = Signal(name=f"{name}_is_negative_{low}_{i}", reset_less=True)
+                sign = negative.get(i, result[-1] & is_signed)
+                above = result[needed - is_signed :]
+                m.d.sync += [
+                    is_beyond.eq(beyond.get(i, 0) | (above ^ sign.replicate(len(above))).any()),
+                    is_negative.eq(sign),
+                ]
+                beyond[i], negative[i] = is_beyond, is_negative
             shifted.append(register)
         if low:
             rest = Signal(low, name=f"{name}_amount_{low}", reset_less=True)
             m.d.sync += rest.eq(amount[:low])
             amount = rest
         values = shifted
-    return list(values)
+    results = list(values)
+    for i, is_beyond in beyond.items():
+        kept = Integer(len(results[i]), is_signed=results[i].shape().signed)
+        saturated = Signal(kept, name=f"{name}_{i}")
+        end = Mux(negative[i], kept.min_raw, kept.max_raw)
+        m.d.comb += saturated.eq(Mux(is_beyond, end, results[i]))
+        results[i] = saturated
+    return results
 
 
 def tree_stages(n: int) -> int:

@@ -168,7 +168,7 @@ class RowUnit(Component):
         m.submodules.total = total = RunningSum(
             row_width=width, p_width=numbers.p_width, sum_width=numbers.sum_width, **self._rows
         )
-        at_scores = 2
+        at_scores = 1
         at_x = at_scores + scale.latency
         at_masked = at_x + 1
         at_maximum = at_masked + maximum.latency + self._chunks - 1
@@ -187,11 +187,9 @@ class RowUnit(Component):
 
         # Scores become base-2 scores. What the row must not see becomes lower than any of them.
         step = self.step.payload
-        scores = Signal(scale.i.scores.shape(), reset_less=True)
-        m.d.sync += scores.eq(self.r.data)
         factor = delayed(m, Cat(step.mantissa, step["shift"]), at_scores, name="factor")
         m.d.comb += [
-            scale.i.scores.eq(scores),
+            scale.i.scores.eq(self.r.data),
             Cat(scale.i.mantissa, scale.i["shift"]).eq(factor),
             mask.i.row.eq(tag.place.row),
             mask.i.chunk.eq(tag.chunk),

@@ -7,12 +7,12 @@ from amaranth.lib.wiring import In, Out
 from ..check import check_count
 from ..component import Component
 from ..formats import Integer, wrap
+from ..product import Product
 from .numerics import Numerics
 from .pipeline import delayed, shift_right, shift_stages
 
 __all__ = ["Scale"]
 
-_PRODUCT_STAGES = 2  # behind the multiplier: with the register in front, all that a DSP can absorb
 _ROUND_STAGES = 2
 
 
@@ -31,8 +31,8 @@ class Scale(Component):
     Members
     -------
     i : In
-        ``scores``, with the ``mantissa`` (17 bits) and ``shift`` (6 bits) of all of them; expected
-        to come from registers.
+        ``scores``, with the ``mantissa`` (17 bits) and ``shift`` (6 bits) of all of them; scores
+        and mantissa go into registers of :class:`~qkloom.rtl.product.Product` at once.
     o : Out
         Base-2 scores, ``latency`` cycles later, within +-(2**15 - 1): the lowest integer is free.
 
@@ -67,28 +67,29 @@ class Scale(Component):
     @property
     def latency(self) -> int:
         """Cycles from ``i`` to ``o``."""
-        return _PRODUCT_STAGES + shift_stages(Numerics.shift_width) + _ROUND_STAGES
+        return Product.latency + shift_stages(Numerics.shift_width) + _ROUND_STAGES
 
     def elaborate(self, platform: object) -> Module:
         """Multiply; shift; round; clamp."""
         m = Module()
-        amount = delayed(m, self.i.shift, _PRODUCT_STAGES, name="amount")
+        amount = delayed(m, self.i.shift, Product.latency, name="amount")
 
-        product_width = self._score_width + Numerics.mantissa_width
         products = []
         for i in range(self._row_width):
-            product = self.i.scores[i] * self.i.mantissa
-            for stage in range(_PRODUCT_STAGES):
-                name = f"product_{i}_{stage}"
-                register = Signal(signed(product_width), name=name, reset_less=True)
-                m.d.sync += register.eq(product)
-                product = register
+            product = Product(
+                a=Integer(self._score_width),
+                b=Integer(Numerics.mantissa_width, is_signed=False),
+            )
+            m.submodules[f"product_{i}"] = product
+            m.d.comb += [product.i_a.eq(self.i.scores[i]), product.i_b.eq(self.i.mantissa)]
             # One spare bit below keeps the bit shifted out last, which rounds.
-            products.append(Cat(Const(0, 1), product).as_signed())
+            products.append(Cat(Const(0, 1), product.o).as_signed())
 
+        # A bit more than the result, and the spare one: what saturates there is beyond the limit.
+        keep = self._x.width + 1
         limit = (1 << Numerics.max_width - 1) - 1
-        for i, shifted in enumerate(shift_right(m, products, amount, name="shifted")):
-            rounded = Signal(signed(product_width), name=f"rounded_{i}", reset_less=True)
+        for i, shifted in enumerate(shift_right(m, products, amount, name="shifted", keep=keep)):
+            rounded = Signal(signed(keep), name=f"rounded_{i}", reset_less=True)
             m.d.sync += rounded.eq((shifted + 1) >> 1)
             # The limits are integers, so the integer part decides.
             integer = rounded[self._fraction :].as_signed()

@@ -82,7 +82,7 @@ class TestSimulation:
 PARTS = (
     *("choice", "credit-gate", "delay", "exp2", "feeder", "fork", "join", "mask", "merge"),
     *("multicast", "normalizer", "output-accumulator", "output-element", "output-stationary"),
-    *("pass-scheduler", "probability-buffer", "query-buffer", "queue", "reciprocal"),
+    *("pass-scheduler", "probability-buffer", "product", "query-buffer", "queue", "reciprocal"),
     *("register-slice", "route", "row-unit", "running-maximum", "running-sum", "scale"),
     *("score-accumulator", "skew", "stationary-element", "step-expander", "tile-buffer"),
     *("tile-loader", "transposer"),
@@ -90,6 +90,7 @@ PARTS = (
 # Among them: whatever a testbench is made of.
 UNITS = {
     "feeder": "--size 4 --block-rows 3 --head-dim 8 --slots 2 --digits 2",
+    "product": "--a i9 --b u7 --c u20",
     "query-buffer": "--size 4 --block-rows 3 --head-dim 12",
     "row-unit": "--size 4 --block-rows 3 --row-width 2 --head-dim 8 --tokens 64 --p-width 12",
     "skew": "--width 3 --lanes 5 --falling",

@@ -36,6 +36,7 @@ PARTS = (
         "normalizer_",
         "output_",
         "pass_",
+        "product_",
         "step_",
     ),
     *("probability_", "query_", "reciprocal_", "row_", "score_"),

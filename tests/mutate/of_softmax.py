@@ -22,8 +22,9 @@ from .unit import Unit, frozen, paced, played
 
 __all__ = ["units"]
 
-PARTS = ("exp2_", "mask_", "running_", "scale_", "delay_")
-"""Modules of the row unit that are units of their own; and delay lines, of which it has many."""
+PARTS = ("exp2_", "mask_", "running_", "scale_", "delay_", "product_")
+"""Modules of the row unit that are units of their own, or parts of these; and delay lines, of which
+it has many."""
 
 
 def units():
@@ -39,7 +40,20 @@ def units():
     promises = {"mask_": "i[2:0] < 5 && i[6:4] <= 4"}
     yield Unit("mask", unit, played(unit, masked()), claims=claims, promises=promises)
     unit = scripted(Exp2, segments=8, fraction=8, p_width=14)
-    yield Unit("exp2", unit, played(unit, exponentials()))
+    rounded = "All distances that count are sent, and give the same probabilities."
+    product = "product_au13_bu5_cu21_constant0: m[17:0] = $dff"
+    yield Unit(
+        "exp2",
+        unit,
+        played(unit, exponentials()),
+        explained={
+            f"{product}, Q[1] cnot1 with bit 8": rounded,
+            f"{product}, D[3] cnot0 with bit 1": rounded,
+            "exp2_segments8_fraction8_p_width14: $8, B[0] const0": (
+                "The distance 15 gives 0 as well: the largest probability, 16,319, is below 2^14."
+            ),
+        },
+    )
     rows = {"row_width": 3, "block_rows": 3, "slots": 2}
     unit = scripted(RunningMaximum, **rows)
     yield Unit("running maximum", unit, played(unit, maxima(unit.unit)))
@@ -124,12 +138,14 @@ def masked():
 
 
 def exponentials():
-    """Distances that count, in small steps and at random, and some that do not; hidden ones."""
+    """All distances that count, and some that do not; hidden ones."""
     rng = np.random.default_rng(1)
     n_max = Numerics(size=1, head_dim=1, tokens=1, p_width=14).n_max
-    ys = np.r_[np.arange(2 << 8), np.arange(0, (n_max + 3) << 8, 37), 1 << np.arange(25)]
-    ys = np.r_[ys, rng.integers(0, (n_max + 2) << 8, 600), (1 << 25) - 1]
-    return [{"i.y": y, "i.visible": int(rng.random() < 0.9)} for y in ys]
+    ys = np.r_[np.arange((n_max + 3) << 8), 1 << np.arange(25), (1 << 25) - 1]
+    hidden = rng.integers(0, (n_max + 2) << 8, 400)
+    script = [{"i.y": y, "i.visible": 1} for y in ys] + [{"i.y": y, "i.visible": 0} for y in hidden]
+    rng.shuffle(script)
+    return script
 
 
 def in_rows(unit, *, seed, n_chunks, draw):

@@ -7,18 +7,28 @@ from typing import Any
 from amaranth.hdl import Module
 from amaranth.lib.wiring import In
 
+from qkloom.gen.chip import preset_names, read_chip
 from qkloom.gen.emit import emit
+from qkloom.gen.estimate.model import walk
 from qkloom.platforms.ultrascale import UltraScale
 from qkloom.rtl.adder import TernaryAdder
 from qkloom.rtl.component import Component
 from qkloom.rtl.formats import I4, I8, U8, Integer
+from qkloom.rtl.lane.lane import Lane
 from qkloom.rtl.matrix.booth import Accumulator, BoothProduct
 from qkloom.rtl.matrix.table import SubsetTable
 from qkloom.rtl.primitive import Primitive
+from qkloom.rtl.product import Product
 from qkloom.tb.formal import prove
 from tests.platforms.ultrascale.conftest import Both
 from tests.platforms.ultrascale.test_carry import KINDS, parameters
-from tests.platforms.ultrascale.test_dsp48e2 import PACKINGS, chain_proof, prove_chain
+from tests.platforms.ultrascale.test_dsp48e2 import (
+    PACKINGS,
+    chain_proof,
+    product_proof,
+    prove_chain,
+    prove_product,
+)
 
 from .arrays import ARRAYS
 from .proof import INDUCTION, Proof, Step, models_of
@@ -64,6 +74,12 @@ def proofs() -> Iterator[Proof]:
             INDUCTION,
             partial(_chain, packing),
         )
+    yield Proof(
+        "Product, as the presets use it",
+        "operands, product and result of every one in a lane",
+        INDUCTION,
+        lambda: _products(_products_in_use()),
+    )
     for width, planes in [(10, 8), (10, 4), (10, 1), (6, 8), (6, 4), (6, 1)]:
         yield Proof(
             f"SubsetTable, {width} bits, {planes} planes",
@@ -106,6 +122,13 @@ def _chain(packing) -> Iterator[Step]:
     design, stages, models = chain_proof(packing.rows, packing)
     given = repr(stages).encode() + models_of(models)
     yield Step(design, given, lambda: prove_chain(packing.rows, packing))
+
+
+def _products(each: Sequence[Parameters]) -> Iterator[Step]:
+    for given in each:
+        design, stages, models = product_proof(**given)
+        claims = repr(stages).encode() + models_of(models)
+        yield Step(design, claims, partial(prove_product, **given))
 
 
 def _table(width: int, planes: int) -> Iterator[Step]:
@@ -156,3 +179,10 @@ def _adders_in_use() -> list[Parameters]:
         emit(array.build(), target=noting)
     names = sorted(key for key in noting.blocks if key[0] == TernaryAdder.__name__)
     return [noting.blocks[key].parameters for key in names]
+
+
+def _products_in_use() -> list[Parameters]:
+    chips = map(read_chip, preset_names())
+    lanes = (Lane(matrix="plain", **chip.lane_parameters) for chip in chips)
+    parts = (part for lane in lanes for part, _ in walk(lane) if isinstance(part, Product))
+    return list({part.module_name: part.parameters for part in parts}.values())

@@ -74,11 +74,12 @@ module DSP48E2 #(
 );
     generate
         if (A_INPUT != "DIRECT" || B_INPUT != "DIRECT") DSP48E2_model_has_no_operand_cascade none ();
-        if (AMULTSEL != "AD" || BMULTSEL != "B" || PREADDINSEL != "A")
-            DSP48E2_model_multiplies_AD_by_B none ();
+        if ((AMULTSEL != "A" && AMULTSEL != "AD") || BMULTSEL != "B" || PREADDINSEL != "A")
+            DSP48E2_model_multiplies_A_or_AD_by_B none ();
         if (USE_MULT != "MULTIPLY" || USE_SIMD != "ONE48" || USE_PATTERN_DETECT != "NO_PATDET")
             DSP48E2_model_is_one_multiplier_and_adder none ();
-        if (AREG != 0 || ACASCREG != 0 || CREG != 0) DSP48E2_model_has_no_A_and_C_registers none ();
+        if ((AREG != 0 && AREG != 1) || ACASCREG != AREG || (CREG != 0 && CREG != 1))
+            DSP48E2_model_has_one_register_of_A_C_or_none none ();
         if (BREG != 1 || BCASCREG != 1 || DREG != 1 || ADREG != 1 || MREG != 1 || PREG != 1)
             DSP48E2_model_has_one_register_of_B_D_AD_M_P none ();
         if (INMODEREG != 0 || OPMODEREG != 0 || ALUMODEREG != 0 || CARRYINREG != 0
@@ -86,16 +87,22 @@ module DSP48E2 #(
             DSP48E2_model_has_no_control_registers none ();
     endgenerate
 
+    reg [29:0] a2 = 0;
     reg [17:0] b2 = 0;
+    reg [47:0] c = 0;
     reg [26:0] d = 0;
     reg [26:0] ad = 0;
     reg [44:0] m = 0;
     reg [47:0] p = 0;
 
+    wire [29:0] a_path = AREG == 1 ? a2 : A;
+    wire [47:0] c_path = CREG == 1 ? c : C;
+
     // Pre-adder (INMODE), modulo 2^27.
-    wire [26:0] pre_a = INMODE[1] ? 27'd0 : A[26:0];
+    wire [26:0] pre_a = INMODE[1] ? 27'd0 : a_path[26:0];
     wire [26:0] pre_d = INMODE[2] ? d : 27'd0;
     wire [26:0] pre = INMODE[3] ? pre_d - pre_a : pre_d + pre_a;
+    wire [26:0] factor = AMULTSEL == "AD" ? ad : pre_a;
 
     // Multiplexers of the adder (OPMODE). X and Y hold halves of the product.
     reg [47:0] w;
@@ -106,7 +113,7 @@ module DSP48E2 #(
             2'b00: w = 48'd0;
             2'b01: w = p;
             2'b10: w = RND;
-            default: w = C;
+            default: w = c_path;
         endcase
         case (OPMODE[3:0])
             4'b0000: xy = 48'd0;
@@ -117,26 +124,31 @@ module DSP48E2 #(
             3'b000: z = 48'd0;
             3'b001: z = PCIN;
             3'b010: z = p;
-            3'b011: z = C;
+            3'b011: z = c_path;
             default: z = {48{1'bx}};
         endcase
     end
 
-    // INMODE[0] and INMODE[4] choose A1 and B1, which are not there; other ALUMODEs subtract or do
-    // logic.
-    wire known = INMODE[0] === 1'b0 && INMODE[4] === 1'b0 && ALUMODE === 4'b0000
-        && CARRYINSEL === 3'b000;
-    wire [47:0] sum = known ? z + w + xy + {47'd0, CARRYIN} : {48{1'bx}};
+    // INMODE[0] and INMODE[4] choose A1 and B1, which are not there; other ALUMODEs complement Z or
+    // do logic.
+    wire known = INMODE[0] === 1'b0 && INMODE[4] === 1'b0
+        && (ALUMODE === 4'b0000 || ALUMODE === 4'b0011) && CARRYINSEL === 3'b000;
+    wire [47:0] rest = w + xy + {47'd0, CARRYIN};
+    wire [47:0] sum = !known ? {48{1'bx}} : ALUMODE[0] ? z - rest : z + rest;
 
     always @(posedge CLK) begin
+        if (RSTA) a2 <= 0;
+        else if (CEA2) a2 <= A;
         if (RSTB) b2 <= 0;
         else if (CEB2) b2 <= B;
+        if (RSTC) c <= 0;
+        else if (CEC) c <= C;
         if (RSTD) d <= 0;
         else if (CED) d <= D;
         if (RSTD) ad <= 0;
         else if (CEAD) ad <= pre;
         if (RSTM) m <= 0;
-        else if (CEM) m <= $signed(ad) * $signed(b2);
+        else if (CEM) m <= $signed(factor) * $signed(b2);
         if (RSTP) p <= 0;
         else if (CEP) p <= sum;
     end

@@ -6,8 +6,10 @@ from qkloom.gen.estimate.model import Fit, build_tree, read_fit, total_counts, w
 from qkloom.rtl.adder import TernaryAdder
 from qkloom.rtl.core import Core
 from qkloom.rtl.delay import Delay
+from qkloom.rtl.formats import I8
 from qkloom.rtl.matrix.dsp import DspMatrixUnit
 from qkloom.rtl.matrix.lut import LutMatrixUnit
+from qkloom.rtl.product import Product
 
 NOTHING = Fit(factors={"": {}}, n_points=0, points="", date="", yosys="", errors={})
 LANE = dict(
@@ -35,6 +37,7 @@ class TestRules:
 
     def test_primitives_are_counted(self):
         assert counts(TernaryAdder(width=17)) == {"lut": 17, "carry8": 3}
+        assert counts(Product(a=I8, b=I8)) == {"dsp": 1}
 
     @pytest.mark.parametrize(("rows", "cols"), [(1, 1), (8, 8), (9, 7)])
     def test_slices_of_the_dsp_unit(self, rows, cols):

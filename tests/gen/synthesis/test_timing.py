@@ -278,6 +278,18 @@ class TestDsp:
     def test_register_of_data_next_to_a_constant(self, pins, parameters):
         assert self.dsp(pins=pins, **parameters).unregistered_dsps == 1
 
+    @pytest.mark.parametrize(("depth", "unregistered"), [("1", 0), ("0", 1)])
+    def test_register_of_c(self, depth, unregistered):
+        timing = self.dsp(pins={"C": 3}, CREG=depth)
+        kind = f"AREG 1, BREG 1, CREG {depth}, ADREG 1, DREG 1, MREG 1, PREG 1"
+        assert timing.dsp_registers == {kind: 1}
+        assert timing.unregistered_dsps == unregistered
+
+    def test_no_register_of_c_when_it_is_constant(self):
+        timing = self.dsp(pins={"C": ["0", "1"]}, CREG="0")
+        assert timing.dsp_registers == self.dsp().dsp_registers
+        assert timing.is_kept
+
     def test_counted_as_often_as_used(self):
         inner = module("inner", [cell("d", "DSP48E2", self.REGISTERS, A=2, B=3, P=5)])
         timing = look(module("top", [cell(f"u{k}", "inner") for k in range(3)]), inner)

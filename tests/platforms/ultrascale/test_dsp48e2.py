@@ -10,9 +10,10 @@ from amaranth.lib.wiring import Out
 from qkloom.gen.emit import emit
 from qkloom.platforms.ultrascale import UltraScale
 from qkloom.rtl.component import Component
-from qkloom.rtl.formats import I4, I8, U8
+from qkloom.rtl.formats import I4, I8, U8, Integer
 from qkloom.rtl.matrix.dsp import DspMatrixUnit, PackedChain
 from qkloom.rtl.matrix.packing import Packing
+from qkloom.rtl.product import Product
 from qkloom.tb.engines import check
 from qkloom.tb.equivalence import prove_equal
 from qkloom.tb.errors import ToolError
@@ -24,27 +25,40 @@ from qkloom.tb.testbench import Expectation, Stall, Stimulus, Testbench, pack
 PACKINGS = [Packing(*x) for x in product((I8, I4), (I8, I4), (False, True))]
 PACKINGS.append(Packing(U8, U8, False))
 
+U1, U7, U13, U17, U23 = (Integer(width, is_signed=False) for width in (1, 7, 13, 17, 23))
+PRODUCTS = {
+    "scale": {"a": Integer(23), "b": U17},
+    "normalizer": {"a": Integer(27), "b": U17, "constant": 1 << 18},
+    "exp2": {"a": U13, "b": U7, "c": U23},
+    "widest": {"a": Integer(27), "b": Integer(18), "c": Integer(47)},
+    "narrowest": {"a": Integer(1), "b": U1, "constant": -1},
+}
+
 
 class Both(Component):
-    """Structure and twin of a chain on equal inputs."""
+    """Structure and twin of a chain or of a product on equal inputs."""
 
-    def __init__(self, *, rows, packing):
-        self._chains = [PackedChain(rows=rows, packing=packing) for _ in range(2)]
-        members = dict(self._chains[0].signature.members.items())
-        width = members.pop("o").shape
+    def __init__(self, *, block, parameters):
+        self._blocks = [block(**dict(parameters)) for _ in range(2)]
+        members = dict(self._blocks[0].signature.members.items())
+        shape = members.pop("o").shape
         self._inputs = list(members)
-        super().__init__({**members, "o": Out(width), "o_twin": Out(width)})
+        super().__init__({**members, "o": Out(shape), "o_twin": Out(shape)})
 
     def elaborate(self, platform):
         m = Module()
-        structure, twin = self._chains
+        structure, twin = self._blocks
         m.submodules.structure = UltraScale().structure(structure)
         m.submodules.twin = twin.twin()
         for name in self._inputs:
             port = getattr(self, name)
-            m.d.comb += [getattr(chain, name).eq(port) for chain in self._chains]
+            m.d.comb += [getattr(block, name).eq(port) for block in self._blocks]
         m.d.comb += [self.o.eq(structure.o), self.o_twin.eq(twin.o)]
         return m
+
+
+def both(block, **parameters):
+    return emit(Both(block=block, parameters=tuple(parameters.items())))
 
 
 def chain_proof(rows, packing):
@@ -71,13 +85,51 @@ def chain_proof(rows, packing):
         + [("o", "o_twin")],
     ]
     models = {"DSP48E2": UltraScale().models["DSP48E2"]}
-    return emit(Both(rows=rows, packing=packing)), list(map(dict, stages)), models
+    return both(PackedChain, rows=rows, packing=packing), list(map(dict, stages)), models
 
 
 def prove_chain(rows, packing, model=None):
     """Prove that twin and structure of a chain are equal."""
     design, stages, models = chain_proof(rows, packing)
     prove_equal(design, stages, models=models if model is None else {"DSP48E2": model})
+
+
+def product_proof(**parameters):
+    """Return twin and structure of a product, what is equal of them, and the models.
+
+    In stages: operands, the product, then the result.
+    """
+    a, b, c = (parameters.get(name) for name in "abc")
+
+    def pair(register, kind, width, wide):
+        """In the slice, a register of the twin is extended: by its sign, or by zeros."""
+        top = "1'd0" if width < 0 else f"twin.{kind}[{width - 1}]"
+        name = ",".join([top] * (wide - abs(width)) + [f"twin.{kind}"])
+        return f"structure.slice.{register}", name
+
+    a_width, b_width = (x.width + (not x.is_signed) for x in (a, b))
+    stages = [
+        [pair("a2", "a", a_width, 30), pair("b2", "b", b_width, 18)],
+        [pair("m", "m", a_width + b_width, 45)],
+        [("o", "o_twin")],
+    ]
+    if c is not None:
+        stages[0].append(pair("c", "c", c.width if c.is_signed else -c.width, 48))
+    models = {"DSP48E2": UltraScale().models["DSP48E2"]}
+    return both(Product, **parameters), list(map(dict, stages)), models
+
+
+def prove_product(model=None, **parameters):
+    """Prove that twin and structure of a product are equal."""
+    design, stages, models = product_proof(**parameters)
+    prove_equal(design, stages, models=models if model is None else {"DSP48E2": model})
+
+
+def broken(right, wrong):
+    """Return the model with a mistake."""
+    text = UltraScale().models["DSP48E2"]
+    assert text.count(right) == 1
+    return text.replace(right, wrong)
 
 
 class TestProof:
@@ -95,16 +147,52 @@ class TestProof:
         ("right", "wrong", "stage"),
         [
             ("pre_d + pre_a;", "pre_d - pre_a;", 1),
-            ("$signed(ad) * $signed(b2)", "$signed(ad) * b2", 2),
+            ("$signed(factor) * $signed(b2)", "$signed(factor) * b2", 2),
             ("2'b10: w = RND;", "2'b10: w = 48'd0;", 3),
         ],
     )
     def test_notices(self, require, right, wrong, stage):
         require("yosys")
-        text = UltraScale().models["DSP48E2"]
-        assert text.count(right) == 1
         with pytest.raises(ProofError, match=f"in stage {stage} of 3$"):
-            prove_chain(2, PACKINGS[0], text.replace(right, wrong))
+            prove_chain(2, PACKINGS[0], broken(right, wrong))
+
+    @pytest.mark.parametrize("parameters", PRODUCTS.values(), ids=PRODUCTS)
+    def test_product(self, require, parameters):
+        require("yosys")
+        prove_product(**parameters)
+
+    @pytest.mark.parametrize(
+        ("right", "wrong", "stage"),
+        [
+            ("CEA2) a2 <= A;", "CEA2) a2 <= A >> 1;", 1),
+            ('AMULTSEL == "AD" ? ad : pre_a;', "ad;", 2),
+            ("3'b011: z = c_path;", "3'b011: z = c_path >> 1;", 3),
+            ("ALUMODE[0] ? z - rest", "ALUMODE[0] ? z + rest", 3),
+        ],
+    )
+    def test_notices_of_a_product(self, require, right, wrong, stage):
+        require("yosys")
+        with pytest.raises(ProofError, match=f"in stage {stage} of 3$"):
+            prove_product(broken(right, wrong), **PRODUCTS["exp2"])
+
+    @pytest.mark.parametrize(
+        ("name", "setting", "wrong", "stage"),
+        [
+            ("normalizer", r"parameter \\RND", f"48'{1 << 19:048b}", 3),
+            ("normalizer", r"connect \\OPMODE", "9'000000101", 3),
+            ("exp2", r"connect \\OPMODE", "9'000000101", 3),
+            ("exp2", r"connect \\ALUMODE", "4'0000", 3),
+            ("exp2", r"connect \\INMODE", "5'00010", 2),
+            ("exp2", r"connect \\CEC", "1'0", 1),
+        ],
+    )
+    def test_notices_in_a_product(self, require, name, setting, wrong, stage):
+        require("yosys")
+        design, stages, models = product_proof(**PRODUCTS[name])
+        text, n = re.subn(rf"({setting}) .*", rf"\1 {wrong}", design.rtlil)
+        assert n == 1
+        with pytest.raises(ProofError, match=f"in stage {stage} of 3$"):
+            prove_equal(replace(design, rtlil=text), stages, models=models)
 
 
 class TestModel:
@@ -113,13 +201,15 @@ class TestModel:
         [
             ("OPMODEREG", 1, "has_no_control_registers"),
             ("BREG", 2, "has_one_register_of_B_D_AD_M_P"),
-            ("AMULTSEL", '"A"', "multiplies_AD_by_B"),
+            ("BMULTSEL", '"AD"', "multiplies_A_or_AD_by_B"),
+            ("AREG", 2, "has_one_register_of_A_C_or_none"),
+            ("ACASCREG", 1, "has_one_register_of_A_C_or_none"),
             ("B_INPUT", '"CASCADE"', "has_no_operand_cascade"),
         ],
     )
     def test_refuses(self, require, name, value, message):
         require("yosys")
-        design = emit(Both(rows=1, packing=PACKINGS[0]))
+        design = both(PackedChain, rows=1, packing=PACKINGS[0])
         text, n = re.subn(rf"(parameter \\{name}) .*", rf"\1 {value}", design.rtlil)
         assert n == 1
         with pytest.raises(ToolError, match=f"DSP48E2_model_{message}"):

@@ -66,7 +66,7 @@ def test_rounds_ties_up():
 
 
 def test_latency():
-    assert Scale(row_width=1, score_width=16, fraction=6).latency == 7
+    assert Scale(row_width=1, score_width=16, fraction=6).latency == 8
 
 
 @pytest.mark.parametrize(
