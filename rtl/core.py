@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from .component import Component
 from .lane.lane import Lane, lane_kind, lane_payloads
-from .stream import Merge, Multicast, Queue, RegisterSlice, Route, connect_stream
+from .stream import Merge, Multicast, Queue, Route, connect_stream
 
 __all__ = ["Core"]
 
@@ -122,10 +122,8 @@ class Core(Component):
         for number, kind in enumerate(self._lanes):
             m.submodules[f"lane_{number}"] = lane = Lane(**lane_kind(kind), **self._lane)
             m.submodules[f"jobs_{number}"] = waiting = Queue(shape=shapes["i_job"], depth=_JOBS)
-            m.submodules[f"job_{number}"] = job = RegisterSlice(shape=shapes["i_job"], mode="half")
             connect_stream(m, jobs.o[number], waiting.i)
-            connect_stream(m, waiting.o, job.i)
-            connect_stream(m, job.o, lane.i_job)
+            connect_stream(m, waiting.o, lane.i_job)
             connect_stream(m, queries.o[number], lane.i_query)
             connect_stream(m, keys.o[number], lane.i_key)
             connect_stream(m, values.o[number], lane.i_value)

@@ -95,17 +95,23 @@ class TileBuffer(Component):
         depth = self._strips << tile_bits + index_bits
 
         # Strips: filled by the writer, freed by the reader, both in order.
-        n_filled = Signal(range(self._strips + 1))
+        # Each side learns a cycle late what the other has done: the ways to both are long.
         filled = Signal()
         freed = Signal()
-        strips = count_level(m, n_filled, most=self._strips, comes=filled, goes=freed)
+        was_filled = Signal()
+        was_freed = Signal()
+        m.d.sync += [was_filled.eq(filled), was_freed.eq(freed)]
+        n_strips = range(self._strips + 1)
+        n_full, n_free = Signal(n_strips), Signal(n_strips, init=self._strips)
+        full = count_level(m, n_full, most=self._strips, comes=was_filled, goes=freed, name="full_")
+        free = count_level(m, n_free, most=self._strips, comes=was_freed, goes=filled, name="free_")
 
         # Writer
         w_strip = Signal(range(self._strips))
         r_strip = Signal(range(self._strips))
         token = Signal(index_bits)
         chunk = Signal(tile_bits)
-        m.d.comb += self.i.ready.eq(strips.has_room)
+        m.d.comb += self.i.ready.eq(free.has_some)
         w_en = Signal()
         m.d.comb += w_en.eq(self.i.valid & self.i.ready)
         token_is_last = Signal()  # ahead of the paths from whoever sends rows
@@ -123,18 +129,19 @@ class TileBuffer(Component):
         m.submodules.queue = queue = Queue(shape=self.o.payload.shape(), depth=queue_depth)
         wiring.connect(m, wiring.flipped(self.o), queue.o)
         beat = Signal(index_bits)
+        beat_is_last = Signal()
         room = Signal(range(queue_depth + 1), init=queue_depth)
         came_back = Signal()  # a cycle late: the way here from who takes rows is long
         r_en = Signal()
         r_valid = Signal()
         places = count_level(m, room, most=queue_depth, comes=came_back, goes=r_en, name="room_")
-        m.d.comb += r_en.eq(self.read.valid & strips.has_some & places.has_some)
+        m.d.comb += r_en.eq(self.read.valid & full.has_some & places.has_some)
         m.d.sync += came_back.eq(self.o.valid & self.o.ready)
         m.d.sync += r_valid.eq(r_en)
-        m.d.comb += self.read.ready.eq(r_en & (beat == size - 1))
+        m.d.comb += self.read.ready.eq(r_en & beat_is_last)
         m.d.comb += freed.eq(self.read.ready & self.read.payload.release)
         with m.If(r_en):
-            m.d.sync += beat.eq(beat + 1)
+            m.d.sync += [beat.eq(beat + 1), beat_is_last.eq(beat == size - 2)]
         with m.If(freed):
             m.d.sync += r_strip.eq(Mux(r_strip == self._strips - 1, 0, r_strip + 1))
 

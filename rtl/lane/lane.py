@@ -281,13 +281,15 @@ class Lane(Component):
 
         # Jobs become steps and passes; a query block's first job also fetches its queries.
         job = self.i_job.payload
+        m.submodules.job = next_job = RegisterSlice(shape=job.shape(), mode="half")
+        connect_stream(m, next_job.o, expander.i)
         m.submodules.loads = loads = Queue(shape=queries.load.payload.shape(), depth=slots)
         noted = Signal()
         m.d.comb += [
             loads.i.valid.eq(self.i_job.valid & job.first & ~noted),
-            expander.i.valid.eq(self.i_job.valid & (~job.first | noted)),
-            expander.i.payload.eq(job),
-            self.i_job.ready.eq(expander.i.ready & (~job.first | noted)),
+            next_job.i.valid.eq(self.i_job.valid & (~job.first | noted)),
+            next_job.i.payload.eq(job),
+            self.i_job.ready.eq(next_job.i.ready & (~job.first | noted)),
         ]
         for name in ("slot", "rows", "d_tiles"):
             m.d.comb += loads.i.payload[name].eq(job[name])

@@ -58,8 +58,8 @@ class Normalizer(Component):
     Members
     -------
     i : In(stream)
-        ``slot``, ``rows``, ``d_tiles`` of a query block whose accumulators are complete. Taken with
-        the last read.
+        ``slot``, ``rows``, ``d_tiles`` of a query block whose accumulators are complete. Taken the
+        cycle after the last read.
     recip : In(stream)
         Reciprocals of a slot's rows, in ascending order; always taken. Those of the slot's next
         query block come after ``done``.
@@ -218,6 +218,8 @@ class Normalizer(Component):
         place = gate.i.payload
         row_ends = Signal()
         block_ends = Signal()
+        ended = Signal()
+        row_ended = Signal()
         is_there = Signal()
         asks = Signal()
         asked = Signal()
@@ -233,20 +235,22 @@ class Normalizer(Component):
         m.d.comb += [
             row_ends.eq(is_last_tile),
             block_ends.eq(row_ends & is_last_row),
-            asks.eq(self.i.valid & is_there & has_room),
+            asks.eq(self.i.valid & ~ended & is_there & has_room),
             gate.i.valid.eq(asks),
             place.slot.eq(block.slot),
             place.row.eq(row),
             place.tile.eq(tile),
             asked.eq(asks & gate.i.ready),
-            self.i.ready.eq(asked & block_ends),
+            self.i.ready.eq(ended),
+            self.done.valid.eq(ended),
+            self.done.payload.slot.eq(block.slot),
         ]
         with m.If(asked):
             m.d.sync += [waiting.eq(1), is_last.eq(block_ends)]
         with m.Elif(self.data.valid):
             m.d.sync += waiting.eq(0)
-        m.d.sync += self.done.valid.eq(self.i.ready)
-        m.d.sync += self.done.payload.slot.eq(block.slot)
+        # The block goes a cycle after its last word is asked for: paths to here are long.
+        m.d.sync += ended.eq(asked & block_ends)
 
         # A word's credit comes back with its last part.
         taken = Signal()
@@ -272,17 +276,22 @@ class Normalizer(Component):
             r_port.en.eq(asked),
             r_port.addr.eq(row_address(of_row, **self._rows)),
         ]
+        # Words of several parts are asked for two cycles apart at least: late is soon enough.
+        goes = m.d.comb if self._parts == 1 else m.d.sync
+        goes += row_ended.eq(asked & row_ends)
         for slot in range(self._rows["slots"]):
             is_slot = Signal(name=f"is_slot_{slot}")
+            was_slot = Signal(name=f"was_slot_{slot}")
             waits = count_level(
                 m,
                 Signal(range(self._rows["block_rows"] + 1), name=f"n_waiting_{slot}"),
                 most=self._rows["block_rows"],
                 comes=self.recip.valid & (recip.tag.slot == slot),
-                goes=asked & row_ends & is_slot,
+                goes=row_ended & was_slot,
                 name=f"waiting_{slot}_",
             )
             m.d.comb += is_slot.eq(block.slot == slot)
+            goes += was_slot.eq(is_slot)
             with m.If(is_slot):
                 m.d.comb += is_there.eq(waits.has_some)
         return is_last, r_port.data

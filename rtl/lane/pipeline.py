@@ -64,6 +64,7 @@ def shift_right(
     low = len(amount)
     beyond: dict[int, Value] = {}
     negative: dict[int, Value] = {}
+    dropped: dict[int, Value] = {}  # bits of the stage before that were not kept
     while low:
         high, low = low, (low - 1) // 2 * 2
         by = Cat(Const(0, low), amount[low:high])
@@ -81,11 +82,20 @@ def shift_right(
                 is_negative = Signal(name=f"{name}_is_negative_{low}_{i}", reset_less=True)
                 sign = negative.get(i, result[-1] & is_signed)
                 above = result[needed - is_signed :]
+                if low:  # many bits, found out about a stage later
+                    late = Signal.like(above, name=f"{name}_above_{low}_{i}", reset_less=True)
+                    m.d.sync += late.eq(above)
+                    above = Const(0, 0)
+                else:
+                    late = Const(0, 0)
+                all_above = Cat(above, dropped.get(i, Const(0, 0)))
                 m.d.sync += [
-                    is_beyond.eq(beyond.get(i, 0) | (above ^ sign.replicate(len(above))).any()),
+                    is_beyond.eq(
+                        beyond.get(i, 0) | (all_above ^ sign.replicate(len(all_above))).any()
+                    ),
                     is_negative.eq(sign),
                 ]
-                beyond[i], negative[i] = is_beyond, is_negative
+                beyond[i], negative[i], dropped[i] = is_beyond, is_negative, late
             shifted.append(register)
         if low:
             rest = Signal(low, name=f"{name}_amount_{low}", reset_less=True)

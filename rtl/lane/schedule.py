@@ -43,13 +43,14 @@ class StepExpander(Component):
         m = Module()
         job, step, size = self.i.payload, self.o.payload, self._size
         first_key = Signal.like(job.keys)
+        keys_after = Signal.like(job.keys)  # what is left, but for the first tile
         keys_left = Signal.like(job.keys)
-        tile_first = Signal()
+        after_is_last = Signal()
+        tile_first = Signal(init=1)
         tile_last = Signal()
         m.d.comb += [
-            keys_left.eq(job.keys - first_key),
-            tile_first.eq(first_key == 0),
-            tile_last.eq(keys_left <= size),
+            keys_left.eq(Mux(tile_first, job.keys, keys_after)),
+            tile_last.eq(Mux(tile_first, job.keys <= size, after_is_last)),
             self.o.valid.eq(self.i.valid),
             self.i.ready.eq(self.o.ready & tile_last),
             step.first.eq(job.first & tile_first),
@@ -63,7 +64,12 @@ class StepExpander(Component):
         m.d.comb += step.bank.eq(bank)
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += bank.eq(~bank)
-            m.d.sync += first_key.eq(Mux(tile_last, 0, first_key + size))
+            m.d.sync += [
+                first_key.eq(Mux(tile_last, 0, first_key + size)),
+                keys_after.eq(keys_left - size),
+                after_is_last.eq(keys_left <= 2 * size),
+                tile_first.eq(tile_last),
+            ]
         return m
 
 

@@ -59,7 +59,6 @@ class Spacer(Component):
         rest = Signal(self._distance - 1)  # bit n: it lasts for n more cycles, at least
         m.d.comb += [
             o.valid.eq(offered),
-            moves.eq(~occupied | (offered & o.ready)),
             i.ready.eq(moves),
             starts.eq(offered & o.ready & is_first),
         ]
@@ -82,6 +81,8 @@ class Spacer(Component):
             bits = slice(first, min(first + _PART, len(came)))
             part = SpacerPart(width=bits.stop - first)
             m.submodules[f"part_{first}"] = part
+            if not first:
+                m.d.comb += moves.eq(part.moves)
             m.d.comb += [
                 part.occupied.eq(occupied),
                 part.offered.eq(offered),
@@ -108,17 +109,20 @@ class SpacerPart(Component):
         What comes next.
     o : Out(width)
         What waits.
+    moves : Out(1)
+        Whether what comes will wait in the next cycle: one LUT.
     """
 
     def __init__(self, *, width: int) -> None:
-        flags = {"occupied": In(1), "offered": In(1), "taken": In(1)}
+        flags = {"occupied": In(1), "offered": In(1), "taken": In(1), "moves": Out(1)}
         super().__init__({**flags, "i": In(width), "o": Out(width)})
 
     def elaborate(self, platform: object) -> Module:
         """Take what comes when nothing stays."""
         m = Module()
         kept = Signal.like(self.o, reset_less=True)
-        with m.If(~self.occupied | (self.offered & self.taken)):
+        m.d.comb += self.moves.eq(~self.occupied | (self.offered & self.taken))
+        with m.If(self.moves):
             m.d.sync += kept.eq(self.i)
         m.d.comb += self.o.eq(kept)
         return m

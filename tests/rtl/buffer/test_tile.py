@@ -53,7 +53,7 @@ def test_a_tile_leaves_one_row_a_cycle_and_the_next_one_right_behind():
     reads = 3 * [{"tile": 0, "release": 0}]
     log, _ = run(TileBuffer(size=8, tiles=1), rows, reads, cycles=200)
     first = log["o"].cycles[0]
-    assert first == log["i"].cycles[-1] + 3  # the strip is complete, two more cycles to read
+    assert first == log["i"].cycles[-1] + 4  # the strip is known, two more cycles to read
     assert log["o"].cycles == list(range(first, first + 24))
 
 
@@ -64,7 +64,7 @@ def test_a_full_buffer_takes_a_strip_when_one_is_released():
     pace = {"read": lambda cycle: cycle >= 20}
     reads = [{"tile": 0, "release": 1}]
     log, _ = run(TileBuffer(size=4, tiles=1), rows, reads, cycles=200, pace=pace)
-    assert log["i"].cycles == [*range(8), *range(24, 28)]
+    assert log["i"].cycles == [*range(8), *range(25, 29)]
 
 
 def test_beats_wait_when_nobody_takes_them():
@@ -72,7 +72,7 @@ def test_beats_wait_when_nobody_takes_them():
     reads = 2 * [{"tile": 0, "release": 0}]
     pace = {"o": lambda cycle: cycle >= 40}
     log, beats = run(TileBuffer(size=4, tiles=1), rows, reads, cycles=200, pace=pace)
-    assert log["o"].valid_cycles[0] == log["i"].cycles[-1] + 3
+    assert log["o"].valid_cycles[0] == log["i"].cycles[-1] + 4
     assert beats == 2 * np.arange(16).reshape(4, 4).tolist()
 
 
