@@ -73,8 +73,13 @@ def _describe_timing(timing: Timing) -> Iterator[str]:
             if path.names:
                 yield f"    {' > '.join(path.names)}"
     mark = "" if timing.fan_out <= MAX_FAN_OUT else " BROKEN"
-    yield f"  largest fan-out: {timing.fan_out} pins (rule: at most {MAX_FAN_OUT}){mark}"
-    yield f"    {timing.fan_out_net}; the reset has {timing.reset_fan_out}"
+    yield f"  largest fan-out behind logic: {timing.fan_out} pins (rule: at most {MAX_FAN_OUT}){mark}"
+    yield f"    {timing.fan_out_net}"
+    yield (
+        f"  largest fan-out of a register: {timing.register_fan_out} pins (no rule: registers are "
+        f"easily doubled); the reset has {timing.reset_fan_out}"
+    )
+    yield f"    {timing.register_fan_out_net}"
     for kind, n in sorted(timing.dsp_registers.items()):
         mark = " BROKEN" if " 0" in kind else ""
         yield f"  registers of {n:,} DSPs: {kind} (rule: one where data pass){mark}"

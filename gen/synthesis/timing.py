@@ -26,7 +26,10 @@ MAX_CARRY_BITS = 32
 """Longest path between registers: so many LUTs, and carry bits in all."""
 
 MAX_FAN_OUT = 128
-"""Most pins that a net may drive."""
+"""Most pins that a net may drive, unless it comes straight from a register.
+
+A register is easily doubled, by a vendor's tool too; what stands in front of a gate is not.
+"""
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,12 @@ class Timing:
         a register, ``outputs`` from a register to an output, ``through`` from input to output.
         What there is none of is left out.
     fan_out : int
-        Most pins that a net drives; clocks, and the design's reset, are left out.
+        Most pins that an input or a net behind logic drives; clocks, and the design's reset, are
+        left out.
     fan_out_net : str
         That net.
+    register_fan_out, register_fan_out_net : int, str
+        The same of nets that come straight from a register.
     reset_fan_out : int
         Pins of the design's reset.
     dsp_registers : mapping
@@ -77,6 +83,8 @@ class Timing:
     paths: Mapping[str, Path]
     fan_out: int
     fan_out_net: str
+    register_fan_out: int
+    register_fan_out_net: str
     reset_fan_out: int
     dsp_registers: Mapping[str, int]
     unregistered_dsps: int
@@ -131,6 +139,8 @@ def analyze(netlist: Netlist) -> Timing:
         paths=dict(_worst_paths(top)),
         fan_out=fan_out,
         fan_out_net=net,
+        register_fan_out=top.register_fan_out[0],
+        register_fan_out_net=top.register_fan_out[1],
         reset_fan_out=max((top.pins[top.node(bit)] for bit in resets), default=0),
         dsp_registers=dict(registers),
         unregistered_dsps=lacking,
@@ -211,8 +221,8 @@ class _Graph:
         Inputs of primitives at each node, in modules inside too.
     dsps : Counter
         DSP slices, by their registers and whether these are complete.
-    fan_out : tuple
-        Most pins of a net that is driven within, and its name.
+    fan_out, register_fan_out : tuple
+        Most pins of a net that is driven within, behind logic or by a register, and its name.
     inner : dict
         Lengths of the paths between two registers within: where each ends.
     """
@@ -227,7 +237,7 @@ class _Graph:
         self._arcs_to: dict[Node, list[tuple[Node, Length, _Via]]] = defaultdict(list)
         self._starts: dict[Node, list[tuple[Length, _Via]]] = defaultdict(list)
         self._ends: dict[Node, list[tuple[Length, _Via]]] = defaultdict(list)
-        self.fan_out = 0, ""
+        self.fan_out = self.register_fan_out = 0, ""
         self.inner: dict[Length, Any] = {}
         children = [cell for cell in module.cells if cell.type in modules]
         for cell in children:
@@ -354,8 +364,11 @@ class _Graph:
                     for length in front:
                         self._add_arc(node, nodes[to], length, _Via(cell, key, to))
         self.dsps.update(inner.dsps)
-        n, net = inner.fan_out
-        self.fan_out = max(self.fan_out, (n, f"{cell.name}.{net}"))
+        if inner.fan_out[0] > self.fan_out[0]:
+            self.fan_out = inner.fan_out[0], f"{cell.name}.{inner.fan_out[1]}"
+        if inner.register_fan_out[0] > self.register_fan_out[0]:
+            n, net = inner.register_fan_out
+            self.register_fan_out = n, f"{cell.name}.{net}"
         for length in inner.inner:
             self.inner.setdefault(length, cell)
 
@@ -424,7 +437,12 @@ class _Graph:
         """Find the longest paths between registers, and the net with most pins."""
         inputs = set(self.input_nodes.values())
         for node, n in self.pins.items():
-            if node not in inputs and n > self.fan_out[0]:
+            if node in inputs:
+                continue
+            if self.arrival.get(node) == [NOTHING] and not self._arcs_to.get(node):
+                if n > self.register_fan_out[0]:
+                    self.register_fan_out = n, self._name(node)
+            elif n > self.fan_out[0]:
                 self.fan_out = n, self._name(node)
         for node, front in self.arrival.items():
             for end in self._end_fronts.get(node, []):

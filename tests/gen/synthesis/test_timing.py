@@ -60,7 +60,8 @@ class TestPaths:
         assert list(timing.paths) == ["registers"]
         assert path.is_short
         assert timing.is_kept
-        assert (timing.fan_out, timing.fan_out_net) == (3, "n2")
+        assert (timing.register_fan_out, timing.register_fan_out_net) == (3, "n2")
+        assert timing.fan_out == 1
 
     @pytest.mark.parametrize(("n", "is_short"), [(4, True), (5, False)])
     def test_rule_of_luts(self, n, is_short):
@@ -183,7 +184,8 @@ class TestHierarchy:
         whole = look(module("top", [*ends, *flat]))
         parts = look(module("top", [*ends, *chained]), stage)
         assert length(whole.paths["registers"]) == length(parts.paths["registers"]) == (4, 0, 0)
-        assert whole.fan_out == parts.fan_out == 4
+        assert whole.fan_out == parts.fan_out == 2
+        assert whole.register_fan_out == parts.register_fan_out == 4
 
     def test_worst_path_within_a_child(self):
         inner = module("inner", [register("a", 3, 2), lut("x", [2], 3)])
@@ -197,21 +199,34 @@ class TestHierarchy:
         timing = look(
             module("top", [register("a", "0", 2), cell("w", "wire", i=2, o=3), *readers]), wire
         )
-        assert timing.fan_out == 8
+        assert timing.register_fan_out == 8
 
     def test_fan_out_adds_up(self):
         readers = [lut(f"l{k}", [2], 10 + k) for k in range(50)]
         many = module("many", readers, inputs={"i": [2]})
         users = [cell(f"u{k}", "many", i=2) for k in range(3)]
         timing = look(module("top", [register("a", "0", 2), *users]), many)
+        assert (timing.register_fan_out, timing.register_fan_out_net) == (150, "n2")
+        assert timing.fan_out == 0
+        assert timing.is_kept
+        timing = look(module("top", [register("a", "0", 3), lut("x", [3], 2), *users]), many)
         assert (timing.fan_out, timing.fan_out_net) == (150, "n2")
         assert not timing.is_kept
+
+    def test_register_within_a_module_is_one_outside(self):
+        source = module("source", [register("a", "0", 2)], outputs={"o": [2]})
+        readers = [lut(f"l{k}", [5], 10 + k) for k in range(200)]
+        timing = look(module("top", [cell("u", "source", o=5), *readers]), source)
+        assert (timing.register_fan_out, timing.register_fan_out_net) == (200, "n5")
+        source = module("source", [register("a", "0", 2), lut("x", [2], 3)], outputs={"o": [3]})
+        timing = look(module("top", [cell("u", "source", o=5), *readers]), source)
+        assert (timing.fan_out, timing.fan_out_net) == (200, "n5")
 
     def test_output_that_is_used_inside_too(self):
         readers = [lut(f"l{k}", [2], 10 + k) for k in range(3)]
         inner = module("inner", [register("a", "0", 2), *readers], outputs={"o": [2]})
         timing = look(module("top", [cell("u", "inner", o=5), lut("x", [5], 6)]), inner)
-        assert timing.fan_out == 4
+        assert timing.register_fan_out == 4
 
     def test_reset_is_told_apart(self):
         cells = [cell(f"r{k}", "FDRE", C=1, CE="1", R=2, D="0", Q=10 + k) for k in range(200)]
