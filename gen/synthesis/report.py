@@ -73,7 +73,8 @@ def _describe_timing(timing: Timing) -> Iterator[str]:
             if path.names:
                 yield f"    {' > '.join(path.names)}"
     mark = "" if timing.fan_out <= MAX_FAN_OUT else " BROKEN"
-    yield f"  largest fan-out behind logic: {timing.fan_out} pins (rule: at most {MAX_FAN_OUT}){mark}"
+    rule = f"rule: at most {MAX_FAN_OUT}"
+    yield f"  largest fan-out behind logic: {timing.fan_out} pins ({rule}){mark}"
     yield f"    {timing.fan_out_net}"
     yield (
         f"  largest fan-out of a register: {timing.register_fan_out} pins (no rule: registers are "

@@ -32,7 +32,7 @@ def count_to(m: Module, n: Value, *, moves: ValueLike, name: str) -> Count:
     index = Signal(len(n), name=name)
     is_first = Signal(name=f"{name}_is_first", init=1)
     ahead = Signal(max(len(n), 2), name=f"{name}_ahead", init=2)  # of the next one, from 1 on
-    next_is_last = Signal(name=f"next_{name}_is_last")
+    next_is_last = Signal(name=f"next_{name}_is_last", reset_less=True)
     is_last = Signal(name=f"{name}_is_last")
     m.d.comb += is_last.eq(Mux(is_first, n == 1, next_is_last))
     with m.If(moves):

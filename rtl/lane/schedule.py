@@ -43,9 +43,9 @@ class StepExpander(Component):
         m = Module()
         job, step, size = self.i.payload, self.o.payload, self._size
         first_key = Signal.like(job.keys)
-        keys_after = Signal.like(job.keys)  # what is left, but for the first tile
+        keys_after = Signal.like(job.keys, reset_less=True)  # what is left, but for the first tile
         keys_left = Signal.like(job.keys)
-        after_is_last = Signal()
+        after_is_last = Signal(reset_less=True)
         tile_first = Signal(init=1)
         tile_last = Signal()
         m.d.comb += [

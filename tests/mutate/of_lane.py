@@ -3,12 +3,15 @@
 import random
 
 import numpy as np
+from amaranth.lib import data
 
 from qkloom.rtl.lane.lane import Lane
 from qkloom.rtl.lane.loader import TileLoader
 from qkloom.rtl.lane.output import OutputAccumulator
 from qkloom.rtl.lane.schedule import PassScheduler, StepExpander
 from qkloom.rtl.lane.score import ScoreAccumulator
+from qkloom.rtl.lane.spacer import Spacer
+from qkloom.tb.packing import pack
 from qkloom.tb.simulate import to_bits
 from tests.rtl.lane import (
     test_feeder,
@@ -37,6 +40,7 @@ PARTS = (
         "output_",
         "pass_",
         "product_",
+        "spacer_",
         "step_",
     ),
     *("probability_", "query_", "reciprocal_", "row_", "score_"),
@@ -57,14 +61,24 @@ def units():
     shape = test_schedule.SHAPE | {"tokens": test_schedule.TOKENS}
     unit = StepExpander(**shape)
     # Bits of a job: keys 52:47.
-    claims = {"step_expander_": "first_key == 0 || i__valid && first_key < i__payload[52:47]"}
+    claim = [
+        "tile_first == (first_key == 0)",
+        "(first_key == 0 || i__valid && first_key < i__payload[52:47])",
+        "(first_key == 0 || keys_after == i__payload[52:47] - first_key)",
+        f"(first_key == 0 || after_is_last == (keys_after <= {shape['size']}))",
+    ]
+    claims = {"step_expander_": " && ".join(claim)}
     promises = {"step_expander_": "i__payload[52:47] != 0 && i__payload[52:47] <= 32"}
     yield Unit("step expander", unit, jobs(unit), claims=claims, promises=promises)
+    row = data.StructLayout({"new_tile": 1, "item": 7})
+    unit = Spacer(shape=row, distance=6)
+    yield Unit("spacer", unit, rows_of_passes(unit))
     unit = PassScheduler(**shape)
     # Bits of a step: d_tiles 11:9. States: choose 0, keys 1, values 2, hand over 3.
     claims = [
         "(fsm_state == 0 || fsm_state == 2 || i__valid) && (fsm_state != 2 || older_valid)",
         "(!older_valid || older[11:9] != 0 && older[11:9] <= 4)",
+        "issues == (fsm_state == 1 || fsm_state == 2)",
         "(!newer_valid || newer[11:9] != 0 && newer[11:9] <= 4 && fsm_state == 2)",
     ]
     yield Unit(
@@ -163,10 +177,20 @@ def words(shape, items):
     return np.array([to_bits(shape, item) for item in items], object)
 
 
+def rows_of_passes(unit):
+    """Passes of one row and of many, with and without pauses between."""
+    rng = np.random.default_rng(7)
+    lengths = rng.choice([1, 1, 2, 3, 5, 6, 7, 12], 40)
+    firsts = np.concatenate([np.arange(n) == 0 for n in lengths]).astype(int)
+    items = rng.integers(0, 128, len(firsts))
+    sent = pack(unit.i.payload.shape(), new_tile=firsts, item=items)
+    return paced({"i": sent}, {"o": len(sent)}, max_cycles=9000)
+
+
 def jobs(unit):
-    """Jobs of every size."""
+    """Jobs of every size, and of every number of keys."""
     rng = random.Random(1)
-    sent = [test_schedule.random_job(rng) for _ in range(60)]
+    sent = [test_schedule.random_job(rng) | {"keys": 1 + n % 32} for n in range(64)]
     n = len(test_schedule.steps_of(sent))
     return paced({"i": words(unit.i.payload.shape(), sent)}, {"o": n}, max_cycles=4000)
 

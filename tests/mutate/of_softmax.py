@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 from amaranth.lib import data
 
+from qkloom.rtl.formats import Integer
 from qkloom.rtl.lane.exp2 import Exp2
 from qkloom.rtl.lane.mask import Mask
 from qkloom.rtl.lane.maximum import RunningMaximum
@@ -13,12 +14,13 @@ from qkloom.rtl.lane.reciprocal import Reciprocal
 from qkloom.rtl.lane.row import RowUnit
 from qkloom.rtl.lane.scale import Scale
 from qkloom.rtl.lane.total import RunningSum
+from qkloom.rtl.product import Product
 from qkloom.tb.lane.reciprocal import exponent, reciprocal
 from qkloom.tb.simulate import to_bits
 from tests.rtl.lane import test_normalize, test_row
 
 from .harness import Scripted, Surrounded, TimedNormalizer
-from .unit import Unit, frozen, paced, played
+from .unit import Unit, counted, frozen, paced, played
 
 __all__ = ["units"]
 
@@ -29,6 +31,13 @@ it has many."""
 
 def units():
     """Yield the units, one after the other."""
+    for parameters in (
+        {"a": Integer(9), "b": Integer(5), "constant": 1 << 4},
+        {"a": Integer(6), "b": Integer(4, is_signed=False), "c": Integer(11)},
+    ):
+        unit = scripted(Product, **parameters)
+        kind = "from a third number" if "c" in parameters else "and a constant"
+        yield Unit(f"product, {kind}", unit, played(unit, pairs(unit.unit)))
     unit = scripted(Scale, row_width=2, score_width=19, fraction=8)
     yield Unit("scale", unit, played(unit, scaled()))
     unit = scripted(Mask, size=4, row_width=2, block_rows=5, tokens=8)
@@ -60,12 +69,19 @@ def units():
     unit = scripted(RunningSum, **rows, p_width=8, sum_width=16)
     yield Unit("running sum", unit, played(unit, sums(unit.unit)))
     unit = Surrounded(part=RowUnit, parameters=frozen(**test_row.DEFAULT))
+    # Bits of a step: rows 4:3.
+    claim = [
+        "(rest & rest + 1) == 0",
+        "running == !(row == 0 && chunk == 0)",
+        "(!running || step__valid)",
+        counted("row", "step__payload[4:3]", width=2),
+    ]
     yield Unit(
         "row unit",
         unit,
         steps(unit),
         without=PARTS,
-        claims={"row_unit_": "pause <= 4 && (row == 0 && chunk == 0 || step__valid)"},
+        claims={"row_unit_": " && ".join(claim)},
         explained={
             "row_unit_size4_block_rows3_row_width2_slots2: $72, Y[2] inv": (
                 "The pause is 4, 7, 2, 5, 0 then, and as long as 4, 3, 2, 1, 0."
@@ -95,6 +111,20 @@ def units():
 def scripted(part, **parameters):
     """Return a unit that always accepts, in its surroundings."""
     return Scripted(part=part, parameters=frozen(**parameters))
+
+
+def pairs(unit):
+    """Random and extreme operands, and a third number where there is one."""
+    rng = np.random.default_rng(8)
+    script = []
+    for _ in range(600):
+        item = {}
+        for name, member in unit.signature.members.items():
+            if name.startswith("i_"):
+                low, high = member.shape.min_raw, member.shape.max_raw
+                item[name] = rng.choice([low, high, *rng.integers(low, high + 1, 3)])
+        script.append(item)
+    return script
 
 
 def scaled():

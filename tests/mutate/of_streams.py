@@ -13,7 +13,7 @@ from qkloom.tb.stalls import Stall
 from qkloom.tb.testbench import Stimulus, Testbench
 
 from .harness import CreditLoop, LoadedQueries, Scripted, Surrounded
-from .unit import Unit, frozen, paced, played
+from .unit import Unit, counted, frozen, paced, played
 
 __all__ = ["units"]
 
@@ -25,10 +25,11 @@ FIELDS = "abcdefghijklmnopqrstuvwx"
 def units():
     """Yield the units, one after the other."""
     queue = Surrounded(part=Queue, parameters=frozen(shape=WIDTH, depth=5))
-    claims = {"queue_": "level <= 5 && storage__w_addr < 5 && storage__r_addr < 5"}
+    flags = "has_some == (level != 0) && has_room == (level != 5)"
+    claims = {"queue_": f"level <= 5 && storage__w_addr < 5 && storage__r_addr < 5 && {flags}"}
     yield Unit("queue", queue, through(queue), claims=claims)
     queue = Surrounded(part=Queue, parameters=frozen(shape=WIDTH, depth=4, registered=True))
-    claims = {"queue_": "level <= 4 && fetched <= level"}
+    claims = {"queue_": "level <= 4 && fetched <= level && i__ready == (level != 4)"}
     yield Unit("queue, registered", queue, through(queue), claims=claims)
     for mode in ("full", "reverse"):
         unit = RegisterSlice(shape=WIDTH, mode=mode)
@@ -60,12 +61,14 @@ def units():
     queries = LoadedQueries(size=4, block_rows=3, head_dim=16, slots=2)
     # Bits of a load: slot 0, rows 2:1, d_tiles 5:3.
     claim = "load__valid && row < load__payload[2:1] && tile < load__payload[5:3]"
+    of_rows = counted("row", "load__payload[2:1]", width=2)
+    counts = f"{of_rows} && {counted('tile', 'load__payload[5:3]', width=3)}"
     promise = "load__payload[2:1] != 0 && load__payload[5:3] != 0 && load__payload[5:3] <= 4"
     yield Unit(
         "query buffer",
         queries,
         loads(queries),
-        claims={"query_buffer_": f"row == 0 && tile == 0 || {claim}"},
+        claims={"query_buffer_": f"(row == 0 && tile == 0 || {claim}) && {counts}"},
         promises={"query_buffer_": promise},
     )
     probabilities = Scripted(

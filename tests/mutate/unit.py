@@ -14,7 +14,7 @@ from qkloom.tb.testbench import Expectation, Stimulus, Testbench
 
 PACES = 12
 
-__all__ = ["Unit", "frozen", "paced", "played"]
+__all__ = ["Unit", "counted", "frozen", "paced", "played"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,14 @@ class Unit:
     def unit(self) -> Component:
         """What is mutated."""
         return getattr(self.component, "unit", self.component)
+
+
+def counted(name: str, n: str, *, width: int) -> str:
+    """Return what holds of a count of :mod:`qkloom.rtl.lane.count` to ``n``, as a claim."""
+    return (
+        f"{name}_is_first == ({name} == 0) && {name}_ahead == ({name} + 2) % {1 << width} && "
+        f"({name} == 0 || next_{name}_is_last == ({name} + 1 == {n}))"
+    )
 
 
 def frozen(**parameters: Any) -> tuple[tuple[str, Any], ...]:

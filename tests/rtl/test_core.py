@@ -127,7 +127,7 @@ def test_jobs_wait_at_their_lane():
         outputs=["o"],
         cycles=60,
     )
-    assert len(at_core["i_job"].items) == len(at_lane["i_job"].items) + 5
+    assert len(at_core["i_job"].items) == len(at_lane["i_job"].items) + 4
 
 
 def test_attributes():

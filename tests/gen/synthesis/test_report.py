@@ -91,8 +91,10 @@ def test_lines():
         "  longest path from an input to an output: a wire",
         "  largest fan-out behind logic: 129 pins (rule: at most 128) BROKEN",
         "    lane_0.go",
-        "  largest fan-out of a register: 300 pins (no rule: registers are easily doubled); "
-        "the reset has 7",
+        (
+            "  largest fan-out of a register: 300 pins (no rule: registers are easily doubled); "
+            "the reset has 7"
+        ),
         "    lane_0.word",
         "  registers of 4 DSPs: AREG 1, BREG 0, MREG 1, PREG 1 (rule: one where data pass) BROKEN",
     ]
