@@ -67,6 +67,7 @@ class Chip:
         causal: bool = False,
         q_start: int = 0,
         scale: float | None = None,
+        query_bits: int | None = None,
         engine: str = "cxxrtl",
         waves: str | Path | None = None,
         verilator: str | Path | None = None,
@@ -86,6 +87,9 @@ class Chip:
             Position of the first query among the keys.
         scale : float, optional
             Factor of the scores, 1/sqrt(head_dim) when absent.
+        query_bits : int, optional
+            Bits that queries are quantized to, 2 to ``stream_width`` (when absent). Lanes with
+            runtime precision take a cycle for each; of others, only the numbers change.
         engine : str
             ``cxxrtl``, ``verilator`` or ``pysim``.
         waves : path, optional
@@ -114,6 +118,7 @@ class Chip:
             causal=causal,
             q_start=q_start,
             scale=scale,
+            query_bits=query_bits,
             engine=engine,
             waves=waves,
             verilator=verilator,

@@ -54,6 +54,7 @@ def prepare(
     causal: bool = False,
     q_start: int = 0,
     scale: float | None = None,
+    query_bits: int | None = None,
 ) -> Prepared:
     """Check and quantize tensors, and compute what the hardware must answer.
 
@@ -68,6 +69,14 @@ def prepare(
         raise TypeError(f"q_start must be an integer, not {q_start!r}")
     if scale is not None and not isinstance(scale, int | float | np.integer | np.floating):
         raise TypeError(f"scale must be a number, not {scale!r}")
+    most = description.stream_width
+    if query_bits is not None and (
+        not isinstance(query_bits, int | np.integer) or not 2 <= query_bits <= most
+    ):
+        raise InputError(
+            f"query_bits must be 2 to {most}, the stream_width of {description.name}, "
+            f"not {query_bits!r}; choose one of these, or leave it out"
+        )
     q, k, v = as_tensors(q, k, v)
     n_q, n_kv, head_dim = q.shape[-2], k.shape[-2], q.shape[-1]
     for rule, value, most in (
@@ -100,7 +109,7 @@ def prepare(
             )
     numerics, block = description.numerics, description.block
     try:
-        operands = quantize(q, k, v, numerics)
+        operands = quantize(q, k, v, numerics, query_bits=query_bits)
     except ValueError as error:
         raise InputError(str(error)) from error
     expected = exact_attention(
@@ -122,11 +131,13 @@ def prepare(
         shift=operands.shift.reshape(-1),
         causal=causal,
         q_start=q_start,
+        query_bits=query_bits or numerics.stream_width,
     )
     # As if one lane did it all, slowly.
     passes = -(-n_kv // description.size) * -(-head_dim // description.size)
     rows = len(call.q) * (n_q + block)
-    cycle_limit = 50_000 + 4 * rows * passes * (1 + numerics.digits)
+    planes = numerics.stream_width if description.has_runtime_precision else 1
+    cycle_limit = 50_000 + 4 * rows * passes * (1 + numerics.digits) * planes
     return Prepared(Tensors(q, k, v), operands, call, expected, cycle_limit)
 
 

@@ -49,11 +49,17 @@ class LaneGroup(_Table):
         description="What outputs are summed up in: `auto` leaves it to synthesis, `ultra` takes "
         "UltraRAM.",
     )
+    runtime_precision: bool = Field(
+        default=False,
+        description="Of `lut` lanes: bits of queries and probabilities are fed one after the "
+        "other, as many as a call has, in a cycle each. It takes a fifth of the tables.",
+    )
 
     @property
     def kind(self) -> str:
         """What a core calls such a lane."""
-        return self.matrix if self.memory == "auto" else f"{self.matrix}+{self.memory}"
+        memory = [] if self.memory == "auto" else [self.memory]
+        return "+".join([self.matrix, *["serial"] * self.runtime_precision, *memory])
 
 
 class Softmax(_Table):
@@ -193,8 +199,19 @@ class ChipDescription(_Table):
 
     @property
     def peak_tops(self) -> float:
-        """Peak of integer operations, 10^12 a second: two per multiplier and cycle."""
-        return 2 * self.size**2 * self.n_lanes * self.cores * self.clock_mhz * 1e6 / 1e12
+        """Peak of integer operations, 10^12 a second: two per multiplier and cycle.
+
+        With runtime precision, at the full ``stream_width``.
+        """
+        lanes = sum(
+            group.n / (self.stream_width if group.runtime_precision else 1) for group in self.lanes
+        )
+        return 2 * self.size**2 * lanes * self.cores * self.clock_mhz * 1e6 / 1e12
+
+    @property
+    def has_runtime_precision(self) -> bool:
+        """Whether any lane has."""
+        return any(group.runtime_precision for group in self.lanes)
 
     @property
     def lane_parameters(self) -> dict[str, Any]:
@@ -346,6 +363,20 @@ def _name_is_free(name: str) -> Mistake | None:
         return None
     owner = "a reserved word of Verilog" if identifier in KEYWORDS else "a name that qkloom uses"
     return Mistake("name", f'"{name}"', f"must not be {owner}, {identifier}", f"use my-{name}")
+
+
+@_rule
+def _tables_have_planes(lanes: tuple[LaneGroup | Mapping[str, Any], ...]) -> Mistake | None:
+    for number, group in enumerate(map(LaneGroup.model_validate, lanes)):
+        if group.runtime_precision and group.matrix != "lut":
+            return Mistake(
+                f"lanes[{number}].runtime_precision",
+                "true",
+                f'must be false of lanes with matrix = "{group.matrix}", which take all bits of '
+                "an operand at once",
+                'use matrix = "lut", or leave it out',
+            )
+    return None
 
 
 @_rule

@@ -350,6 +350,13 @@ def simulate(
     ] = None,
     causal: Annotated[bool, typer.Option("--causal", help="Query i sees keys up to i.")] = False,
     q_start: Annotated[int, typer.Option(help="Position of the first query, with --causal.")] = 0,
+    query_bits: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Bits that queries are quantized to; fewer are faster with runtime precision.",
+        ),
+    ] = None,
     engine: Annotated[
         str, typer.Option(metavar="NAME", help="cxxrtl, verilator or pysim.")
     ] = "cxxrtl",
@@ -400,6 +407,7 @@ def simulate(
         result = loaded.simulate(
             *tensors,
             causal=causal,
+            query_bits=query_bits,
             q_start=q_start,
             engine=engine,
             waves=waves,

@@ -202,9 +202,15 @@ def _passes(unit: PassScheduler, n: int, rng: random.Random) -> Vectors:
     return Vectors(made.inputs, outputs, made.max_cycles + 8 * len(passes))
 
 
+def _planes(unit: Any, rng: random.Random) -> dict[str, int]:
+    """Return how many bits of queries count, if jobs say so."""
+    return {"planes": rng.randint(1, 8)} if unit.parameters["runtime_precision"] else {}
+
+
 def _job(unit: Any, rng: random.Random) -> dict[str, int]:
     p = unit.parameters
     return {
+        **_planes(unit, rng),
         "first": rng.getrandbits(1),
         "last": rng.getrandbits(1),
         "slot": rng.randrange(p["slots"]),
@@ -234,16 +240,19 @@ def _query_blocks(unit: Any, n: int, rng: random.Random) -> list[dict[str, int]]
 def _loader(unit: TileLoader, n: int, rng: random.Random) -> Vectors:
     """Load the tiles of ``n`` steps, values of one behind the keys of the next."""
     size, signed = unit.parameters["size"], unit.parameters["is_signed"]
+    digit_planes = unit.parameters["digit_planes"]
     blocks = _query_blocks(unit, n, rng)
     strips = [[_ints(rng, size, b["d_tiles"] * size) for b in blocks] for _ in range(2)]
     order = [(k, v) for k in range(n + 1) for v in (0, 1) if v <= k < n + v]
     passes, beats = [], []
     for k, value in order:
         step = blocks[k - value] | {"first": 1, "last": 0, "bank": (k - value) % 2}
+        step |= _planes(unit, rng)
+        planes = {name: digit_planes if value else step[name] for name in _planes(unit, rng)}
         passes += passes_of(step, value=value)
         for number in range(step["d_tiles"]):
             rows = tile(strips[value][k - value], number, columns=not value).tolist()
-            beats += [{"row": row, "is_signed": not value or signed} for row in rows]
+            beats += [{"row": row, "is_signed": not value or signed, **planes} for row in rows]
     rows_of = [[row for strip in kind for row in strip_rows(strip, size=size)] for kind in strips]
     return _streams(unit, {"i": passes, "keys": rows_of[0], "values": rows_of[1]}, {"tile": beats})
 
@@ -638,7 +647,8 @@ def _row(unit: RowUnit, n: int, rng: random.Random) -> Vectors:
 def _lane(unit: Lane, n: int, rng: random.Random) -> Vectors:
     """Do ``n`` attention calls."""
     parameters = dict(unit.parameters)
-    kind = f"{parameters.pop('matrix')}+{parameters.pop('memory')}"
+    serial = "+serial" if parameters.pop("runtime_precision") else ""
+    kind = f"{parameters.pop('matrix')}{serial}+{parameters.pop('memory')}"
     made = _core(Core(lanes=(kind,), **parameters), n, rng)
     # A core of one lane has the same streams, but for the bit that says which lanes get a tile.
     inputs = {

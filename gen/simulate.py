@@ -63,6 +63,7 @@ def simulate(
     causal: bool = False,
     q_start: int = 0,
     scale: float | None = None,
+    query_bits: int | None = None,
     engine: str = "cxxrtl",
     waves: str | Path | None = None,
     verilator: str | Path | None = None,
@@ -82,7 +83,9 @@ def simulate(
         check_writable(waves)
     tell = progress or (lambda step, share: None)
     tell("exact model", None)
-    prepared = prepare(description, q, k, v, causal=causal, q_start=q_start, scale=scale)
+    prepared = prepare(
+        description, q, k, v, causal=causal, q_start=q_start, scale=scale, query_bits=query_bits
+    )
     operands, call = prepared.operands, prepared.call
     tell("emitting", None)
     core, design = _emitted(description, engine == "verilator")
@@ -125,6 +128,7 @@ def simulate(
         **shape._asdict(),
         "causal": causal,
         "q_start": q_start,
+        "query_bits": call.query_bits,
         "seconds_at_clock": result.cycles / (description.clock_mhz * 1e6),
     }
     # By name, for the element types of other libraries are not NumPy's: `torch.float64`.

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from .component import Component
 from .lane.lane import Lane, lane_kind, lane_payloads
-from .stream import Merge, Multicast, Queue, Route, connect_stream
+from .stream import Merge, Multicast, Queue, Route, connect_fields, connect_stream
 
 __all__ = ["Core"]
 
@@ -30,9 +30,9 @@ class Core(Component):
     Parameters
     ----------
     lanes : tuple of str
-        What multiplies in each lane, and what its outputs are summed up in if it is named:
-        ``"dsp"``, ``"dsp+ultra"``. The other parameters are those of
-        :class:`~qkloom.rtl.lane.lane.Lane`, the same for all lanes.
+        What multiplies in each lane, and behind it what its outputs are summed up in and whether it
+        has runtime precision: ``"dsp"``, ``"dsp+ultra"``, ``"lut+serial"``. The other parameters
+        are those of :class:`~qkloom.rtl.lane.lane.Lane`, the same for all lanes.
 
     Members
     -------
@@ -79,7 +79,9 @@ class Core(Component):
         self._lanes = lanes
         self._lane = {name: self.parameters[name] for name in self.parameters if name != "lanes"}
         for kind in lanes:
-            self._shapes = lane_payloads(**lane_kind(kind), **self._lane)
+            shapes = lane_payloads(**lane_kind(kind), **self._lane)
+            if kind == lanes[0] or lane_kind(kind)["runtime_precision"]:
+                self._shapes = shapes  # jobs have all fields that any lane asks for
         if block_rows % size:
             # A KV tile is sent once to all lanes: it must be the same tile for every block.
             raise ValueError(f"Block rows must be a multiple of size {size}, not {block_rows}")
@@ -123,7 +125,7 @@ class Core(Component):
             m.submodules[f"lane_{number}"] = lane = Lane(**lane_kind(kind), **self._lane)
             m.submodules[f"jobs_{number}"] = waiting = Queue(shape=shapes["i_job"], depth=_JOBS)
             connect_stream(m, jobs.o[number], waiting.i)
-            connect_stream(m, waiting.o, lane.i_job)
+            connect_fields(m, waiting.o, lane.i_job)
             connect_stream(m, queries.o[number], lane.i_query)
             connect_stream(m, keys.o[number], lane.i_key)
             connect_stream(m, values.o[number], lane.i_value)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from amaranth.lib import data
 from numpy.typing import NDArray
 
 from ..rtl.core import Core
@@ -33,6 +34,8 @@ class Call:
         Query i sees keys up to ``q_start + i``, instead of all.
     q_start : int
         Position of the first query; negative when the first queries see nothing.
+    query_bits : int
+        Bits that queries have: lanes with runtime precision take a cycle for each.
     """
 
     q: NDArray[np.int8]
@@ -42,6 +45,7 @@ class Call:
     shift: Ints
     causal: bool = False
     q_start: int = 0
+    query_bits: int = 8
 
     @property
     def group(self) -> int:
@@ -103,7 +107,7 @@ def program(core: Core, call: Call, *, max_cycles: int, stall: Stall = NEVER) ->
         [tile for blocks in rounds for tile in _tiles(blocks, call.group, lane["size"])]
     )
     contents = {
-        "i_job": _jobs(rounds, call, **lane),
+        "i_job": _jobs(rounds, call, core.i_job.payload.shape()["item"].shape, **lane),
         "i_query": _queries(rounds, call, lane["size"]),
         "i_key": _tile_rows(call.k, tiles, lane["size"]),
         "i_value": _tile_rows(call.v, tiles, lane["size"]),
@@ -141,7 +145,13 @@ def read_back(core: Core, call: Call, words: NDArray[np.uint32]) -> Ints:
 
 
 def _jobs(
-    rounds: list[list[QueryBlock]], call: Call, *, size: int, block_rows: int, **_: int
+    rounds: list[list[QueryBlock]],
+    call: Call,
+    layout: data.StructLayout,
+    *,
+    size: int,
+    block_rows: int,
+    **_: int,
 ) -> dict[str, Any]:
     """Return the jobs: in a round the first KV block of all lanes, then the second of all, ..."""
     jobs = []
@@ -165,6 +175,8 @@ def _jobs(
         "shift": [call.shift[block.head] for block, _ in jobs],
         "keys": [min(block_rows, block.keys - first) for block, first in jobs],
     }
+    if "planes" in layout.members:
+        item["planes"] = call.query_bits
     return {"to": [block.lane for block, _ in jobs], "item": item}
 
 

@@ -97,7 +97,9 @@ class Operands:
         return np.asarray(raw) / (1 << Numerics.out_fraction) * scale
 
 
-def quantize(q: Any, k: Any, v: Any, numerics: Numerics) -> Operands:
+def quantize(
+    q: Any, k: Any, v: Any, numerics: Numerics, *, query_bits: int | None = None
+) -> Operands:
     """Quantize float tensors for a lane.
 
     Parameters
@@ -106,6 +108,8 @@ def quantize(q: Any, k: Any, v: Any, numerics: Numerics) -> Operands:
         As :func:`qkloom.tb.attention.attention` takes them.
     numerics : Numerics
         The numbers of the lane.
+    query_bits : int, optional
+        Bits of queries; ``numerics.stream_width`` when absent, which is also the most.
 
     Raises
     ------
@@ -117,7 +121,7 @@ def quantize(q: Any, k: Any, v: Any, numerics: Numerics) -> Operands:
     (q8, q_scale), (k8, k_scale), (v8, v_scale) = (
         quantize_heads(x, width)
         for x, width in (
-            (q, numerics.stream_width),
+            (q, query_bits or numerics.stream_width),
             (k, numerics.stationary_width),
             (v, numerics.stationary_width),
         )

@@ -12,6 +12,7 @@ from ..check import check_count
 from ..formats import ceil_log2
 
 __all__ = [
+    "PLANES",
     "block_layout",
     "check_chunk",
     "check_digits",
@@ -82,8 +83,23 @@ def block_layout(*, size: int, block_rows: int, head_dim: int, slots: int) -> da
     )
 
 
+PLANES = range(9)
+"""Shape of a number of planes: bits of what streams, of which there are 8 at most."""
+
+
+def _planes(runtime_precision: bool) -> dict[str, object]:
+    """Return the field that says how many bits of a query count, if jobs do say so."""
+    return {"planes": PLANES} if runtime_precision else {}
+
+
 def _common(
-    *, block_rows: int, head_dim: int, size: int, tokens: int, slots: int
+    *,
+    block_rows: int,
+    head_dim: int,
+    size: int,
+    tokens: int,
+    slots: int,
+    runtime_precision: bool,
 ) -> dict[str, object]:
     """Return the fields that jobs and steps share."""
     check_shape(size=size, block_rows=block_rows, head_dim=head_dim, tokens=tokens, slots=slots)
@@ -97,11 +113,18 @@ def _common(
         "diagonal": signed(ceil_log2(tokens) + 2),
         "mantissa": 17,  # score factor = mantissa / 2**shift
         "shift": 6,
+        **_planes(runtime_precision),
     }
 
 
 def job_layout(
-    *, size: int, block_rows: int, head_dim: int, tokens: int, slots: int
+    *,
+    size: int,
+    block_rows: int,
+    head_dim: int,
+    tokens: int,
+    slots: int,
+    runtime_precision: bool = False,
 ) -> data.StructLayout:
     """Return a job's layout; ``keys``, ``diagonal`` count from its KV block's first key.
 
@@ -115,27 +138,47 @@ def job_layout(
         Largest head dimension and longest sequence.
     slots : int
         (head, query block) pairs in the lane at a time.
+    runtime_precision : bool
+        Whether a job says how many bits of its queries count, the low ones: ``planes``.
     """
     common = _common(
-        block_rows=block_rows, head_dim=head_dim, size=size, tokens=tokens, slots=slots
+        block_rows=block_rows,
+        head_dim=head_dim,
+        size=size,
+        tokens=tokens,
+        slots=slots,
+        runtime_precision=runtime_precision,
     )
     return data.StructLayout({**common, "keys": range(block_rows + 1)})
 
 
 def step_layout(
-    *, size: int, block_rows: int, head_dim: int, tokens: int, slots: int
+    *,
+    size: int,
+    block_rows: int,
+    head_dim: int,
+    tokens: int,
+    slots: int,
+    runtime_precision: bool = False,
 ) -> data.StructLayout:
     """Return a step's layout: ``keys`` and ``diagonal`` count from its key tile's first key.
 
     Steps alternate between the two banks of scores and of probabilities.
     """
     common = _common(
-        block_rows=block_rows, head_dim=head_dim, size=size, tokens=tokens, slots=slots
+        block_rows=block_rows,
+        head_dim=head_dim,
+        size=size,
+        tokens=tokens,
+        slots=slots,
+        runtime_precision=runtime_precision,
     )
     return data.StructLayout({**common, "keys": range(size + 1), "bank": 1})
 
 
-def pass_layout(*, size: int, block_rows: int, head_dim: int, slots: int) -> data.StructLayout:
+def pass_layout(
+    *, size: int, block_rows: int, head_dim: int, slots: int, runtime_precision: bool = False
+) -> data.StructLayout:
     """Return a pass's layout: ``value`` tells the second product from the first."""
     check_shape(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
     return data.StructLayout(
@@ -149,5 +192,6 @@ def pass_layout(*, size: int, block_rows: int, head_dim: int, slots: int) -> dat
             "d_tiles": range(head_dim // size + 1),
             "tile": index(head_dim // size),
             "tile_last": 1,  # the step's last tile of this product
+            **_planes(runtime_precision),
         }
     )

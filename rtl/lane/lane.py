@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from ..component import Component
 from ..formats import Fixed, Integer
 from ..matrix.kinds import matrix_kind
-from ..stream import Queue, RegisterSlice, connect_stream
+from ..stream import Queue, RegisterSlice, connect_fields, connect_stream
 from ..stream.level import count_level
 from .feeder import Feeder
 from .job import check_chunk, job_layout
@@ -30,20 +30,35 @@ __all__ = ["Lane", "lane_kind", "lane_payloads"]
 
 
 def lane_kind(kind: str) -> dict[str, Any]:
-    """Return what ``"dsp"`` or ``"dsp+ultra"`` says: a lane's ``matrix`` and its ``memory``.
+    """Return what ``"dsp"``, ``"dsp+ultra"`` or ``"lut+serial"`` says of a lane.
+
+    That is ``matrix``, and behind it what differs from the usual: a ``memory``, and ``serial`` for
+    ``runtime_precision``.
 
     Raises
     ------
     ValueError
         When it says something else.
     """
-    matrix, *memory = kind.split("+")
-    if len(memory) > 1:
+    matrix, *more = kind.split("+")
+    serial = "serial" in more
+    memory = [name for name in more if name != "serial"]
+    if len(memory) > 1 or len(more) > len(memory) + serial:
         raise ValueError(f"A lane must be a matrix, or matrix+memory, not {kind!r}")
-    matrix_kind(matrix)
+    _check_matrix(matrix, serial)
     for name in memory:
         check_memory(name)
-    return {"matrix": matrix, "memory": memory[0] if memory else "auto"}
+    return {
+        "matrix": matrix,
+        "memory": memory[0] if memory else "auto",
+        "runtime_precision": serial,
+    }
+
+
+def _check_matrix(matrix: str, runtime_precision: bool) -> None:
+    matrix_kind(matrix)
+    if runtime_precision and matrix != "lut":
+        raise ValueError(f"Matrix must be 'lut' with runtime precision, not {matrix!r}")
 
 
 def lane_payloads(
@@ -62,9 +77,10 @@ def lane_payloads(
     slots: int = 2,
     stream_width: int = 8,
     stationary_width: int = 8,
+    runtime_precision: bool = False,
 ) -> dict[str, data.StructLayout | data.ArrayLayout]:
     """Return the payload of each stream of a lane; parameters, and errors, as of :class:`Lane`."""
-    matrix_kind(matrix)
+    _check_matrix(matrix, runtime_precision)
     if not isinstance(size, int) or size < 4 or size & size - 1:
         raise ValueError(f"Size must be a power of two of at least 4, not {size!r}")
     Numerics(
@@ -84,7 +100,12 @@ def lane_payloads(
         {"row": data.ArrayLayout(Integer(stationary_width), size), "last": 1}
     )
     job = job_layout(
-        size=size, block_rows=block_rows, head_dim=head_dim, tokens=tokens, slots=slots
+        size=size,
+        block_rows=block_rows,
+        head_dim=head_dim,
+        tokens=tokens,
+        slots=slots,
+        runtime_precision=runtime_precision,
     )
     return {
         "i_job": job,
@@ -142,6 +163,9 @@ class Lane(Component):
         Query blocks in the lane at a time.
     stream_width, stationary_width : int
         Bits of queries and digits of probabilities, and of keys and values: 4 or 8.
+    runtime_precision : bool
+        Of a LUT lane, feed the bits of what streams one after the other: a row takes as many cycles
+        as it has bits. Jobs say how many their queries have; digits have what they need.
 
     Members
     -------
@@ -185,6 +209,7 @@ class Lane(Component):
         slots: int = 2,
         stream_width: int = 8,
         stationary_width: int = 8,
+        runtime_precision: bool = False,
     ) -> None:
         payloads = lane_payloads(**self.parameters)
         self._numerics = Numerics(
@@ -199,6 +224,7 @@ class Lane(Component):
         )
         self._shape = dict(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
         self._matrix, self._memory = matrix, memory
+        self._runtime_precision = runtime_precision
         self._tokens, self._row_width, self._out_width = tokens, row_width, out_width
         super().__init__(
             {
@@ -219,11 +245,16 @@ class Lane(Component):
         size, slots = shape["size"], shape["slots"]
 
         # Units
-        m.submodules.expander = expander = StepExpander(**shape, tokens=self._tokens)
-        m.submodules.scheduler = scheduler = PassScheduler(**shape, tokens=self._tokens)
+        order = {"tokens": self._tokens, "runtime_precision": self._runtime_precision}
+        m.submodules.expander = expander = StepExpander(**shape, **order)
+        m.submodules.scheduler = scheduler = PassScheduler(**shape, **order)
         stream_width, stationary_width = numbers.stream_width, numbers.stationary_width
         m.submodules.loader = loader = TileLoader(
-            **shape, is_signed=numbers.digit_is_signed, stationary_width=stationary_width
+            **shape,
+            is_signed=numbers.digit_is_signed,
+            stationary_width=stationary_width,
+            runtime_precision=self._runtime_precision,
+            digit_planes=numbers.digit_planes if self._runtime_precision else None,
         )
         m.submodules.queries = queries = QueryBuffer(**shape, stream_width=stream_width)
         m.submodules.probabilities = probabilities = ProbabilityBuffer(
@@ -243,6 +274,7 @@ class Lane(Component):
             stationary=Integer(stationary_width),
             mixed_signs=not numbers.digit_is_signed,  # queries always are
             tag=tag_layout(**shape),
+            **({"planes": "serial"} if self._runtime_precision else {}),
         )
         m.submodules.scores = scores = ScoreAccumulator(
             **shape,
@@ -311,7 +343,7 @@ class Lane(Component):
                 shape=passes.payload.shape(), depth=4, registered=user is loader
             )
             m.d.comb += ways[name].i.payload.eq(passes.payload)
-            connect_stream(m, ways[name].o, user.i)
+            connect_fields(m, ways[name].o, user.i)
         both = Signal()
         m.d.comb += [
             both.eq(ways["to_loader"].i.ready & ways["to_feeder"].i.ready),
@@ -337,10 +369,10 @@ class Lane(Component):
             m.d.comb += accumulator.i.payload.eq(matrix.o.payload)
 
         # The row unit starts a step once its scores are complete.
-        step_shape = scheduler.steps.payload.shape()
+        step_shape = row_unit.step.payload.shape()
         m.submodules.scored = scored = Queue(shape=step_shape, depth=3)
         m.submodules.step = step = RegisterSlice(shape=step_shape)
-        connect_stream(m, scheduler.steps, scored.i)
+        connect_fields(m, scheduler.steps, scored.i)
         connect_stream(m, step.o, row_unit.step)
         starts = Signal()
         complete = count_level(

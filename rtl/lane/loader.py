@@ -1,6 +1,6 @@
 """The tile loader: brings the tile of each pass from its buffer into the matrix unit."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,7 +9,7 @@ from ..buffer.transpose import Transposer
 from ..component import Component
 from ..formats import Integer
 from ..stream import Queue, connect_stream
-from .job import check_operand, check_shape, pass_layout
+from .job import PLANES, check_operand, check_shape, pass_layout
 
 __all__ = ["TileLoader"]
 
@@ -38,6 +38,10 @@ class TileLoader(Component):
         Whether probability digits, which stream under value tiles, are signed.
     stationary_width : int
         Bits of an element.
+    runtime_precision : bool
+        Whether passes say how many bits of queries count, and tiles how many bits of what streams.
+    digit_planes : int
+        Bits of a digit, which tiles of values say then.
 
     Members
     -------
@@ -63,6 +67,8 @@ class TileLoader(Component):
         slots: int,
         is_signed: bool,
         stationary_width: int = 8,
+        runtime_precision: bool = False,
+        digit_planes: int | None = None,
     ) -> None:
         check_shape(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
         check_operand("Stationary width", stationary_width)
@@ -70,6 +76,13 @@ class TileLoader(Component):
             raise ValueError(f"Size must be a power of two of at least 2, not {size}")
         self._size, self._tiles, self._is_signed = size, head_dim // size, is_signed
         self._element = Integer(stationary_width)
+        self._digit_planes = digit_planes
+        if runtime_precision and digit_planes not in PLANES[1:]:
+            raise ValueError(
+                f"Digit planes must be 1 to {PLANES[-1]} with runtime precision, "
+                f"not {digit_planes!r}"
+            )
+        self._planes = {"planes": PLANES} if runtime_precision else {}
         row = data.ArrayLayout(self._element, size)
         rows = In(stream.Signature(data.StructLayout({"row": row, "last": 1})))
         super().__init__(
@@ -77,13 +90,21 @@ class TileLoader(Component):
                 "i": In(
                     stream.Signature(
                         pass_layout(
-                            size=size, block_rows=block_rows, head_dim=head_dim, slots=slots
+                            size=size,
+                            block_rows=block_rows,
+                            head_dim=head_dim,
+                            slots=slots,
+                            runtime_precision=runtime_precision,
                         )
                     )
                 ),
                 "keys": rows,
                 "values": rows,
-                "tile": Out(stream.Signature(data.StructLayout({"row": row, "is_signed": 1}))),
+                "tile": Out(
+                    stream.Signature(
+                        data.StructLayout({"row": row, "is_signed": 1, **self._planes})
+                    )
+                ),
             }
         )
 
@@ -91,13 +112,15 @@ class TileLoader(Component):
         """Send each pass's read to its buffer; remember the order for the way back."""
         m = Module()
         work = self.i.payload
-        m.submodules.order = order = Queue(shape=1, depth=4, registered=True)  # many look at it
+        turn = data.StructLayout({"value": 1, **self._planes})
+        m.submodules.order = order = Queue(shape=turn, depth=4, registered=True)
+        is_value = order.o.payload.value
         m.submodules.transposer = transposer = Transposer(size=self._size, element=self._element)
         tiles = {}
         takes = Signal()
         m.d.comb += [
             order.i.valid.eq(self.i.valid & takes),
-            order.i.payload.eq(work.value),
+            order.i.payload.value.eq(work.value),
             self.i.ready.eq(order.i.ready & takes),
         ]
         for name, rows in (("keys", self.keys), ("values", self.values)):
@@ -124,9 +147,14 @@ class TileLoader(Component):
         # Coming back: `size` rows from the buffer whose turn it is.
         row = Signal(range(self._size))
         tile = self.tile.payload
-        m.d.comb += tile.is_signed.eq(~order.o.payload | self._is_signed)
+        m.d.comb += tile.is_signed.eq(~is_value | self._is_signed)
+        if self._planes:
+            m.d.comb += [
+                order.i.payload.planes.eq(Mux(work.value, self._digit_planes, work.planes)),
+                tile.planes.eq(order.o.payload.planes),
+            ]
         for name, rows in tiles.items():
-            with m.If(order.o.payload == (name == "values")):
+            with m.If(is_value == (name == "values")):
                 m.d.comb += [
                     tile.row.eq(rows.payload),
                     self.tile.valid.eq(order.o.valid & rows.valid),

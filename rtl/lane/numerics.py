@@ -147,6 +147,16 @@ class Numerics:
         return self.stream_width < self.p_width < 2 * self.stream_width
 
     @property
+    def digit_planes(self) -> int:
+        """Bits that digits need: above them is nothing, or copies of the sign."""
+        if self.digits == 1:
+            return self.p_width
+        if not self.digit_is_signed:
+            return self.stream_width
+        highest = (self.p_max + self.digit_base // 2) >> self.digit_bits
+        return max(self.digit_bits, highest.bit_length() + 1)
+
+    @property
     def p_max(self) -> int:
         """Largest probability, the code of 1.0; signed digits may end before ``2**p_width - 1``."""
         full = (1 << self.p_width) - 1

@@ -25,11 +25,23 @@ class StepExpander(Component):
     """
 
     def __init__(
-        self, *, size: int, block_rows: int, head_dim: int, tokens: int, slots: int
+        self,
+        *,
+        size: int,
+        block_rows: int,
+        head_dim: int,
+        tokens: int,
+        slots: int,
+        runtime_precision: bool = False,
     ) -> None:
         self._size = size
         shape = dict(
-            size=size, block_rows=block_rows, head_dim=head_dim, tokens=tokens, slots=slots
+            size=size,
+            block_rows=block_rows,
+            head_dim=head_dim,
+            tokens=tokens,
+            slots=slots,
+            runtime_precision=runtime_precision,
         )
         super().__init__(
             {
@@ -58,8 +70,9 @@ class StepExpander(Component):
             step.keys.eq(Mux(tile_last, keys_left, size)),
             step.diagonal.eq(job.diagonal - first_key),
         ]
-        for name in ("slot", "rows", "d_tiles", "causal", "mantissa", "shift"):
-            m.d.comb += step[name].eq(job[name])
+        for name in ("slot", "rows", "d_tiles", "causal", "mantissa", "shift", "planes"):
+            if name in step.shape().members:
+                m.d.comb += step[name].eq(job[name])
         bank = Signal()
         m.d.comb += step.bank.eq(bank)
         with m.If(self.o.valid & self.o.ready):
@@ -94,9 +107,22 @@ class PassScheduler(Component):
     """
 
     def __init__(
-        self, *, size: int, block_rows: int, head_dim: int, tokens: int, slots: int
+        self,
+        *,
+        size: int,
+        block_rows: int,
+        head_dim: int,
+        tokens: int,
+        slots: int,
+        runtime_precision: bool = False,
     ) -> None:
-        shape = dict(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
+        shape = dict(
+            size=size,
+            block_rows=block_rows,
+            head_dim=head_dim,
+            slots=slots,
+            runtime_precision=runtime_precision,
+        )
         steps = stream.Signature(step_layout(**shape, tokens=tokens))
         super().__init__(
             {
@@ -117,8 +143,9 @@ class PassScheduler(Component):
         source = Signal(step.shape())
         tile = Signal.like(out.tile)
         ends = Signal()
-        for name in ("first", "last", "slot", "bank", "rows", "d_tiles"):
-            m.d.comb += out[name].eq(source[name])
+        for name in ("first", "last", "slot", "bank", "rows", "d_tiles", "planes"):
+            if name in out.shape().members:
+                m.d.comb += out[name].eq(source[name])
         m.d.comb += [
             out.tile.eq(tile),
             out.tile_last.eq(tile == source.d_tiles - 1),

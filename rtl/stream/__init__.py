@@ -1,6 +1,6 @@
 """Stream parts, each proven once: what they cut, delay and cost stands in their descriptions."""
 
-from .connect import connect_stream, payload_shape
+from .connect import connect_fields, connect_stream, payload_shape
 from .credit import CreditGate
 from .fork import Fork, Multicast
 from .join import Join
@@ -18,6 +18,7 @@ __all__ = [
     "Queue",
     "RegisterSlice",
     "Route",
+    "connect_fields",
     "connect_stream",
     "payload_shape",
 ]

@@ -5,7 +5,7 @@ from typing import Any
 from amaranth.hdl import Module, Shape, ShapeCastable
 from amaranth.lib import stream, wiring
 
-__all__ = ["connect_stream", "payload_shape"]
+__all__ = ["connect_fields", "connect_stream", "payload_shape"]
 
 
 def payload_shape(interface: Any) -> Any:
@@ -47,6 +47,26 @@ def connect_stream(m: Module, src: Any, dst: Any) -> None:
     if _comparable(shapes[0]) != _comparable(shapes[1]):
         raise TypeError(f"Payload shapes must be equal, not {shapes[0]!r} and {shapes[1]!r}")
     wiring.connect(m, src=src, dst=dst)
+
+
+def connect_fields(m: Module, src: Any, dst: Any) -> None:
+    """Connect the stream ``src`` to the stream ``dst``, whose payload may have fewer fields.
+
+    Raises
+    ------
+    TypeError
+        When one of the two is not a stream, or ``dst`` has a field that ``src`` has not, or has of
+        another shape.
+    """
+    if payload_shape(src) == payload_shape(dst):
+        connect_stream(m, src, dst)
+        return
+    theirs, mine = payload_shape(src).members, payload_shape(dst).members
+    for name, shape in mine.items():
+        if name not in theirs or _comparable(theirs[name]) != _comparable(shape):
+            raise TypeError(f"Field {name!r} must be {shape!r}, not {theirs.get(name)!r}")
+        m.d.comb += dst.payload[name].eq(src.payload[name])
+    m.d.comb += [dst.valid.eq(src.valid), src.ready.eq(dst.ready)]
 
 
 def _comparable(shape: Any) -> Any:

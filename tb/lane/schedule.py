@@ -28,7 +28,8 @@ def steps_of(jobs: Iterable[Fields], *, size: int) -> list[dict[str, int]]:
 
 def passes_of(step: Fields, *, value: int) -> list[dict[str, int]]:
     """Return the passes of a step over the tiles of its keys, or of its values if ``value``."""
-    kept = {name: step[name] for name in ("first", "last", "slot", "bank", "rows", "d_tiles")}
+    names = ("first", "last", "slot", "bank", "rows", "d_tiles", "planes")
+    kept = {name: step[name] for name in names if name in step}
     return [
         {**kept, "value": value, "tile": tile, "tile_last": int(tile == step["d_tiles"] - 1)}
         for tile in range(step["d_tiles"])

@@ -70,6 +70,16 @@ class TestPrepare:
             ),
             ((1, 4, 8), {"scale": 1e300}, r"scale times q must stay finite .* not with 1e\+300; "),
             ((1, 4, 8), {"scale": 1e6}, r"Scores in base 2 must stay below 32768, "),
+            (
+                (1, 4, 8),
+                {"query_bits": 9},
+                r"query_bits must be 2 to 8, .* u280-tiny, not 9; choose",
+            ),
+            (
+                (1, 4, 8),
+                {"query_bits": 1},
+                r"query_bits must be 2 to 8, .* u280-tiny, not 1; choose",
+            ),
             ((4, 8), {}, r"The input: q, k and v must be \(heads, tokens, head_dim\) or "),
         ],
     )
@@ -89,6 +99,14 @@ class TestPrepare:
     def test_wrong_kinds(self, options: dict[str, Any], message: str) -> None:
         with pytest.raises(TypeError, match=f"^{message}$"):
             prepare(TINY, *tensors(1, 4, 8), **options)
+
+    def test_query_bits(self) -> None:
+        q, k, v = tensors(1, 4, 8)
+        narrow = prepare(TINY, q, k, v, query_bits=3)
+        assert narrow.call.query_bits == 3
+        assert np.abs(narrow.call.q).max() == 3
+        assert np.array_equal(narrow.call.k, prepare(TINY, q, k, v).call.k)
+        assert prepare(TINY, q, k, v).call.query_bits == 8
 
     def test_too_many_keys(self) -> None:
         q, k = np.ones((1, 4, 8)), np.ones((1, 2000, 8))

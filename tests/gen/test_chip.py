@@ -67,6 +67,15 @@ class TestPresets:
         assert (lane["row_width"], lane["out_width"]) == widths
         assert chip.peak_tops == pytest.approx(tops)
 
+    def test_runtime_precision_has_a_plane_a_cycle(self) -> None:
+        chip = read_chip("u280-tiny")
+        plain, tables = chip.lanes
+        serial = chip.replace(lanes=(plain, tables.model_copy(update={"runtime_precision": True})))
+        assert serial.matrices == ("dsp", "lut+serial")
+        assert serial.has_runtime_precision
+        assert not chip.has_runtime_precision
+        assert serial.peak_tops == pytest.approx(chip.peak_tops * (1 + 1 / 8) / 2)
+
     @pytest.mark.parametrize("name", preset_names())
     def test_resolved_toml_is_the_same_chip(self, name: str, tmp_path: Path) -> None:
         file = tmp_path / "copy.toml"
@@ -191,6 +200,11 @@ class TestMistakes:
             ({"row_width": 3}, r"row_width = 3: must divide size, 8, .*; use 2 or leave it out$"),
             ({"row_width": 99}, r"row_width = 99: must divide size, .*; use 8 or leave it out$"),
             ({"out_width": 5}, r"out_width = 5: must divide size, 8, .*; use 4 or leave it out$"),
+            (
+                {"lanes": [{"matrix": "dsp", "n": 1, "runtime_precision": True}]},
+                r"lanes\[0\]\.runtime_precision = true: must be false of lanes with matrix = "
+                r'"dsp", .*; use matrix = "lut", or leave it out$',
+            ),
             (
                 {"lanes": [{"matrix": "plain", "n": 1, "memory": "block"}]},
                 r"lanes\[0\]\.memory = \"block\": must be one of 'auto', 'ultra'; ",

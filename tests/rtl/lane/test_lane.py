@@ -273,8 +273,11 @@ def test_bad_parameters(change, error, message):
 
 
 def test_kinds():
-    assert lane_kind("dsp") == {"matrix": "dsp", "memory": "auto"}
-    assert lane_kind("lut+ultra") == {"matrix": "lut", "memory": "ultra"}
+    usual = {"memory": "auto", "runtime_precision": False}
+    assert lane_kind("dsp") == {**usual, "matrix": "dsp"}
+    assert lane_kind("lut+ultra") == {**usual, "matrix": "lut", "memory": "ultra"}
+    serial = {"matrix": "lut", "memory": "ultra", "runtime_precision": True}
+    assert lane_kind("lut+serial+ultra") == serial
 
 
 @pytest.mark.parametrize(
@@ -282,6 +285,8 @@ def test_kinds():
     [
         ("dps", "Matrix must be one of 'plain', 'dsp', 'lut', not 'dps'"),
         ("dsp+block", "Memory must be one of 'auto', 'ultra', not 'block'"),
+        ("dsp+serial", "Matrix must be 'lut' with runtime precision, not 'dsp'"),
+        ("lut+serial+serial", "A lane must be a matrix, or matrix+memory, not 'lut+serial+serial'"),
         ("dsp+ultra+auto", "A lane must be a matrix, or matrix+memory, not 'dsp+ultra+auto'"),
     ],
 )

@@ -16,9 +16,21 @@ SHAPE = {"size": 4, "block_rows": 8, "head_dim": 12, "slots": 2}
 class Script:
     """Steps of random width; their passes in a lane's order, and the tiles that they load."""
 
-    def __init__(self, *, n_steps, seed, is_signed, size, head_dim, stationary_width=8, **shape):
+    def __init__(
+        self,
+        *,
+        n_steps,
+        seed,
+        is_signed,
+        size,
+        head_dim,
+        stationary_width=8,
+        digit_planes=None,
+        **shape,
+    ):
         rng = np.random.default_rng(seed)
         self.size, end = size, 1 << stationary_width - 1
+        self.digit_planes = digit_planes
         self.passes, self.beats = [], []
         self.strips = {0: [], 1: []}
         for n in range(n_steps):
@@ -38,8 +50,12 @@ class Script:
             # Where results go is no concern of the loader.
             others = {"first": 1, "last": 0, "slot": 1, "bank": n % 2, "rows": 1}
             self.passes.append({**work, **others, "d_tiles": n_tiles})
+            planes = {}
+            if self.digit_planes:
+                self.passes[-1]["planes"] = 1 + (n + number) % 8
+                planes = {"planes": self.digit_planes if value else 1 + (n + number) % 8}
             rows = tile(strip, number, columns=not value).tolist()
-            self.beats += [{"row": row, "is_signed": is_signed} for row in rows]
+            self.beats += [{"row": row, "is_signed": is_signed, **planes} for row in rows]
 
     def inputs(self, dut):
         inputs = {"i": [to_bits(dut.i.payload.shape(), work) for work in self.passes]}
@@ -72,6 +88,14 @@ def test_elements_of_4_bits():
     script = Script(n_steps=5, seed=6, is_signed=True, **shape)
     _, beats = run(script, shape=shape)
     assert beats == script.beats
+
+
+def test_tiles_say_how_many_bits_stream_under_them():
+    shape = SHAPE | {"runtime_precision": True, "digit_planes": 6}
+    script = Script(n_steps=9, seed=6, is_signed=True, **shape)
+    _, beats = run(script, shape=shape, pace={"tile": 0.7})
+    assert beats == script.beats
+    assert {beat["planes"] for beat in beats} == {1, 2, 3, 4, 5, 6, 7, 8}
 
 
 def test_one_row_a_cycle_and_the_next_tile_right_behind():
@@ -108,6 +132,10 @@ def test_rows_wait_when_nobody_takes_them():
         ({"head_dim": 10}, "Head_dim must be a multiple of size 4, not 10"),
         ({"slots": 0}, "Slots must be a positive integer, not 0"),
         ({"stationary_width": 5}, "Stationary width must be 4 or 8, not 5"),
+        (
+            {"runtime_precision": True},
+            "Digit planes must be 1 to 8 with runtime precision, not None",
+        ),
     ],
 )
 def test_bad_parameters(change, message):

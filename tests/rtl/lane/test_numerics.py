@@ -38,6 +38,23 @@ def test_digits_of_4_bits(p_width, digits, base, is_signed, p_max):
     assert (n.digits, n.digit_base, n.digit_is_signed, n.p_max) == (digits, base, is_signed, p_max)
 
 
+@pytest.mark.parametrize("stream_width", [4, 8])
+def test_digits_fit_their_planes(stream_width):
+    for p_width in Numerics.p_widths(stream_width):
+        n = Numerics(**SHAPE, p_width=p_width, stream_width=stream_width)
+        if n.digits == 1:
+            low, high = 0, n.p_max
+        elif n.digit_is_signed:
+            low, high = -n.digit_base // 2, (n.p_max + n.digit_base // 2) // n.digit_base
+        else:
+            low, high = 0, n.digit_base - 1
+        planes, sign = n.digit_planes, int(n.digit_is_signed)
+        assert planes <= stream_width
+        assert -(sign << planes - 1) <= low
+        assert high < 1 << planes - sign
+        assert 2 * low < -(sign << planes - 1) or 2 * high >= (1 << planes - sign) - 1
+
+
 def test_widths_of_4_bit_operands():
     n = Numerics(**SHAPE, p_width=14, stationary_width=4)
     assert (n.score_width, n.sum_width, n.acc_width) == (18, 31, 34)

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from qkloom.rtl.component import Component
 from qkloom.rtl.formats import I4, I8, U8
-from qkloom.rtl.stream import Queue, connect_stream, payload_shape
+from qkloom.rtl.stream import Queue, connect_fields, connect_stream, payload_shape
 from qkloom.tb.simulate import simulate
 
 XY = data.StructLayout({"x": 3, "y": 5})
@@ -76,6 +76,38 @@ def test_consumer_that_is_always_ready():
     connect_stream(Module(), create(8), sink(8, always_ready=True))
     with pytest.raises(wiring.ConnectionError, match=r"^Cannot connect input member"):
         connect_stream(Module(), create(8, always_ready=True), sink(8))
+
+
+class Narrowed(Component):
+    def __init__(self):
+        self.more = data.StructLayout({"z": 1, "x": 3, "y": 5})
+        super().__init__({"i": In(stream.Signature(self.more)), "o": Out(stream.Signature(XY))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.source = source = Queue(shape=self.more, depth=2)
+        m.submodules.target = target = Queue(shape=XY, depth=2)
+        connect_stream(m, wiring.flipped(self.i), source.i)
+        connect_fields(m, source.o, target.i)
+        connect_stream(m, target.o, wiring.flipped(self.o))
+        return m
+
+
+def test_fields_that_are_not_asked_for_stay():
+    logs = simulate(
+        Narrowed(), inputs={"i": [0b01001_101_1, 0b11111_010_0]}, outputs=["o"], cycles=10
+    )
+    assert logs["o"].items == [0b01001_101, 0b11111_010]
+    assert logs["o"].cycles == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("members", "field"),
+    [({"x": 3}, "'y' must be 5, not None"), ({"x": 3, "y": 4}, "'y' must be 5, not 4")],
+)
+def test_fields_that_are_missing(members, field):
+    with pytest.raises(TypeError, match=f"^Field {field}$"):
+        connect_fields(Module(), create(data.StructLayout(members)), sink(XY))
 
 
 def test_payload_shape():
