@@ -88,6 +88,7 @@ def generate_unit(
             f"{suggestion(target, TARGETS)}"
         )
     folder = _checked(directory, vectors)
+    unit = unit.chosen(options)
     component = unit.build(options)
     cases = unit_vectors(component, vectors) if vectors else None
     words = [w for name, value in options.items() for w in (f"--{name}", value)]

@@ -81,6 +81,7 @@ class TestUnit:
         assert "DSP48E2" not in (made / "sim/matrix.il").read_text()
         command = json.loads((made / "manifest.json").read_text())["command"]
         assert "--kind dsp --target ultrascale" in command
+        assert "\nThe array of DSP slices, " in (made / "README.md").read_text()
 
     def test_target_is_unknown(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"^--target must be one of generic, ultrascale, not "):
