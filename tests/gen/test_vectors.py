@@ -97,6 +97,7 @@ PARTS = (
 UNITS = {
     "matrix": "--kind lut --rows 6 --cols 5 --planes serial",
     "feeder": "--size 4 --block-rows 3 --head-dim 8 --slots 2 --digits 2",
+    "normalizer": "--size 4 --block-rows 3 --head-dim 8 --slots 2 --out-width 2 --acc-width 30",
     "product": "--a i9 --b u7 --c u20",
     "query-buffer": "--size 4 --block-rows 3 --head-dim 12",
     "row-unit": "--size 4 --block-rows 3 --row-width 2 --head-dim 8 --tokens 64 --p-width 12",
@@ -113,6 +114,9 @@ class TestUnits:
         assert bench.run(program, folder).startswith("PASS")
         if name == "matrix":
             self.expect_all_planes(folder, bench)
+        if name == "normalizer":
+            for slot in range(2):
+                self.expect_late_reciprocals(slot, folder, bench)
         if name == "row-unit":
             self.expect_another_read(program, folder, bench)
 
@@ -123,6 +127,16 @@ class TestUnits:
         assert n
         verilog.write_text(text)
         assert bench.run(bench.build(folder), folder).startswith("FAIL")
+
+    def expect_late_reciprocals(self, slot: int, folder: Path, bench: Any) -> None:
+        (verilog,) = folder.glob("*.v")
+        text = verilog.read_text()
+        # Any row of this slot counts as one whose reciprocal is there.
+        broken, n = re.subn(rf"(is_slot_{slot} \? )waiting_{slot}_has_some ", r"\g<1>1'h1 ", text)
+        assert n == 1
+        verilog.write_text(broken)
+        assert bench.run(bench.build(folder), folder).startswith("FAIL")
+        verilog.write_text(text)
 
     def expect_another_read(self, program: Path, folder: Path, bench: Any) -> None:
         found = re.search(r"\.WHAT\((\d+)\)", (folder / "sim/testbench.sv").read_text())
