@@ -136,7 +136,9 @@ def _program(name: str, command: str, purpose: str, remedy: str) -> Tool:
     if place is None:
         return Tool(name, purpose, remedy=remedy)
     try:
-        done = subprocess.run([place, "--version"], capture_output=True, text=True, timeout=20)
+        done = subprocess.run(
+            [place, "--version"], capture_output=True, text=True, errors="replace", timeout=20
+        )
     except (OSError, subprocess.TimeoutExpired):
         return Tool(name, purpose, remedy=remedy)
     return Tool(name, purpose, (done.stdout.splitlines() or ["of unknown version"])[0], place)
