@@ -548,7 +548,8 @@ def _normalizer(unit: Normalizer, n: int, rng: random.Random) -> Vectors:
     most = (1 << p["acc_width"] - 1) - 1
     sum_width = max(p["acc_width"] - p["stationary_width"] + 1, 1)
     blocks = _query_blocks(unit, n, rng)
-    factors, after, places, words, beats = [], [], [], [], []
+    factors, after, places, words = [], [], [], []
+    beats: list[dict[str, Any]] = []
     begins: list[int] = []  # of each query block among all outputs
     for number, block in enumerate(blocks):
         begins.append(len(beats))

@@ -76,7 +76,7 @@ def estimate(component: Component, *, name: str | None = None) -> Estimate:
         blocks=find_blocks(netlist, _TARGET),
         macs=count_macs(component),
         timing=None,
-        notes=list(_notes(fit, unfitted)),
+        notes=list(_notes(tree, fit, unfitted)),
         seconds=time.perf_counter() - start,
         fit=fit,
         unfitted=tuple(unfitted),
@@ -151,7 +151,7 @@ def _unfitted(tree: Node, fit: Fit) -> set[str]:
     }
 
 
-def _notes(fit: Fit, unfitted: Sequence[str]) -> Iterator[str]:
+def _notes(tree: Node, fit: Fit, unfitted: Sequence[str]) -> Iterator[str]:
     """Say how far to trust the figures."""
     errors = ", ".join(
         f"{name.upper()} {fit.errors[name]['median']:.1%}, {fit.errors[name]['worst']:.0%}"
@@ -163,9 +163,22 @@ def _notes(fit: Fit, unfitted: Sequence[str]) -> Iterator[str]:
         f"error of points that were not fitted, median and worst: {errors}; "
         "DSP, BRAM, URAM none"
     )
-    yield "what synthesis says itself: `qkloom synth` with the same arguments"
     if unfitted:
         yield (
-            f"no point of the fit has {', '.join(unfitted)}: "
-            "their logic is estimated as other components' is"
+            f"these errors do not cover {', '.join(unfitted)}, of which no point has any: their "
+            f"logic, {_share(tree, unfitted):.1%} of the LUT, is estimated as other components' is"
         )
+    yield "what synthesis says itself: `qkloom synth` with the same arguments"
+
+
+def _share(tree: Node, kinds: Sequence[str]) -> float:
+    """Return the share of a design's LUTs that is in modules of some classes."""
+    shares: dict[int, float] = {}
+
+    def inside(node: Node) -> float:
+        if id(node) not in shares:
+            own = node.own["lut"] if node.kind in kinds else 0
+            shares[id(node)] = own + sum(inside(part) for _, part in node.parts)
+        return shares[id(node)]
+
+    return inside(tree) / (total_counts(tree)["lut"] or 1)

@@ -15,15 +15,12 @@ from typing import Any
 
 from amaranth.hdl import Shape, unsigned
 
-from ...rtl.adder import TernaryAdder
 from ...rtl.component import Component
 from ...rtl.core import Core
-from ...rtl.matrix.dsp import PackedChain
-from ...rtl.matrix.table import SubsetTable
-from ...rtl.product import Product
 from ..emit import without_collector
 from .content import Content, find_content
 from .rules import storage_counts
+from .structure import structure_counts, structure_of
 
 __all__ = [
     "FEATURES",
@@ -182,8 +179,8 @@ def _content(component: Component) -> Content:
 
 def _node(component: Component, fit: Fit, visit: Callable[[Component], Node]) -> Node:
     kind = type(component).__name__
-    if type(component) in _PRIMITIVES:
-        own = _PRIMITIVES[type(component)](component)
+    if (structure := structure_of(component)) is not None:
+        own = structure_counts(structure)
         return Node(component.module_name, kind, own, [], is_primitive=True)
     content = _content(component)
     own = ruled_counts(content)
@@ -209,35 +206,8 @@ def total_counts(node: Node) -> Counter[str]:
     return total(node)
 
 
-def _ternary_adder(component: Component) -> Counter[str]:
-    width = component.parameters["width"]
-    return Counter({"lut": width, "carry8": -(-width // 8)})
-
-
-def _packed_chain(component: Component) -> Counter[str]:
-    return Counter({"dsp": component.parameters["rows"]})
-
-
-def _product(component: Component) -> Counter[str]:
-    return Counter({"dsp": 1})
-
-
-def _subset_table(component: Component) -> Counter[str]:
-    width, planes = component.parameters["width"], component.parameters["planes"]
-    luts = 8 * -(-planes * -(-width // 2) // 7)
-    return Counter({"lut": luts, "lutram": luts, "ff": 1})
-
-
 # Cells that count as one in each column.
 _PER = Counter({"lut": 1, "lutram": 1, "ff": 1, "dsp": 1, "uram": 1, "carry8": 2, "bram36": 2})
-
-# What the platform builds from primitives, each of which is a cell of the result.
-_PRIMITIVES: dict[type[Component], Callable[[Component], Counter[str]]] = {
-    TernaryAdder: _ternary_adder,
-    PackedChain: _packed_chain,
-    Product: _product,
-    SubsetTable: _subset_table,
-}
 
 
 def walk(
@@ -252,7 +222,7 @@ def walk(
         if key in seen:
             continue
         seen.add(key)
-        content = None if type(component) in _PRIMITIVES else find_content(component)
+        content = None if structure_of(component) is not None else find_content(component)
         yield component, content
         if content is not None and not top_only:
             waiting += [part for _, part in reversed(content.parts)]

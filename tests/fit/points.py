@@ -94,6 +94,7 @@ def choose_points() -> list[Point]:
         *_lanes(rng, LANES, UNITS),
         *_cores(rng),
         *_lanes(rng, SMALL_LANES, SMALL_UNITS),
+        *_output_arrays(random.Random(SEED)),
     ]:
         command = " ".join([unit, *map(" ".join, options.items())])
         chosen.setdefault(command, (unit, options, group, top_only))
@@ -134,6 +135,23 @@ def _matrices(rng: random.Random) -> Iterator[tuple[str, dict[str, str], str, bo
                     "tag": str(rng.choice((0, 20, 22))),
                 }
                 yield "matrix", options, group, False
+
+
+def _output_arrays(rng: random.Random) -> Iterator[tuple[str, dict[str, str], str, bool]]:
+    """Yield output-stationary arrays: both multipliers with every precision."""
+    for multiplier in ("plain", "lut"):
+        for a, b in PRECISIONS:
+            for rows, cols in rng.sample([(4, 6), (5, 8), (8, 3), (12, 7), (16, 4)], 2):
+                options = {
+                    "rows": str(rows),
+                    "cols": str(cols),
+                    "a": f"i{a}",
+                    "b": f"i{b}",
+                    "depth": str(rng.choice((32, 1024, 4096))),
+                    "multiplier": multiplier,
+                }
+                group = "precision" if (a, b) == UNFITTED_PRECISION else ""
+                yield "output-stationary", options, group, False
 
 
 def _lanes(

@@ -1,13 +1,33 @@
 import json
+import re
 import subprocess
 import sys
 
 import pytest
+from amaranth.hdl import Module, Signal
+from amaranth.lib.wiring import In, Out
 
 from qkloom.gen.cli import main
 from qkloom.gen.estimate import estimate
+from qkloom.rtl.component import Component
+from qkloom.rtl.delay import Delay
 from qkloom.rtl.matrix.booth import BoothProduct
 from qkloom.rtl.matrix.lut import LutMatrixUnit
+
+
+class Unknown(Component):
+    """A sum, and a part that points of the fit have."""
+
+    def __init__(self, *, width):
+        super().__init__({"i": In(width), "o": Out(width)})
+
+    def elaborate(self, platform):
+        m = Module()
+        total = Signal.like(self.o)
+        m.submodules.delay = delay = Delay(width=len(self.i), cycles=3)
+        m.d.sync += total.eq(total + self.i)
+        m.d.comb += [delay.i.eq(total), self.o.eq(delay.o)]
+        return m
 
 
 @pytest.fixture
@@ -57,9 +77,18 @@ def test_blocks_add_up_to_their_parents():
 
 
 def test_what_was_not_fitted_is_named():
-    figures = estimate(BoothProduct())
-    assert figures.unfitted == ("BoothProduct",)
-    assert any(note.startswith("no point of the fit has BoothProduct: ") for note in figures.notes)
+    figures = estimate(Unknown(width=8))
+    assert figures.unfitted == ("Unknown",)
+    where = next(k for k, note in enumerate(figures.notes) if "; error of points " in note)
+    assert re.fullmatch(
+        "these errors do not cover Unknown, of which no point has any: their logic, [1-9]\\S* of "
+        "the LUT, is estimated as other components' is",
+        figures.notes[where + 1],
+    )
+
+
+def test_of_primitives_nothing_is_estimated():
+    assert estimate(BoothProduct()).unfitted == ()
 
 
 @pytest.mark.parametrize(
