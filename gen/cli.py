@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -276,16 +275,12 @@ def estimate(
     The table is that of `synth` for UltraScale+, from a model that is fitted to synthesized
     components. Units take their parameters as options.
     """
-    from amaranth.hdl import UnusedElaboratable
-
     from ..rtl.core import Core
     from .chip import preset_names
     from .estimate import estimate as estimate_component
     from .synthesis.report import tabulate
     from .units import parse_options
 
-    # Only one of equal lanes is looked into.
-    warnings.simplefilter("ignore", UnusedElaboratable)
     options = parse_options(context.args)
     name = None
     if what in preset_names() or what.endswith(".toml"):
@@ -314,8 +309,9 @@ def crossover(
 ) -> None:
     """Print the peak by DSP slices, by LUTs and by both, for each precision, and the best split.
 
-    Counted by the model of `estimate`, for lanes of the preset u280 with all that is in them, and
-    for their arrays alone. Everything but the LUTs may take 80 % of the card.
+    Counted by the model of `estimate`, for lanes of the preset u280 with all that is in them and
+    the core around them, and for their arrays alone. Everything but the LUTs may take 80 % of the
+    card.
     """
     from .estimate.crossover import SHARE, budget_of, find_splits, tabulate_splits
 

@@ -1,14 +1,11 @@
 """Estimates: what a design costs, in less than a second, from a model fitted to synthesis."""
 
 import time
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
-
-from amaranth.hdl import UnusedElaboratable
 
 from ...rtl.component import Component
 from ..synthesis import COLUMNS, Synthesis, count_macs
@@ -83,12 +80,9 @@ def estimate(component: Component, *, name: str | None = None) -> Estimate:
     )
 
 
-def tree_of(component: Component) -> Node:
-    """Return what everything in a component costs."""
-    with warnings.catch_warnings():
-        # Of equal parts only one is looked into.
-        warnings.simplefilter("ignore", UnusedElaboratable)
-        return build_tree(component, read_fit())
+def tree_of(component: Component, nodes: dict[Any, Node] | None = None) -> Node:
+    """Return what everything in a component costs; see :func:`~.model.build_tree`."""
+    return build_tree(component, read_fit(), nodes)
 
 
 @dataclass(frozen=True)

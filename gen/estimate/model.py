@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from amaranth.hdl import Shape, unsigned
 from ...rtl.component import Component
 from ...rtl.core import Core
 from ..emit import without_collector
-from .content import Content, find_content
+from .content import Content, find_content, pass_over
 from .rules import storage_counts
 from .structure import structure_counts, structure_of
 
@@ -142,13 +142,25 @@ def ruled_counts(content: Content) -> Counter[str]:
     return counts
 
 
-def build_tree(component: Component, fit: Fit) -> Node:
-    """Return a component's costs and those of everything in it, each distinct module once."""
-    nodes: dict[Any, Node] = {}
+def build_tree(component: Component, fit: Fit, nodes: dict[Any, Node] | None = None) -> Node:
+    """Return a component's costs and those of everything in it, each distinct module once.
+
+    Parameters
+    ----------
+    component : Component
+        The design.
+    fit : Fit
+        The model.
+    nodes : dict, optional
+        Modules of other designs, which this one may share; its own are added.
+    """
+    nodes = {} if nodes is None else nodes
 
     def visit(component: Component) -> Node:
         key = type(component), tuple(component.parameters.items())
-        if key not in nodes:
+        if key in nodes:
+            pass_over(component)
+        else:
             nodes[key] = _node(component, fit, visit)
         return nodes[key]
 
@@ -160,9 +172,10 @@ def _content(component: Component) -> Content:
     """Return what is in a component; of a core, without looking at every lane."""
     if not isinstance(component, Core):
         return find_content(component)
+    pass_over(component)
     lanes = component.parameters["lanes"]
     kinds = tuple(dict.fromkeys(lanes))
-    small = find_content(Core(**{**component.parameters, "lanes": kinds}))
+    small = _small_core(tuple({**component.parameters, "lanes": kinds}.items()))
     parts: list[tuple[str, Component]] = []
     for name, part in small.parts:
         stem, _, number = name.rpartition("_")
@@ -177,9 +190,16 @@ def _content(component: Component) -> Content:
     return Content(parts, small.memories, small.operators)
 
 
+@lru_cache(maxsize=4)
+def _small_core(parameters: tuple[tuple[str, Any], ...]) -> Content:
+    """Return what is in a core, which is asked for again with more lanes of the same kinds."""
+    return find_content(Core(**dict(parameters)))
+
+
 def _node(component: Component, fit: Fit, visit: Callable[[Component], Node]) -> Node:
     kind = type(component).__name__
     if (structure := structure_of(component)) is not None:
+        pass_over(component)
         own = structure_counts(structure)
         return Node(component.module_name, kind, own, [], is_primitive=True)
     content = _content(component)

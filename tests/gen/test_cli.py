@@ -151,7 +151,7 @@ class TestGenerate:
             ),
             (["none.toml"], "none.toml must be a readable file: No such file or directory; "),
             (["u280-tiny", "--rows", "8"], "--rows is not an option of a chip, which takes -o and"),
-            (["matrix", "--raws", "8"], "--raws is not an option of matrix (did you mean rows?); "),
+            (["matrix", "--raws", "8"], "--raws is not an option of matrix --kind plain (did you mean rows?); "),
             (
                 ["matrix", "--rows", "8"],
                 "--cols must be given, for example matrix --rows 4 --cols 4; it takes --",

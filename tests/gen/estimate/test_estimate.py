@@ -1,3 +1,4 @@
+import gc
 import json
 import re
 import subprocess
@@ -96,12 +97,20 @@ def test_of_primitives_nothing_is_estimated():
     [
         (["estimate", "queue"], "--shape must be given, for example queue --shape"),
         (["estimate", "u280", "--rows", "8"], "--rows is not an option of a chip, which takes"),
-        (["crossover", "--clock", "0"], "--clock must be above 0 MHz, not 0"),
+        (["crossover", "--clock", "0"], "--clock must be a finite number above 0 MHz, not 0"),
+        (["crossover", "--clock", "inf"], "--clock must be a finite number above 0 MHz, not inf"),
         (["crossover", "--luts", "0"], "--luts must be a positive integer, not 0"),
     ],
 )
 def test_refuses(run, words, message):
     assert run(*words, code=2).err.startswith(f"qkloom: {message}")
+
+
+@pytest.mark.filterwarnings("error::amaranth.hdl.UnusedElaboratable")
+@pytest.mark.parametrize("words", [["u280"], ["booth-product"]])
+def test_no_component_is_called_unused(run, words):
+    assert run("estimate", *words).err == ""
+    gc.collect()
 
 
 def test_neither_numpy_nor_an_engine_is_needed():
