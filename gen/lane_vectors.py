@@ -39,6 +39,7 @@ from ..tb.lane.running import RunningMaxima, RunningSums
 from ..tb.lane.schedule import passes_of, steps_of
 from ..tb.simulate import to_bits
 from .chip import read_chip
+from .emit import pass_over
 from .vectors import Answers, Expected, Sent, Vectors
 
 __all__ = ["MAKERS"]
@@ -649,7 +650,9 @@ def _lane(unit: Lane, n: int, rng: random.Random) -> Vectors:
     """Do ``n`` attention calls."""
     parameters = dict(unit.parameters)
     kind = f"{parameters.pop('matrix')}+{parameters.pop('memory')}"
-    made = _core(Core(lanes=(kind,), **parameters), n, rng)
+    core = Core(lanes=(kind,), **parameters)
+    pass_over(core)
+    made = _core(core, n, rng)
     # A core of one lane has the same streams, but for the bit that says which lanes get a tile.
     inputs = {
         name: [word >> 1 for word in _plain(words)] if name in ("i_key", "i_value") else words

@@ -11,7 +11,7 @@ from amaranth.lib.memory import Memory
 from ...rtl.component import Component
 from .rules import Storage, multiplier_slices
 
-__all__ = ["Content", "find_content", "pass_over"]
+__all__ = ["Content", "find_content"]
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class Content:
 class _Boxes:
     """A platform object that takes each component inside a first one for a black box."""
 
-    def __init__(self, *, has_first: bool = False) -> None:
+    def __init__(self) -> None:
         self.inside: list[tuple[Fragment, Component]] = []
-        self._is_open = has_first
+        self._is_open = False
 
     def instantiate(self, component: Component, elaborate: Callable[[Any, Any], Any]) -> Any:
         """Elaborate the first component, and the class that it derives from; note the others."""
@@ -80,11 +80,6 @@ def find_content(component: Component) -> Content:
     return Content(
         [(names[id(box)], part) for box, part in boxes.inside], memories, reader.result()
     )
-
-
-def pass_over(component: Component) -> None:
-    """Count a component as used that is not looked into, because its equal was."""
-    Fragment.get(component, _Boxes(has_first=True))
 
 
 def storage_of(memory: Memory) -> Storage:

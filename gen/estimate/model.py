@@ -17,8 +17,8 @@ from amaranth.hdl import Shape, unsigned
 
 from ...rtl.component import Component
 from ...rtl.core import Core
-from ..emit import without_collector
-from .content import Content, find_content, pass_over
+from ..emit import pass_over, without_collector
+from .content import Content, find_content
 from .rules import storage_counts
 from .structure import structure_counts, structure_of
 

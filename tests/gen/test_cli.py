@@ -151,7 +151,10 @@ class TestGenerate:
             ),
             (["none.toml"], "none.toml must be a readable file: No such file or directory; "),
             (["u280-tiny", "--rows", "8"], "--rows is not an option of a chip, which takes -o and"),
-            (["matrix", "--raws", "8"], "--raws is not an option of matrix --kind plain (did you mean rows?); "),
+            (
+                ["matrix", "--raws", "8"],
+                "--raws is not an option of matrix --kind plain (did you mean rows?); ",
+            ),
             (
                 ["matrix", "--rows", "8"],
                 "--cols must be given, for example matrix --rows 4 --cols 4; it takes --",
@@ -165,6 +168,12 @@ class TestGenerate:
         said = shell.refuse("generate", *words, "-o", str(target))
         assert said.startswith("qkloom: " + message)
         assert list(tmp_path.iterdir()) == []
+
+    def test_nothing_is_said_beside(self, tmp_path: Path) -> None:
+        words = ["generate", "lane", "--vectors", "1", "-o", str(tmp_path / "lane")]
+        code = f"from qkloom.gen.cli import main; main({words})"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        assert done.stderr == b""
 
     def test_folder_of_someone_else(self, shell: Shell, tmp_path: Path) -> None:
         (tmp_path / "thesis.txt").touch()
