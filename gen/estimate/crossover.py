@@ -11,7 +11,7 @@ from typing import Any
 from ...rtl.core import Core
 from ...rtl.lane.lane import Lane
 from ...tb.errors import InputError
-from ..chip import read_chip
+from ..chip import default_p_width, read_chip
 from ..synthesis.target import CARD, USER
 from . import tree_of
 from .model import Node, total_counts
@@ -27,8 +27,6 @@ SHARE = 0.8
 KINDS = ("dsp", "lut")
 _BAR = 40  # characters of the longest bar
 _MOST = 1000  # lanes of one kind, whatever the budget is
-# Widths of probabilities that make two digits, as most accurate chips have them.
-_P_WIDTH = {8: 14, 4: 7}
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,7 @@ def find_splits(
         changes = {
             "stream_width": stream,
             "stationary_width": stationary,
-            "p_width": _P_WIDTH[stream],
+            "p_width": default_p_width(stream),
         }
         around = partial(_around, {**parameters, **changes}, nodes)
         whole = {

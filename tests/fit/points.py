@@ -10,7 +10,7 @@ from typing import Any
 
 from amaranth.hdl import Shape
 
-from qkloom.gen.chip import default_out_width, default_row_width
+from qkloom.gen.chip import default_out_width, default_p_width, default_row_width
 from qkloom.gen.estimate.content import find_content
 from qkloom.gen.units import find_units
 from qkloom.rtl.component import Component
@@ -183,7 +183,7 @@ def _lane(rng: random.Random, size: int, precision: tuple[int, int]) -> Lane:
     """Draw the parameters of a lane; half of them are what presets have."""
     stream, stationary = precision
     usual = rng.random() < 0.5
-    p_width = {8: 14, 4: 7}[stream] if usual else rng.choice(Numerics.p_widths(stream))
+    p_width = default_p_width(stream) if usual else rng.choice(Numerics.p_widths(stream))
     digits = 1 if p_width <= stream else 2
     block_rows = size * rng.choice((1, 2, 4, 4, 8))
     return Lane(
