@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import re
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 import qkloom
 from qkloom.gen import synthesis
 from qkloom.gen.call import prepare
-from qkloom.gen.cli import main
+from qkloom.gen.cli import _print_json, main
 from qkloom.tb.attention import attention
 from qkloom.tb.engines.cache import Cache
 
@@ -150,7 +151,10 @@ class TestGenerate:
                 "'u280-tny' must be a preset, a .toml file or a unit (did you mean u280-",
             ),
             (["none.toml"], "none.toml must be a readable file: No such file or directory; "),
-            (["u280-tiny", "--rows", "8"], "--rows is not an option of a chip, which takes -o and"),
+            (
+                ["u280-tiny", "--rows", "8"],
+                "--rows is not an option of a chip, which takes -o, --vectors and --target; ",
+            ),
             (
                 ["matrix", "--raws", "8"],
                 "--raws is not an option of matrix --kind plain (did you mean rows?); ",
@@ -182,6 +186,13 @@ class TestGenerate:
 
     def test_folder_must_be_named(self, shell: Shell) -> None:
         assert "Missing option '-o'" in shell.refuse("generate", "matrix")
+
+
+class TestJson:
+    def test_numbers_that_json_lacks(self, capsys: pytest.CaptureFixture[str]) -> None:
+        _print_json({"a": [math.inf, 1.5], "b": {"c": (math.nan, None, True, "x")}, "d": -math.inf})
+        found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+        assert found == {"a": [None, 1.5], "b": {"c": [None, None, True, "x"]}, "d": None}
 
 
 class TestDoctor:
@@ -235,7 +246,9 @@ class TestSimulate:
         words = ["--input", str(tensors), "--layer", "3", "--save", str(saved)]
         text = shell.run("simulate", chip, *words)
         assert "mini on cxxrtl" in text
-        assert re.search(r"^attention +heads 2, queries 6, keys 6, head_dim 8$", text, re.MULTILINE)
+        assert re.search(
+            r"^attention +batch 1, heads 2, queries 6, keys 6, head_dim 8$", text, re.MULTILINE
+        )
         assert re.search(r"^bit exact +yes$", text, re.MULTILINE)
         with np.load(saved) as archive:
             q, k, v = (archive[name] for name in "qkv")
@@ -370,6 +383,14 @@ class TestSynth:
             (
                 ["u280-tiny", "--yosys", "no"],
                 "There is no Yosys at no: correct the path, or `python",
+            ),
+            (
+                ["u280-tiny", "--vivado", "no.rpt", "--target", "ice40"],
+                "--vivado must go with --target xcup, whose columns its report has, not ",
+            ),
+            (
+                ["u280-tiny", "--rows", "8"],
+                "--rows is not an option of a chip, which takes --target, --yosys, --viv",
             ),
             (
                 ["u280-tiny", "--vivado", "no.rpt"],
