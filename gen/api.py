@@ -40,7 +40,8 @@ class Chip:
         Parameters
         ----------
         directory : path
-            Folder to write; one that exists is replaced if it is empty or was generated.
+            Folder to write; one that exists is replaced if it is empty, or was generated and has
+            nothing else in it.
         vectors : int
             Attention calls in a self-checking SystemVerilog testbench; 0 for no testbench.
 

@@ -31,6 +31,8 @@ class Prepared(NamedTuple):
         What the exact model says, as the queries.
     cycle_limit : int
         More cycles than a run takes that gets on.
+    dtype : dtype
+        Of the output: float64 if one of the tensors is, else float32.
     """
 
     tensors: Tensors
@@ -38,6 +40,7 @@ class Prepared(NamedTuple):
     call: Call
     expected: NDArray[np.int64]
     cycle_limit: int
+    dtype: np.dtype[Any]
 
 
 def build_core(description: ChipDescription) -> Core:
@@ -78,6 +81,7 @@ def prepare(
             f"not {query_bits!r}; choose one of these, or leave it out"
         )
     q, k, v = as_tensors(q, k, v)
+    dtype = np.result_type(q, k, v)
     n_q, n_kv, head_dim = q.shape[-2], k.shape[-2], q.shape[-1]
     for rule, value, most in (
         ("head_dim (last axis)", head_dim, description.head_dim),
@@ -101,11 +105,10 @@ def prepare(
             raise InputError(f"scale must be a finite number, not {scale}; leave it out")
         # The lane divides by sqrt(head_dim); anything else becomes part of the queries.
         with np.errstate(over="ignore"):
-            q = q * (scale * math.sqrt(head_dim))
+            q = q.astype(np.float64) * (scale * math.sqrt(head_dim))
         if not np.isfinite(q).all():
             raise InputError(
-                f"scale times q must stay finite in float32, and does not with {scale:g}; "
-                "use a smaller scale"
+                f"scale times q must stay finite, and does not with {scale:g}; use a smaller scale"
             )
     numerics, block = description.numerics, description.block
     try:
@@ -138,7 +141,7 @@ def prepare(
     rows = len(call.q) * (n_q + block)
     planes = numerics.stream_width if description.has_runtime_precision else 1
     cycle_limit = 50_000 + 4 * rows * passes * (1 + numerics.digits) * planes
-    return Prepared(Tensors(q, k, v), operands, call, expected, cycle_limit)
+    return Prepared(Tensors(q, k, v), operands, call, expected, cycle_limit, dtype)
 
 
 def _fold(x: NDArray[np.int8], size: int) -> NDArray[np.int8]:

@@ -3,12 +3,20 @@
 import inspect
 import tomllib
 from collections.abc import Callable, Mapping
+from numbers import Number
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticUndefined
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError, PydanticUndefined
 
 from ..rtl.formats import ceil_log2
 from ..rtl.lane.numerics import Numerics
@@ -22,6 +30,7 @@ __all__ = [
     "LaneGroup",
     "Softmax",
     "default_out_width",
+    "default_p_width",
     "default_row_width",
     "preset_names",
     "read_chip",
@@ -33,6 +42,16 @@ PRESETS = Path(__file__).parent / "presets"
 
 class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def _check_integer(value: Any) -> Any:
+    """Refuse what merely equals an integer: a literal compares by value, and 8.0 equals 8."""
+    if isinstance(value, Number) and not isinstance(value, int):
+        raise PydanticCustomError("int_type", "must be an integer")
+    return value
+
+
+_Integer = BeforeValidator(_check_integer)
 
 
 class LaneGroup(_Table):
@@ -65,14 +84,15 @@ class LaneGroup(_Table):
 class Softmax(_Table):
     """The number formats between the two products."""
 
-    p_width: int = Field(
-        default=14,
+    p_width: int | None = Field(
+        default=None,
         ge=4,
         le=16,
         description="Bits of a probability, 7 to 16, or 4 to 8 if `stream_width` is 4; above "
-        "`stream_width` the second product takes two passes.",
+        "`stream_width` the second product takes two passes. Two if absent: 14, or 7.",
+        examples=[14],
     )
-    segments: Literal[4, 8, 16, 32, 64] = Field(
+    segments: Annotated[Literal[4, 8, 16, 32, 64], _Integer] = Field(
         default=8, description="Straight pieces that 2^-x is made of."
     )
     fraction: int = Field(default=10, ge=6, le=12, description="Fraction bits of a base-2 score.")
@@ -117,7 +137,7 @@ class ChipDescription(_Table):
     lanes: Annotated[tuple[LaneGroup, ...], Field(strict=False)] = Field(
         min_length=1, description="Groups of equal lanes.", examples=[[{"matrix": "plain", "n": 2}]]
     )
-    size: Literal[4, 8, 16, 32, 64] = Field(
+    size: Annotated[Literal[4, 8, 16, 32, 64], _Integer] = Field(
         description="Rows and columns of a lane's array. It is square: the tile of keys that "
         "leaves the first product is the tile that enters the second.",
         examples=[8],
@@ -135,11 +155,11 @@ class ChipDescription(_Table):
         examples=[64],
     )
     tokens: int = Field(ge=1, le=1 << 20, description="Longest sequence of keys.", examples=[1024])
-    stream_width: Literal[4, 8] = Field(
+    stream_width: Annotated[Literal[4, 8], _Integer] = Field(
         default=8,
         description="Bits of what streams through the arrays: queries, digits of probabilities.",
     )
-    stationary_width: Literal[4, 8] = Field(
+    stationary_width: Annotated[Literal[4, 8], _Integer] = Field(
         default=8, description="Bits of what the arrays hold: keys and values."
     )
     row_width: int | None = Field(
@@ -171,13 +191,19 @@ class ChipDescription(_Table):
         return self
 
     @property
+    def _softmax(self) -> dict[str, int]:
+        """The softmax, derived values filled in."""
+        p_width = self.softmax.p_width or default_p_width(self.stream_width)
+        return {**self.softmax.model_dump(), "p_width": p_width}
+
+    @property
     def numerics(self) -> Numerics:
         """Number formats of a lane."""
         return Numerics(
             size=self.size,
             head_dim=self.head_dim,
             tokens=self.tokens,
-            **self.softmax.model_dump(),
+            **self._softmax,
             stream_width=self.stream_width,
             stationary_width=self.stationary_width,
         )
@@ -221,7 +247,7 @@ class ChipDescription(_Table):
             "block_rows": self.block,
             "head_dim": self.head_dim,
             "tokens": self.tokens,
-            **self.softmax.model_dump(),
+            **self._softmax,
             "row_width": self.row_width or default_row_width(self.size, self.numerics.digits),
             "out_width": self.out_width
             or default_out_width(self.size, self.block, self.numerics.digits),
@@ -251,14 +277,19 @@ class ChipDescription(_Table):
     def resolved(self) -> dict[str, Any]:
         """Return the description as plain tables, derived values filled in."""
         tables = self.model_dump(exclude_none=True)
-        softmax = tables.pop("softmax")
+        del tables["softmax"]
         lanes = [dict(group) for group in tables.pop("lanes")]
         widths = {name: self.lane_parameters[name] for name in ("row_width", "out_width")}
-        return {**tables, **widths, "lanes": lanes, "softmax": softmax}
+        return {**tables, **widths, "lanes": lanes, "softmax": self._softmax}
 
     def replace(self, **changes: Any) -> "ChipDescription":
         """Return a variant with some keys changed, checked like any description."""
         return _check({**self.model_dump(exclude_none=True), **changes}, "The variant")
+
+
+def default_p_width(stream_width: int) -> int:
+    """Return the bits of a probability that makes two digits of ``stream_width`` bits, signed."""
+    return 14 if stream_width == 8 else 7
 
 
 def default_row_width(size: int, digits: int) -> int:
@@ -428,23 +459,29 @@ def _out_width_divides(out_width: int | None, size: int) -> Mistake | None:
 
 
 @_rule
-def _probability_suits(p_width: int, stream_width: int) -> Mistake | None:
+def _probability_suits(p_width: int | None, stream_width: int) -> Mistake | None:
     widths = Numerics.p_widths(stream_width)
-    if p_width in widths:
+    if p_width is None or p_width in widths:
         return None
     return Mistake(
         "softmax.p_width",
         str(p_width),
         f"must be {widths[0]} to {widths[-1]}, since its digits have stream_width, "
         f"{stream_width}, bits",
-        f"use {stream_width} for one pass, {2 * stream_width - 2} for two and more accuracy",
+        f"use {stream_width} for one pass, {default_p_width(stream_width)} for two and more "
+        "accuracy, or leave it out",
     )
 
 
 @_rule
 def _accumulator_holds(
-    acc_width: int | None, tokens: int, p_width: int, stationary_width: int
+    acc_width: int | None,
+    tokens: int,
+    p_width: int | None,
+    stream_width: int,
+    stationary_width: int,
 ) -> Mistake | None:
+    p_width = p_width or default_p_width(stream_width)
     needed = _acc_width(tokens, p_width, stationary_width)
     if acc_width is None or acc_width >= needed:
         return None

@@ -5,10 +5,10 @@ Every command imports what it needs when it runs, so that help and mistakes answ
 
 import json
 import logging
+import math
 import os
 import sys
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -184,25 +184,27 @@ def generate(
     target: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Whose primitives: generic or ultrascale; a chip's own by default."
+            metavar="NAME",
+            help="Whose primitives: generic or ultrascale (xcup); a chip's own by default.",
         ),
     ] = None,
 ) -> None:
     """Write Verilog, simulation files and a manifest.
 
     A unit takes its parameters as options (`generate matrix --rows 128 --cols 128 -o DIR`), and
-    `qkloom units` lists them. An existing folder is replaced only if qkloom generated it.
+    `qkloom units` lists them. An existing folder is replaced only if qkloom generated all
+    that is in it.
     """
     from .chip import preset_names
-    from .generate import generate_chip, generate_unit
+    from .generate import generate_chip, generate_unit, platform_name
     from .units import parse_options
 
     options = parse_options(context.args)
     with _progress(f"generating {what}"):
         if what in preset_names() or what.endswith(".toml"):
-            chip = _read_chip(what, options)
+            chip = _read_chip(what, options, takes="-o, --vectors and --target")
             if target is not None:
-                chip = chip.replace(target=target)
+                chip = chip.replace(target=platform_name(target))
             folder = generate_chip(chip, output, vectors=vectors)
         else:
             folder = generate_unit(
@@ -219,7 +221,8 @@ def synth(
         str, typer.Argument(metavar="WHAT", help="A preset, a .toml file, or a unit's name.")
     ],
     target: Annotated[
-        str, typer.Option(metavar="NAME", help="xcup, xc7, ecp5, ice40 or liberty:FILE.")
+        str,
+        typer.Option(metavar="NAME", help="xcup (ultrascale), xc7, ecp5, ice40 or liberty:FILE."),
     ] = "xcup",
     yosys: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Another Yosys than the package's.")
@@ -248,7 +251,7 @@ def synth(
     with _progress(f"synthesizing {what}") as progress:
         name = None
         if what in preset_names() or what.endswith(".toml"):
-            chip = _read_chip(what, options, takes="--target, --yosys and --vivado")
+            chip = _read_chip(what, options, takes="--target, --yosys, --vivado and --json")
             name, component = chip.identifier, build_core(chip)
         else:
             component = _find_unit(what).build(options)
@@ -276,16 +279,12 @@ def estimate(
     The table is that of `synth` for UltraScale+, from a model that is fitted to synthesized
     components. Units take their parameters as options.
     """
-    from amaranth.hdl import UnusedElaboratable
-
     from ..rtl.core import Core
     from .chip import preset_names
     from .estimate import estimate as estimate_component
     from .synthesis.report import tabulate
     from .units import parse_options
 
-    # Only one of equal lanes is looked into.
-    warnings.simplefilter("ignore", UnusedElaboratable)
     options = parse_options(context.args)
     name = None
     if what in preset_names() or what.endswith(".toml"):
@@ -314,8 +313,9 @@ def crossover(
 ) -> None:
     """Print the peak by DSP slices, by LUTs and by both, for each precision, and the best split.
 
-    Counted by the model of `estimate`, for lanes of the preset u280 with all that is in them, and
-    for their arrays alone. Everything but the LUTs may take 80 % of the card.
+    Counted by the model of `estimate`, for lanes of the preset u280 with all that is in them and
+    the core around them, and for their arrays alone. Everything but the LUTs may take 80 % of the
+    card.
     """
     from .estimate.crossover import SHARE, budget_of, find_splits, tabulate_splits
 
@@ -423,7 +423,7 @@ def simulate(
     raise typer.Exit(0 if result.bit_exact else 1)
 
 
-def _read_chip(target: str, options: dict[str, str], takes: str = "-o and --vectors") -> Any:
+def _read_chip(target: str, options: dict[str, str], takes: str) -> Any:
     from ..tb.errors import InputError
     from .chip import read_chip
 
@@ -461,7 +461,16 @@ def _count(text: str, option: str) -> int:
 
 
 def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    """Return a value with null for each number that JSON lacks: an error relative to 0."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _print_table(headers: list[str], rows: list[list[str]]) -> None:
@@ -526,7 +535,8 @@ def _log_shown() -> Iterator[None]:
 
 def _print_report(result: "Simulation") -> None:
     report = result.report
-    shape = "heads {heads}, queries {n_q}, keys {n_kv}, head_dim {head_dim}".format_map(report)
+    shape = "batch {batch}, heads {heads}, queries {n_q}, keys {n_kv}, head_dim {head_dim}"
+    shape = shape.format_map(report)
     verdict = "yes" if report["bit_exact"] else f"NO: {report['differing_outputs']} outputs differ"
     rows = {
         "attention": shape + (", causal" if report["causal"] else ""),

@@ -55,6 +55,8 @@ class Findings:
         Everything that qkloom can make use of.
     cache_folder : str
         Where built simulators and netlists are kept.
+    cache_lack : str
+        Why that folder cannot be used; empty when it can.
     cache_bytes, pruned_bytes : int
         What they take now, and what was removed.
     """
@@ -63,6 +65,7 @@ class Findings:
     compiler: str
     tools: list[Tool]
     cache_folder: str
+    cache_lack: str
     cache_bytes: int
     pruned_bytes: int
 
@@ -76,6 +79,8 @@ class Findings:
         pruned = f", {_megabytes(self.pruned_bytes)} removed" if self.pruned_bytes else ""
         size = _megabytes(self.cache_bytes)
         lines.append(f"compiler: {self.compiler or 'none'}")
+        if self.cache_lack:
+            return "\n".join([*lines, f"built simulators and netlists: {self.cache_lack}"])
         return "\n".join(
             [*lines, f"built simulators and netlists: {size} in {self.cache_folder}{pruned}"]
         )
@@ -85,16 +90,18 @@ def examine(*, prune: bool = False) -> Findings:
     """Look for every tool; with ``prune``, empty that cache."""
     cache = default_cache()
     pruned = cache.prune() if prune else 0
+    no_cache = _lack(cache.check)
     no_compiler = _lack(find_compiler)
     return Findings(
         engines={
             "pysim": "",
-            "cxxrtl": "; ".join(filter(None, [_lack(runtime_headers), no_compiler])),
-            "verilator": "; ".join(filter(None, [_lack(find_verilator), no_compiler])),
+            "cxxrtl": "; ".join(filter(None, [_lack(runtime_headers), no_compiler, no_cache])),
+            "verilator": "; ".join(filter(None, [_lack(find_verilator), no_compiler, no_cache])),
         },
         compiler="" if no_compiler else shlex.join(find_compiler().command),
         tools=list(_tools()),
         cache_folder=str(cache.root),
+        cache_lack=no_cache,
         cache_bytes=cache.size(),
         pruned_bytes=pruned,
     )
@@ -136,7 +143,9 @@ def _program(name: str, command: str, purpose: str, remedy: str) -> Tool:
     if place is None:
         return Tool(name, purpose, remedy=remedy)
     try:
-        done = subprocess.run([place, "--version"], capture_output=True, text=True, timeout=20)
+        done = subprocess.run(
+            [place, "--version"], capture_output=True, text=True, errors="replace", timeout=20
+        )
     except (OSError, subprocess.TimeoutExpired):
         return Tool(name, purpose, remedy=remedy)
     return Tool(name, purpose, (done.stdout.splitlines() or ["of unknown version"])[0], place)

@@ -39,6 +39,7 @@ from ..tb.lane.running import RunningMaxima, RunningSums
 from ..tb.lane.schedule import passes_of, steps_of
 from ..tb.simulate import to_bits
 from .chip import read_chip
+from .emit import pass_over
 from .vectors import Answers, Expected, Sent, Vectors
 
 __all__ = ["MAKERS"]
@@ -548,13 +549,20 @@ def _feeder(unit: Feeder, n: int, rng: random.Random) -> Vectors:
 
 
 def _normalizer(unit: Normalizer, n: int, rng: random.Random) -> Vectors:
-    """Divide ``n`` query blocks; sums of 0 and quotients beyond the largest are among them."""
+    """Divide ``n`` query blocks; sums of 0 and quotients beyond the largest are among them.
+
+    In every other turn over the slots a row's reciprocal comes late: when all outputs of the rows
+    before have left. Otherwise it comes as early as it may, with the query block before.
+    """
     p = unit.parameters
     most = (1 << p["acc_width"] - 1) - 1
     sum_width = max(p["acc_width"] - p["stationary_width"] + 1, 1)
     blocks = _query_blocks(unit, n, rng)
-    factors, after, places, words, beats = [], [], [], [], []
+    factors, after, places, words = [], [], [], []
+    beats: list[dict[str, Any]] = []
+    begins: list[int] = []  # of each query block among all outputs
     for number, block in enumerate(blocks):
+        begins.append(len(beats))
         columns = block["d_tiles"] * p["size"]
         totals = [
             0 if rng.random() < 0.1 else rng.getrandbits(rng.randint(1, sum_width))
@@ -572,7 +580,10 @@ def _normalizer(unit: Normalizer, n: int, rng: random.Random) -> Vectors:
             if total:
                 factor |= {"e": int(exponent(total)), "r": int(reciprocal(total))}
             factors.append(factor | {"tag": {"slot": block["slot"], "row": row}})
-            after.append(max(0, number - p["slots"] + 1))
+            is_late = number // p["slots"] % 2 == 0
+            before = begins[number] + row * columns // p["out_width"]
+            free = begins[max(0, number - p["slots"] + 1)]
+            after.append(before if is_late else free)
             for k in range(block["d_tiles"]):
                 words.append(accs[row, k * p["size"] : (k + 1) * p["size"]].tolist())
                 places.append({"slot": block["slot"], "row": row, "tile": k})
@@ -586,9 +597,9 @@ def _normalizer(unit: Normalizer, n: int, rng: random.Random) -> Vectors:
     )
     asked = list(range(1, len(words) + 1))
     data = Sent(_plain(made.inputs["data"]), gate=("read",), after=asked)
-    recip = Sent(_plain(made.inputs["recip"]), gate=("done",), after=after)
+    recip = Sent(_plain(made.inputs["recip"]), gate=("o",), after=after)
     inputs = {**made.inputs, "recip": recip, "data": data}
-    return Vectors(inputs, made.outputs, made.max_cycles + 40 * n)
+    return Vectors(inputs, made.outputs, made.max_cycles + 40 * (n + len(factors)))
 
 
 def _row(unit: RowUnit, n: int, rng: random.Random) -> Vectors:
@@ -649,7 +660,9 @@ def _lane(unit: Lane, n: int, rng: random.Random) -> Vectors:
     parameters = dict(unit.parameters)
     serial = "+serial" if parameters.pop("runtime_precision") else ""
     kind = f"{parameters.pop('matrix')}{serial}+{parameters.pop('memory')}"
-    made = _core(Core(lanes=(kind,), **parameters), n, rng)
+    core = Core(lanes=(kind,), **parameters)
+    pass_over(core)
+    made = _core(core, n, rng)
     # A core of one lane has the same streams, but for the bit that says which lanes get a tile.
     inputs = {
         name: [word >> 1 for word in _plain(words)] if name in ("i_key", "i_value") else words

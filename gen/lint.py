@@ -49,6 +49,7 @@ def lint_with_verilator(source: Design | Path) -> list[str]:
                 env=os.environ | {"VERILATOR_ROOT": str(verilator.root)},
                 capture_output=True,
                 text=True,
+                errors="replace",
                 timeout=TIMEOUT_SECONDS,
             )
         except subprocess.TimeoutExpired:

@@ -37,7 +37,7 @@ class Simulation:
     Members
     -------
     output : array
-        As the queries: float64 if they are, else float32.
+        As the queries, in float64 if one of the tensors is, else float32.
     cycles : int
         From the first request to the last output.
     bit_exact : bool
@@ -131,10 +131,7 @@ def simulate(
         "query_bits": call.query_bits,
         "seconds_at_clock": result.cycles / (description.clock_mhz * 1e6),
     }
-    # By name, for the element types of other libraries are not NumPy's: `torch.float64`.
-    is_double = str(getattr(q, "dtype", "")).endswith("float64")
-    dtype = np.float64 if is_double else np.float32
-    return Simulation(output.astype(dtype), result.cycles, bit_exact, report)
+    return Simulation(output.astype(prepared.dtype), result.cycles, bit_exact, report)
 
 
 @functools.lru_cache(maxsize=4)

@@ -27,6 +27,7 @@ from ..tb.delay import skew
 from ..tb.formats import Ints
 from ..tb.lane.reciprocal import exponent, reciprocal
 from ..tb.matrix.element import output_sums, stationary_sums
+from ..tb.matrix.stationary import model
 from ..tb.packing import pack
 from ..tb.product import product
 from ..tb.simulate import from_bits, to_bits
@@ -66,30 +67,35 @@ def _maker(kind: type[Component]) -> Callable[..., Vectors] | None:
 def _matrix(unit: WeightStationary, n: int, rng: random.Random) -> Vectors:
     """Stream one row, fewer, as many and more rows than a tile has under ``n`` tiles."""
     rows, cols = unit.parameters["rows"], unit.parameters["cols"]
-    stationary, streaming = unit.parameters["stationary"], unit.parameters["stream"]
+    stream, is_serial = unit.parameters["stream"], unit.parameters.get("planes") == "serial"
     tag_width = len(Value.cast(unit.i.payload.tag))
-    tiles: list[int] = []
-    inputs: list[int] = []
-    outputs: list[int] = []
+    tiles: list[dict[str, Any]] = []
+    passes: list[dict[str, Any]] = []
     for case in range(n):
-        tile = _random(rng, stationary, (rows, cols))
-        is_signed = bool(rng.getrandbits(1))
-        if not unit.parameters["mixed_signs"]:
-            is_signed = streaming.is_signed
+        tile = {
+            "row": _random(rng, unit.parameters["stationary"], (rows, cols)),
+            "is_signed": np.full(rows, rng.getrandbits(1)),
+        }
+        bits = stream.width
+        if is_serial:
+            bits = rng.randint(1, bits)
+            tile["planes"] = np.full(rows, bits)
         count = [1, max(rows - 1, 1), rows, 2 * rows + 1][case % 4]
-        streamed = _random(rng, Fixed(streaming.width, 0, is_signed), (count, rows))
-        tag = np.array([rng.getrandbits(tag_width) for _ in range(count)])
-        first = np.arange(count) == 0
-        # A row has the same bits whichever sign its format has.
-        carried = np.where(
-            streamed > streaming.max_raw, streamed - (1 << streaming.width), streamed
+        tiles.append(tile)
+        passes.append(
+            {
+                "row": _of_either_sign(rng, stream, bits, (count, rows)),
+                "new_tile": np.arange(count) == 0,
+                "tag": np.array([rng.getrandbits(tag_width) for _ in range(count)]),
+            }
         )
-        carried = np.where(carried < streaming.min_raw, carried + (1 << streaming.width), carried)
-        tiles += _words(unit.tile, row=tile, is_signed=is_signed)
-        inputs += _words(unit.i, row=carried, new_tile=first, tag=tag)
-        outputs += _words(unit.o, row=streamed @ tile, tag=tag)
-    cycles = 100 + 4 * (len(tiles) + len(inputs)) + 4 * unit.latency
-    return Vectors({"tile": tiles, "i": inputs}, {"o": Expected(outputs)}, cycles)
+    tile, i = _one_after_another(tiles), _one_after_another(passes)
+    cycles = n * max(rows, unit.load_cycles) + len(i["row"]) * (stream.width if is_serial else 1)
+    return Vectors(
+        {"tile": _words(unit.tile, **tile), "i": _words(unit.i, **i)},
+        {"o": Expected(_words(unit.o, **model(unit, tile, i)))},
+        100 + 4 * cycles + 4 * unit.latency,
+    )
 
 
 def _output_stationary(unit: OutputStationary, n: int, rng: random.Random) -> Vectors:
@@ -384,6 +390,27 @@ def _random(rng: random.Random, number: Fixed, shape: tuple[int, int]) -> Ints:
     low, high = number.min_raw, number.max_raw
     numbers = [rng.choice([low, high, rng.randint(low, high)]) for _ in range(shape[0] * shape[1])]
     return np.array(numbers, np.int64).reshape(shape)
+
+
+def _of_either_sign(rng: random.Random, number: Fixed, bits: int, shape: tuple[int, int]) -> Ints:
+    """Return numbers of a format of which only the low ``bits`` count, in either sign.
+
+    Both ends of both ranges turn up often; above the bits that count is anything.
+    """
+    ends = [0, (1 << bits) - 1, (1 << bits - 1) - 1, 1 << bits - 1]
+    numbers = [
+        rng.choice([*ends, rng.getrandbits(bits), rng.getrandbits(bits)])
+        | rng.getrandbits(number.width - bits) << bits
+        for _ in range(shape[0] * shape[1])
+    ]
+    wide = np.array(numbers, np.int64).reshape(shape)
+    carried: Ints = (wide - number.min_raw) % (1 << number.width) + number.min_raw
+    return carried
+
+
+def _one_after_another(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Join the beats of several."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _words(stream: Any, **fields: Any) -> list[int]:

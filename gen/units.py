@@ -6,7 +6,7 @@ import pkgutil
 import re
 import types
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, get_args, get_origin
 
@@ -28,7 +28,17 @@ _KINDS: dict[str, Mapping[str, type[Component]]] = {"matrix": MATRIX_KINDS}
 
 # Values to start from where neither the component nor a chip has any; other numbers are 4.
 _EXAMPLES = {"shape": "8", "lanes": "plain,plain", "n": "2", "banks": "2", "product-width": "19"}
-_EXAMPLES_OF = {"join": {"shape": "row:i8x4,last:1"}, "skew": {"lanes": "4"}}
+WIDEST = 16_384
+"""Most bits of a shape: Amaranth has 65,535 for a signal, and components join several."""
+
+_NUMBER = "[0-9]{1,9}"
+_FLOATS = {f.name.lower(): f for f in (formats.F16, formats.BF16, formats.F32)}
+
+_EXAMPLES_OF = {
+    "join": {"shape": "row:i8x4,last:1"},
+    "skew": {"lanes": "4"},
+    "spacer": {"shape": "row:i8x4,new_tile:1"},
+}
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,24 @@ class Unit:
     component: type[Component]
     kinds: Mapping[str, type[Component]] = field(default_factory=dict)
 
+    def chosen(self, options: Mapping[str, str]) -> "Unit":
+        """Return the unit of the kind that options name; without ``--kind`` of the first.
+
+        Raises
+        ------
+        InputError
+            When there is no such kind.
+        """
+        kind = options.get("kind")
+        if not self.kinds or kind is None:
+            return self
+        if kind not in self.kinds:
+            raise InputError(
+                f"--kind of {self.name} must be one of {', '.join(self.kinds)}, not {kind!r}"
+                f"{suggestion(kind, self.kinds)}"
+            )
+        return replace(self, component=self.kinds[kind])
+
     @property
     def summary(self) -> str:
         """First line of the documentation."""
@@ -67,12 +95,24 @@ class Unit:
         return parameters
 
     def usage(self) -> str:
-        """Return the options of the unit, defaults included."""
-        options = (
-            f"--{_kebab(name)}" + ("" if p.default in (p.empty, None) else f" {_spell(p.default)}")
-            for name, p in self.parameters.items()
-        )
-        return " ".join([*([f"--kind {'|'.join(self.kinds)}"] if self.kinds else []), *options])
+        """Return the options of the unit, of every kind, defaults included."""
+        if not self.kinds:
+            return " ".join(_usage(p) for p in self.parameters.values())
+        kinds = {kind: Unit(self.name, of).parameters for kind, of in self.kinds.items()}
+        shared = {n for n in self.parameters if all(n in of for of in kinds.values())}
+        first = next(iter(kinds.values()))
+        options = [_usage(p) for name, p in first.items() if name in shared]
+        text = " ".join([f"--kind {'|'.join(kinds)}", *options])
+        for kind, of in kinds.items():
+            if own := [_usage(p) for name, p in of.items() if name not in shared]:
+                text += f"; of kind {kind} also {' '.join(own)}"
+        return text
+
+    @property
+    def _title(self) -> str:
+        """Name, and kind if there are several."""
+        kinds = [f"--kind {kind}" for kind, of in self.kinds.items() if of is self.component]
+        return " ".join([self.name, *kinds])
 
     def example(self) -> dict[str, str]:
         """Return values of the options that must be given."""
@@ -92,19 +132,13 @@ class Unit:
             When an option is unknown, missing or refused by the component.
         """
         if self.kinds and "kind" in options:
-            kind = options["kind"]
-            if kind not in self.kinds:
-                raise InputError(
-                    f"--kind of {self.name} must be one of {', '.join(self.kinds)}, not {kind!r}"
-                    f"{suggestion(kind, self.kinds)}"
-                )
             rest = {name: value for name, value in options.items() if name != "kind"}
-            return Unit(self.name, self.kinds[kind]).build(rest)
+            return self.chosen(options).build(rest)
         names = {_kebab(name): name for name in self.parameters}
         for option in options:
             if option not in names:
                 raise InputError(
-                    f"--{option} is not an option of {self.name}{suggestion(option, names)}; "
+                    f"--{option} is not an option of {self._title}{suggestion(option, names)}; "
                     f"it takes {self.usage()}"
                 )
         arguments = {}
@@ -211,6 +245,13 @@ def _kebab(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).replace("_", "-").lower()
 
 
+def _usage(parameter: inspect.Parameter) -> str:
+    """Return an option and its default."""
+    default = parameter.default
+    value = "" if default in (parameter.empty, None) else f" {_spell(default)}"
+    return f"--{_kebab(parameter.name)}{value}"
+
+
 def _spell(default: Any) -> str:
     if isinstance(default, tuple):
         return ",".join(default)
@@ -236,27 +277,42 @@ def _parse(text: str, parameter: inspect.Parameter) -> Any:
         if not re.fullmatch(r"-?\d+", text):
             raise InputError(f"--{_kebab(parameter.name)} must be an integer, not {text!r}")
         return int(text)
-    shape = _parse_shape(text, _kebab(parameter.name))
+    option = _kebab(parameter.name)
+    shape = _parse_shape(text, option)
+    # What may have no bits has none by default.
+    least = int(parameter.default != unsigned(0))
+    if not least <= (width := Shape.cast(shape).width) <= WIDEST:
+        raise InputError(
+            f"--{option} must have {least} to {WIDEST:,} bits, not {width:,}; take another shape"
+        )
     if _is_format(kind) and not isinstance(shape, formats.NumberFormat):
-        raise InputError(f"--{_kebab(parameter.name)} must be a format (i8, u6, f16), not {text!r}")
+        raise InputError(f"--{option} must be a format (i8, u6, f16), not {text!r}")
     return shape
 
 
 def _parse_shape(text: str, option: str) -> Any:
     """Read a shape: bits (`12`), a format (`i8`), several (`i8x16`), a struct (`a:i8,b:1`)."""
     if ":" in text:
-        fields = dict(field.partition(":")[::2] for field in text.split(","))
-        return data.StructLayout({name: _parse_shape(of, option) for name, of in fields.items()})
-    element, _, count = text.lower().partition("x")
-    if count.isdecimal() and element:
-        return data.ArrayLayout(_parse_shape(element, option), int(count))
-    if element.isdecimal() and not count:
-        return unsigned(int(element))
-    if match := re.fullmatch(r"([iu])(\d+)", element):
-        return formats.Integer(int(match[2]), is_signed=match[1] == "i")
-    floats = {f.name.lower(): f for f in (formats.F16, formats.BF16, formats.F32)}
-    if text.lower() in floats:
-        return floats[text.lower()]
+        fields: dict[str, Any] = {}
+        for word in text.split(","):
+            name, _, of = word.partition(":")
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name in fields:
+                raise InputError(
+                    f"--{option} must give each field of a struct a name of its own, of letters, "
+                    f"digits and _ (row:i8x16,last:1), and not {name!r} in {text!r}"
+                )
+            fields[name] = _parse_shape(of, option)
+        return data.StructLayout(fields)
+    if text.lower() in _FLOATS:
+        return _FLOATS[text.lower()]
+    if match := re.fullmatch(rf"(\w+?)x({_NUMBER})", text.lower()):
+        return data.ArrayLayout(_parse_shape(match[1], option), int(match[2]))
+    if match := re.fullmatch(rf"([iu]?)({_NUMBER})", text.lower()):
+        sign, width = match[1], int(match[2])
+        if not sign:
+            return unsigned(width)
+        if width:
+            return formats.Integer(width, is_signed=sign == "i")
     raise InputError(
         f"--{option} must be bits (12), a format (i8, u6, f16), several (i8x16) or a struct "
         f"(row:i8x16,last:1), not {text!r}"

@@ -183,6 +183,7 @@ class _Bench:
     """
 
     def __init__(self, design: Design) -> None:
+        self._name = design.name
         self._ports = {port.name: port for port in design.ports}
         self.wires = [f"  wire {_range(p.width)}{p.name};" for p in design.ports]
         self.parts: list[str] = []
@@ -256,6 +257,12 @@ class _Bench:
         return {"WIDTH": width, "COUNT": len(words), "FILE": file, "SEED": f"16'h{seed:04x}"}
 
     def _width(self, ports: Sequence[str]) -> int:
+        for port in ports:
+            if port not in self._ports:
+                raise InputError(
+                    f"No test vectors for {self._name}: {port} has no bits; "
+                    "choose a shape of at least one bit, or leave out --vectors"
+                )
         return sum(self._ports[port].width for port in ports)
 
     def _write(self, name: str, lines: Sequence[str]) -> None:

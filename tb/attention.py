@@ -139,12 +139,16 @@ def compare(output: ArrayLike, reference: ArrayLike) -> AttentionError:
     output, reference = np.asarray(output, np.float64), np.asarray(reference, np.float64)
     if output.shape != reference.shape:
         raise ValueError(f"Output must have shape {reference.shape}, not {output.shape}")
+    # Squares of very small or large numbers would be 0 or infinite.
+    peak = float(max(np.abs(output).max(), np.abs(reference).max()))
+    unit = math.ldexp(1.0, math.frexp(peak)[1] - 1)
+    output, reference = output / unit, reference / unit
     difference = output - reference
     rows = np.sqrt((difference**2).mean(axis=-1))
     worst = np.unravel_index(np.argmax(rows), rows.shape)
     return AttentionError(
-        max_abs=float(abs(difference).max()),
-        mean_abs=float(abs(difference).mean()),
+        max_abs=float(abs(difference).max()) * unit,
+        mean_abs=float(abs(difference).mean()) * unit,
         rms_relative=_ratio(_rms(difference), _rms(reference)),
         worst_row=tuple(map(int, worst)),
         worst_row_rms_relative=_ratio(float(rows[worst]), _rms(reference)),

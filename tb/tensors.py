@@ -64,7 +64,7 @@ class Shape(NamedTuple):
 
 
 class Tensors(NamedTuple):
-    """Checked inputs of one attention call, in float32 unless asked for otherwise.
+    """Checked inputs of one attention call: in float32, or float64 what that would not hold.
 
     Members
     -------
@@ -121,7 +121,7 @@ class Tensors(NamedTuple):
 
 
 def as_tensors(
-    q: Any, k: Any, v: Any, *, source: str = "The input", dtype: npt.DTypeLike = np.float32
+    q: Any, k: Any, v: Any, *, source: str = "The input", dtype: npt.DTypeLike | None = None
 ) -> Tensors:
     """Check three arrays that belong together, and return them as floating point.
 
@@ -131,8 +131,8 @@ def as_tensors(
         As in :class:`Tensors`, floating point or integer.
     source : str
         Where they come from, for the messages.
-    dtype : dtype
-        float32, or float64 to keep what it holds.
+    dtype : dtype, optional
+        What all of them become; by default float32, and float64 what has more bits than that.
 
     Raises
     ------
@@ -394,9 +394,9 @@ def _damage_explained(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _as_floats(value: Any, name: str, dtype: npt.DTypeLike) -> Array:
+def _as_floats(value: Any, name: str, dtype: npt.DTypeLike | None) -> Array:
     """Return ``value`` as a finite array of floating point numbers."""
-    wanted = np.dtype(dtype)
+    wanted = np.dtype(np.float32 if dtype is None else dtype)
     try:
         if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
             value = np.from_dlpack(value)
@@ -410,6 +410,8 @@ def _as_floats(value: Any, name: str, dtype: npt.DTypeLike) -> Array:
         raise InputError(
             f"{name} must hold real numbers, not {array.dtype}; convert it to {wanted}"
         )
+    if dtype is None and np.result_type(array, np.float32) != np.float32:
+        wanted = np.dtype(np.float64)
     with np.errstate(over="ignore"):
         array = array.astype(wanted, copy=False)
     finite = np.isfinite(array)

@@ -146,7 +146,14 @@ def _start(
     command: Sequence[str], *, cwd: Path, timeout: float, title: str = "Yosys"
 ) -> "subprocess.CompletedProcess[str]":
     try:
-        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
+        return subprocess.run(
+            command,
+            cwd=cwd,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",  # a program of the user's may print anything
+            timeout=timeout,
+        )
     except subprocess.TimeoutExpired:
         raise ToolError(f"{title} did not finish in {timeout:g} s") from None
     except OSError as error:

@@ -1,14 +1,11 @@
 """Estimates: what a design costs, in less than a second, from a model fitted to synthesis."""
 
 import time
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
-
-from amaranth.hdl import UnusedElaboratable
 
 from ...rtl.component import Component
 from ..synthesis import COLUMNS, Synthesis, count_macs
@@ -76,19 +73,16 @@ def estimate(component: Component, *, name: str | None = None) -> Estimate:
         blocks=find_blocks(netlist, _TARGET),
         macs=count_macs(component),
         timing=None,
-        notes=list(_notes(fit, unfitted)),
+        notes=list(_notes(tree, fit, unfitted)),
         seconds=time.perf_counter() - start,
         fit=fit,
         unfitted=tuple(unfitted),
     )
 
 
-def tree_of(component: Component) -> Node:
-    """Return what everything in a component costs."""
-    with warnings.catch_warnings():
-        # Of equal parts only one is looked into.
-        warnings.simplefilter("ignore", UnusedElaboratable)
-        return build_tree(component, read_fit())
+def tree_of(component: Component, nodes: dict[Any, Node] | None = None) -> Node:
+    """Return what everything in a component costs; see :func:`~.model.build_tree`."""
+    return build_tree(component, read_fit(), nodes)
 
 
 @dataclass(frozen=True)
@@ -151,7 +145,7 @@ def _unfitted(tree: Node, fit: Fit) -> set[str]:
     }
 
 
-def _notes(fit: Fit, unfitted: Sequence[str]) -> Iterator[str]:
+def _notes(tree: Node, fit: Fit, unfitted: Sequence[str]) -> Iterator[str]:
     """Say how far to trust the figures."""
     errors = ", ".join(
         f"{name.upper()} {fit.errors[name]['median']:.1%}, {fit.errors[name]['worst']:.0%}"
@@ -163,9 +157,22 @@ def _notes(fit: Fit, unfitted: Sequence[str]) -> Iterator[str]:
         f"error of points that were not fitted, median and worst: {errors}; "
         "DSP, BRAM, URAM none"
     )
-    yield "what synthesis says itself: `qkloom synth` with the same arguments"
     if unfitted:
         yield (
-            f"no point of the fit has {', '.join(unfitted)}: "
-            "their logic is estimated as other components' is"
+            f"these errors do not cover {', '.join(unfitted)}, of which no point has any: their "
+            f"logic, {_share(tree, unfitted):.1%} of the LUT, is estimated as other components' is"
         )
+    yield "what synthesis says itself: `qkloom synth` with the same arguments"
+
+
+def _share(tree: Node, kinds: Sequence[str]) -> float:
+    """Return the share of a design's LUTs that is in modules of some classes."""
+    shares: dict[int, float] = {}
+
+    def inside(node: Node) -> float:
+        if id(node) not in shares:
+            own = node.own["lut"] if node.kind in kinds else 0
+            shares[id(node)] = own + sum(inside(part) for _, part in node.parts)
+        return shares[id(node)]
+
+    return inside(tree) / (total_counts(tree)["lut"] or 1)

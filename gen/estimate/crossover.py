@@ -1,17 +1,20 @@
 """Which multipliers to fill a card with: peak throughput by DSP slices, by LUTs, and by both."""
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
-from math import ceil
+from functools import partial
+from math import ceil, inf
 from typing import Any
 
+from ...rtl.core import Core
 from ...rtl.lane.lane import Lane
 from ...tb.errors import InputError
-from ..chip import read_chip
+from ..chip import default_p_width, read_chip
 from ..synthesis.target import CARD, USER
 from . import tree_of
-from .model import total_counts
+from .model import Node, total_counts
 
 __all__ = ["PRECISIONS", "SHARE", "Split", "budget_of", "find_splits", "tabulate_splits"]
 
@@ -24,8 +27,6 @@ SHARE = 0.8
 KINDS = ("dsp", "lut")
 _BAR = 40  # characters of the longest bar
 _MOST = 1000  # lanes of one kind, whatever the budget is
-# Widths of probabilities that make two digits, as most accurate chips have them.
-_P_WIDTH = {8: 14, 4: 7}
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Split:
     Members
     -------
     of : str
-        ``lanes``, with everything in them, or ``arrays``, their matrix units alone.
+        ``lanes``, with everything in them and the core around them, or ``arrays``, the matrix units
+        of lanes alone.
     stream, stationary : int
         Bits of the operands.
     ways : str
@@ -106,31 +108,41 @@ def find_splits(
     Raises
     ------
     InputError
-        When the clock is not above 0.
+        When the clock is not a number above 0.
     """
-    if not clock_mhz > 0:
-        raise InputError(f"--clock must be above 0 MHz, not {clock_mhz:g}")
+    if not 0 < clock_mhz < inf:
+        raise InputError(
+            f"--clock must be a finite number above 0 MHz, not {clock_mhz:g}; take that of a chip"
+        )
     parameters = read_chip(chip).lane_parameters
     splits = []
+    nodes: dict[Any, Node] = {}
     for stream, stationary in precisions:
         changes = {
             "stream_width": stream,
             "stationary_width": stationary,
-            "p_width": _P_WIDTH[stream],
+            "p_width": default_p_width(stream),
         }
-        lanes = {kind: Lane(matrix=kind, **{**parameters, **changes}) for kind in KINDS}
-        whole = {kind: tree_of(lane) for kind, lane in lanes.items()}
+        around = partial(_around, {**parameters, **changes}, nodes)
+        whole = {
+            kind: tree_of(Lane(matrix=kind, **{**parameters, **changes}), nodes) for kind in KINDS
+        }
         arrays = {kind: dict(tree.parts)["matrix"] for kind, tree in whole.items()}
-        with_uram = tree_of(Lane(matrix="dsp", memory="ultra", **{**parameters, **changes}))
-        for of, trees, other in (("lanes", whole, with_uram), ("arrays", arrays, arrays["dsp"])):
+        ultra = Lane(matrix="dsp", memory="ultra", **{**parameters, **changes})
+        for of, trees, other, core in (
+            ("lanes", whole, tree_of(ultra, nodes), around),
+            ("arrays", arrays, arrays["dsp"], _nothing),
+        ):
             costs = {kind: total_counts(tree) for kind, tree in trees.items()}
             spared = total_counts(other)
             spared.subtract(costs["dsp"])
             for ways, kinds in (("dsp", ("dsp",)), ("lut", ("lut",)), ("both", KINDS)):
-                mix, n_ultra = _fill({kind: costs[kind] for kind in kinds}, spared, budget)
+                mix, n_ultra = _fill({kind: costs[kind] for kind in kinds}, spared, budget, core)
+                outside = core(sum(mix.values()))
                 counts = {
                     column: sum(n * costs[kind][column] for kind, n in mix.items())
                     + n_ultra * spared[column]
+                    + outside[column]
                     for column in budget
                 }
                 binds = max(budget, key=lambda column: counts[column] / budget[column])
@@ -177,34 +189,54 @@ def tabulate_splits(splits: Sequence[Split]) -> tuple[list[str], list[list[str]]
     return headers, rows
 
 
+def _around(parameters: Mapping[str, Any], nodes: dict[Any, Node], n: int) -> Mapping[str, float]:
+    """Return what a core has around ``n`` lanes, as an estimate of the chip counts it."""
+    if not n:
+        return _nothing(n)
+    core = tree_of(Core(lanes=("dsp",) * n, **parameters), nodes)
+    counts = total_counts(core)
+    lane = total_counts(dict(core.parts)["lane_0"])
+    return Counter({column: counts[column] - n * lane[column] for column in counts})
+
+
+def _nothing(n: int) -> Mapping[str, float]:
+    return Counter()
+
+
 def _fill(
     costs: Mapping[str, Mapping[str, float]],
     spared: Mapping[str, float],
     budget: Mapping[str, float],
+    core: Callable[[int], Mapping[str, float]],
 ) -> tuple[dict[str, int], int]:
     """Return the most lanes that fit, and in how many ``spared`` must be added; fewest LUTs first.
 
-    ``spared`` is what UltraRAM instead of block RAM changes in a lane of any kind.
+    ``spared`` is what UltraRAM instead of block RAM changes in a lane of any kind, and ``core``
+    says what is around so many lanes.
     """
+
+    def best(n: int, outside: Mapping[str, float]) -> tuple[dict[str, int], int] | None:
+        """Return the mix of ``n`` lanes with the fewest LUTs, if any fits."""
+        fitting = []
+        for numbers in [(n,)] if len(kinds) == 1 else [(k, n - k) for k in range(n + 1)]:
+            mix = dict(zip(kinds, numbers, strict=True))
+            total = {
+                column: sum(k * costs[kind][column] for kind, k in mix.items())
+                + outside.get(column, 0)
+                for column in budget
+            }
+            n_ultra = _ultra(total, spared, budget, n)
+            if n_ultra is not None:
+                fitting.append((total["lut"], mix, n_ultra))
+        return min(fitting, key=lambda found: found[0])[1:] if fitting else None
+
     kinds = tuple(costs)
-    best: tuple[float, float] = -1.0, 0.0
-    chosen: tuple[dict[str, int], int] = dict.fromkeys(kinds, 0), 0
-    most = [_fits(costs[kind], spared, budget) for kind in kinds]
-    for numbers in product(*(range(n + 1) for n in most)):
-        n = sum(numbers)
-        if n < best[0]:
-            continue
-        total = {
-            column: sum(k * costs[kind][column] for k, kind in zip(numbers, kinds, strict=True))
-            for column in budget
-        }
-        if (n, -total["lut"]) <= best:
-            continue
-        n_ultra = _ultra(total, spared, budget, n)
-        if n_ultra is not None:
-            best = n, -total["lut"]
-            chosen = dict(zip(kinds, numbers, strict=True)), n_ultra
-    return chosen
+    # What a core takes needs an elaboration: it is asked for only where its lanes would fit.
+    most = bisect_left(range(1, _MOST + 1), True, key=lambda n: best(n, {}) is None)
+    for n in range(most, 0, -1):
+        if (found := best(n, core(n))) is not None:
+            return found
+    return dict.fromkeys(kinds, 0), 0
 
 
 def _ultra(
@@ -224,16 +256,3 @@ def _ultra(
         total[column] + needed * spared.get(column, 0) <= most for column, most in budget.items()
     )
     return needed if needed <= n and fits else None
-
-
-def _fits(
-    cost: Mapping[str, float], spared: Mapping[str, float], budget: Mapping[str, float]
-) -> int:
-    """Return the most lanes of one kind."""
-    n = 0
-    while n < _MOST:
-        total = {column: (n + 1) * cost[column] for column in budget}
-        if _ultra(total, spared, budget, n + 1) is None:
-            break
-        n += 1
-    return n

@@ -9,21 +9,18 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 from amaranth.hdl import Shape, unsigned
 
-from ...rtl.adder import TernaryAdder
 from ...rtl.component import Component
 from ...rtl.core import Core
-from ...rtl.matrix.dsp import PackedChain
-from ...rtl.matrix.table import SubsetTable
-from ...rtl.product import Product
-from ..emit import without_collector
+from ..emit import pass_over, without_collector
 from .content import Content, find_content
 from .rules import storage_counts
+from .structure import structure_counts, structure_of
 
 __all__ = [
     "FEATURES",
@@ -145,13 +142,25 @@ def ruled_counts(content: Content) -> Counter[str]:
     return counts
 
 
-def build_tree(component: Component, fit: Fit) -> Node:
-    """Return a component's costs and those of everything in it, each distinct module once."""
-    nodes: dict[Any, Node] = {}
+def build_tree(component: Component, fit: Fit, nodes: dict[Any, Node] | None = None) -> Node:
+    """Return a component's costs and those of everything in it, each distinct module once.
+
+    Parameters
+    ----------
+    component : Component
+        The design.
+    fit : Fit
+        The model.
+    nodes : dict, optional
+        Modules of other designs, which this one may share; its own are added.
+    """
+    nodes = {} if nodes is None else nodes
 
     def visit(component: Component) -> Node:
         key = type(component), tuple(component.parameters.items())
-        if key not in nodes:
+        if key in nodes:
+            pass_over(component)
+        else:
             nodes[key] = _node(component, fit, visit)
         return nodes[key]
 
@@ -163,9 +172,10 @@ def _content(component: Component) -> Content:
     """Return what is in a component; of a core, without looking at every lane."""
     if not isinstance(component, Core):
         return find_content(component)
+    pass_over(component)
     lanes = component.parameters["lanes"]
     kinds = tuple(dict.fromkeys(lanes))
-    small = find_content(Core(**{**component.parameters, "lanes": kinds}))
+    small = _small_core(tuple({**component.parameters, "lanes": kinds}.items()))
     parts: list[tuple[str, Component]] = []
     for name, part in small.parts:
         stem, _, number = name.rpartition("_")
@@ -180,10 +190,17 @@ def _content(component: Component) -> Content:
     return Content(parts, small.memories, small.operators)
 
 
+@lru_cache(maxsize=4)
+def _small_core(parameters: tuple[tuple[str, Any], ...]) -> Content:
+    """Return what is in a core, which is asked for again with more lanes of the same kinds."""
+    return find_content(Core(**dict(parameters)))
+
+
 def _node(component: Component, fit: Fit, visit: Callable[[Component], Node]) -> Node:
     kind = type(component).__name__
-    if type(component) in _PRIMITIVES:
-        own = _PRIMITIVES[type(component)](component)
+    if (structure := structure_of(component)) is not None:
+        pass_over(component)
+        own = structure_counts(structure)
         return Node(component.module_name, kind, own, [], is_primitive=True)
     content = _content(component)
     own = ruled_counts(content)
@@ -209,35 +226,8 @@ def total_counts(node: Node) -> Counter[str]:
     return total(node)
 
 
-def _ternary_adder(component: Component) -> Counter[str]:
-    width = component.parameters["width"]
-    return Counter({"lut": width, "carry8": -(-width // 8)})
-
-
-def _packed_chain(component: Component) -> Counter[str]:
-    return Counter({"dsp": component.parameters["rows"]})
-
-
-def _product(component: Component) -> Counter[str]:
-    return Counter({"dsp": 1})
-
-
-def _subset_table(component: Component) -> Counter[str]:
-    width, planes = component.parameters["width"], component.parameters["planes"]
-    luts = 8 * -(-planes * -(-width // 2) // 7)
-    return Counter({"lut": luts, "lutram": luts, "ff": 1})
-
-
 # Cells that count as one in each column.
 _PER = Counter({"lut": 1, "lutram": 1, "ff": 1, "dsp": 1, "uram": 1, "carry8": 2, "bram36": 2})
-
-# What the platform builds from primitives, each of which is a cell of the result.
-_PRIMITIVES: dict[type[Component], Callable[[Component], Counter[str]]] = {
-    TernaryAdder: _ternary_adder,
-    PackedChain: _packed_chain,
-    Product: _product,
-    SubsetTable: _subset_table,
-}
 
 
 def walk(
@@ -252,7 +242,7 @@ def walk(
         if key in seen:
             continue
         seen.add(key)
-        content = None if type(component) in _PRIMITIVES else find_content(component)
+        content = None if structure_of(component) is not None else find_content(component)
         yield component, content
         if content is not None and not top_only:
             waiting += [part for _, part in reversed(content.parts)]

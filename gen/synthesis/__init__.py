@@ -12,6 +12,7 @@ from ...rtl.lane.lane import Lane
 from ...rtl.matrix.interface import WeightStationary
 from ...rtl.matrix.output_stationary import OutputStationary
 from ...rtl.primitive import Primitive
+from ...tb.errors import InputError
 from ...tb.yosys import find_full_yosys
 from ..emit import emit
 from .blocks import Block, find_blocks
@@ -172,7 +173,7 @@ def synthesize(
     component : Component
         The design.
     target : str
-        ``xcup``, ``xc7``, ``ecp5``, ``ice40`` or ``liberty:`` and a file.
+        ``xcup`` (or ``ultrascale``), ``xc7``, ``ecp5``, ``ice40`` or ``liberty:`` and a file.
     name : str, optional
         Name of the top module.
     yosys : path, optional
@@ -194,6 +195,11 @@ def synthesize(
     start = time.perf_counter()
     tell = progress or (lambda step, share: None)
     chosen = find_target(target)
+    if vivado is not None and chosen.name != "xcup":
+        raise InputError(
+            f"--vivado must go with --target xcup, whose columns its report has, not {target}; "
+            "leave out one of the two"
+        )
     theirs = None if vivado is None else read_utilization(Path(vivado))
     tool = find_full_yosys(yosys)
     tell("emitting", None)
@@ -205,7 +211,7 @@ def synthesize(
     timing = analyze(netlist) if chosen.has_timing else None
     return Synthesis(
         name=design.name,
-        target=target,
+        target=chosen.name,
         yosys=tool.version,
         columns=chosen.columns,
         total=chosen.count(cells),

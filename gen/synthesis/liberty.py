@@ -1,5 +1,6 @@
 """Cell areas of a Liberty file."""
 
+import math
 import re
 from pathlib import Path
 
@@ -11,7 +12,7 @@ __all__ = ["read_areas"]
 _TOKEN = re.compile(
     r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\])*"'
     r'|\bcell\s*\(\s*"?(?P<cell>[^\s")]+)"?\s*\)\s*(?=\{)'
-    r'|\barea\s*:\s*"?(?P<area>[-+.\deE]+)"?|(?P<brace>[{}])',
+    r'|\barea\s*:\s*"?(?P<area>[-+.\w]+)"?|(?P<brace>[{}])',
     re.DOTALL,
 )
 
@@ -55,6 +56,11 @@ def read_areas(file: Path) -> dict[str, float]:
 
 def _number(text: str, file: Path) -> float:
     try:
-        return float(text)
+        area = float(text)
     except ValueError:
-        raise InputError(f"{file} must have numbers as areas, not {text!r}; get it anew") from None
+        area = math.nan
+    if not 0 <= area < math.inf:
+        raise InputError(
+            f"{file} must have numbers of at least 0 as areas, not {text!r}; get it anew"
+        )
+    return area

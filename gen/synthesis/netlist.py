@@ -88,8 +88,18 @@ def reduced(name: str, data: Mapping[str, Any], *, known: Container[str], target
     Raises
     ------
     ToolError
-        When it has a cell that is not ``known``.
+        When it has a cell that is not ``known``, or Yosys writes modules in another way.
     """
+    try:
+        return _reduced(name, data, known, target)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ToolError(
+            f"Yosys wrote no netlist of {name} that can be read ({type(error).__name__}: {error}): "
+            "no count is given; use another version of Yosys"
+        ) from error
+
+
+def _reduced(name: str, data: Mapping[str, Any], known: Container[str], target: str) -> Any:
     cells = []
     for cell, facts in data["cells"].items():
         kind = facts["type"]
@@ -105,14 +115,16 @@ def reduced(name: str, data: Mapping[str, Any], *, known: Container[str], target
         parameters = {
             key: value for key, value in facts["parameters"].items() if isinstance(value, str)
         }
-        cells.append((cell, kind, facts["connections"], outputs, parameters))
+        pins = {port: list(bits) for port, bits in facts["connections"].items()}
+        cells.append((cell, kind, pins, outputs, parameters))
     return {
         "ports": {
-            port: (facts["direction"], facts["bits"]) for port, facts in data["ports"].items()
+            port: (facts["direction"], list(facts["bits"])) for port, facts in data["ports"].items()
         },
         "cells": cells,
         "nets": [
-            (net, facts["hide_name"], facts["bits"]) for net, facts in data["netnames"].items()
+            (net, int(facts["hide_name"]), list(facts["bits"]))
+            for net, facts in data["netnames"].items()
         ],
     }
 

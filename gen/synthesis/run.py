@@ -191,8 +191,8 @@ def _run_batch(
         except ToolError as error:
             raise ToolError(f"{error}; {target.needs}" if target.needs else str(error)) from None
         try:
-            modules = json.loads((folder / "netlist.json").read_text())["modules"]
-        except (OSError, ValueError, KeyError):
+            modules = dict(json.loads((folder / "netlist.json").read_text())["modules"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise ToolError(
                 "Yosys wrote no netlist that can be read: no count is given; "
                 "look for room in the folder of temporary files"

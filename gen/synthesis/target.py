@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...platforms.targets import OTHER_NAMES
 from ...platforms.ultrascale import UltraScale
 from ...tb.errors import InputError
 from ..mistakes import suggestion
@@ -160,6 +161,7 @@ def find_target(name: str) -> Target:
     InputError
         When there is none, or its Liberty file cannot be used.
     """
+    name = OTHER_NAMES.get(name, name)
     kind, colon, file = name.partition(":")
     if kind == "liberty" and colon:
         path = Path(file)

@@ -12,7 +12,10 @@ from ..component import Component
 from .level import count_level
 from .slice import RegisterSlice
 
-__all__ = ["Queue"]
+__all__ = ["MOST", "Queue"]
+
+MOST = 65_536
+"""Largest depth; a larger one is a typing mistake."""
 
 
 class Queue(Component):
@@ -41,7 +44,7 @@ class Queue(Component):
     shape : shape-like
         Shape of the payload.
     depth : int
-        Number of items that fit, at least 1.
+        Number of items that fit, 1 to :data:`MOST`.
     registered : bool
         Whether ``o.payload`` comes straight from a register. At depths 1 and 2 it always does.
 
@@ -57,12 +60,12 @@ class Queue(Component):
     Raises
     ------
     TypeError, ValueError
-        When ``depth`` is not a positive integer.
+        When ``depth`` is not an integer from 1 to :data:`MOST`.
     """
 
     def __init__(self, *, shape: Any, depth: int, registered: bool = False) -> None:
         self._shape, self._registered = shape, bool(registered)
-        self._depth = check_count("Depth", depth)
+        self._depth = check_count("Depth", depth, most=MOST)
         super().__init__(
             {
                 "i": In(stream.Signature(shape)),

@@ -1,5 +1,6 @@
 """Where built simulators and netlists are kept: by content, in the user's cache, bounded."""
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -101,6 +102,27 @@ class Cache:
         except OSError as error:
             raise self._refuse(error) from None
         return folder
+
+    def check(self) -> None:
+        """Find out whether something can be kept here; nothing is left behind.
+
+        Raises
+        ------
+        ToolError
+            When the cache cannot be used.
+        """
+        parents = [self.root, *self.root.parents]
+        missing = [folder for folder in parents if not folder.exists()]
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix="build-", dir=self.root):
+                pass
+        except OSError as error:
+            raise self._refuse(error) from None
+        finally:
+            for folder in missing:
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
 
     def size(self) -> int:
         """Return the bytes that the cache takes."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from amaranth.hdl import Shape
 
-from qkloom.gen.chip import default_out_width, default_row_width
+from qkloom.gen.chip import default_out_width, default_p_width, default_row_width
 from qkloom.gen.estimate.content import find_content
 from qkloom.gen.units import find_units
 from qkloom.rtl.component import Component
@@ -94,6 +94,7 @@ def choose_points() -> list[Point]:
         *_lanes(rng, LANES, UNITS),
         *_cores(rng),
         *_lanes(rng, SMALL_LANES, SMALL_UNITS),
+        *_output_arrays(random.Random(SEED)),
     ]:
         command = " ".join([unit, *map(" ".join, options.items())])
         chosen.setdefault(command, (unit, options, group, top_only))
@@ -136,6 +137,23 @@ def _matrices(rng: random.Random) -> Iterator[tuple[str, dict[str, str], str, bo
                 yield "matrix", options, group, False
 
 
+def _output_arrays(rng: random.Random) -> Iterator[tuple[str, dict[str, str], str, bool]]:
+    """Yield output-stationary arrays: both multipliers with every precision."""
+    for multiplier in ("plain", "lut"):
+        for a, b in PRECISIONS:
+            for rows, cols in rng.sample([(4, 6), (5, 8), (8, 3), (12, 7), (16, 4)], 2):
+                options = {
+                    "rows": str(rows),
+                    "cols": str(cols),
+                    "a": f"i{a}",
+                    "b": f"i{b}",
+                    "depth": str(rng.choice((32, 1024, 4096))),
+                    "multiplier": multiplier,
+                }
+                group = "precision" if (a, b) == UNFITTED_PRECISION else ""
+                yield "output-stationary", options, group, False
+
+
 def _lanes(
     rng: random.Random, sizes: Sequence[int], names: Sequence[str]
 ) -> Iterator[tuple[str, dict[str, str], str, bool]]:
@@ -165,7 +183,7 @@ def _lane(rng: random.Random, size: int, precision: tuple[int, int]) -> Lane:
     """Draw the parameters of a lane; half of them are what presets have."""
     stream, stationary = precision
     usual = rng.random() < 0.5
-    p_width = {8: 14, 4: 7}[stream] if usual else rng.choice(Numerics.p_widths(stream))
+    p_width = default_p_width(stream) if usual else rng.choice(Numerics.p_widths(stream))
     digits = 1 if p_width <= stream else 2
     block_rows = size * rng.choice((1, 2, 4, 4, 8))
     return Lane(

@@ -5,6 +5,7 @@ import pytest
 
 from qkloom.gen.call import prepare
 from qkloom.gen.chip import read_chip
+from qkloom.tb.attention import attention, compare
 from qkloom.tb.tensors import InputError
 
 TINY = read_chip("u280-tiny")
@@ -48,6 +49,22 @@ class TestPrepare:
         a, b = prepare(TINY, -q, k, v), prepare(TINY, q, k, v, scale=-0.25)
         np.testing.assert_array_equal(a.expected, b.expected)
 
+    @pytest.mark.parametrize("size", [1e-50, 1e-300, 1e60])
+    def test_values_that_float32_does_not_hold(self, size: float) -> None:
+        q, k, v = (x.astype(np.float64) for x in tensors(1, 20, 16))
+        a, b = prepare(TINY, q, k, v), prepare(TINY, q, k, v * size)
+        assert a.expected.any()
+        np.testing.assert_array_equal(a.expected, b.expected)
+        assert b.tensors.v.dtype == b.dtype == np.float64
+        output = b.operands.dequantize(b.expected)
+        error = compare(output, attention(*b.tensors)).rms_relative
+        assert 0 < error < 0.05
+
+    def test_values_that_meet(self) -> None:
+        q, k, v = (x.astype(np.float64) for x in tensors(1, 20, 16))
+        a, b = prepare(TINY, q, k, v), prepare(TINY, q * 2.0**-150, k * 2.0**150, v)
+        np.testing.assert_array_equal(a.expected, b.expected)
+
     @pytest.mark.parametrize(
         ("shape", "options", "message"),
         [
@@ -68,7 +85,7 @@ class TestPrepare:
                 {"scale": float("inf")},
                 r"scale must be a finite number, not inf; leave it out$",
             ),
-            ((1, 4, 8), {"scale": 1e300}, r"scale times q must stay finite .* not with 1e\+300; "),
+            ((1, 4, 8), {"scale": 1e308}, r"scale times q must stay finite, .* not with 1e\+308; "),
             ((1, 4, 8), {"scale": 1e6}, r"Scores in base 2 must stay below 32768, "),
             (
                 (1, 4, 8),

@@ -90,7 +90,8 @@ class TestDescription:
         chip = read_chip(PLAIN)
         assert (chip.cores, chip.acc_width) == (1, None)
         assert (chip.row_width, chip.out_width, chip.lanes[0].memory) == (None, None, "auto")
-        assert chip.softmax.model_dump() == {"p_width": 14, "segments": 8, "fraction": 10}
+        assert chip.softmax.model_dump() == {"p_width": None, "segments": 8, "fraction": 10}
+        assert chip.resolved()["softmax"] == {"p_width": 14, "segments": 8, "fraction": 10}
 
     def test_lane_groups_are_listed_one_by_one(self) -> None:
         groups = [{"matrix": "plain", "n": 2}, {"matrix": "plain", "n": 1}]
@@ -131,6 +132,11 @@ class TestDescription:
         chip = read_chip({**PLAIN, "stationary_width": 4})
         assert chip.derived["score_width"] == 8 + 4 + 5
         assert chip.derived["acc_width"] == 14 + 4 + 4 + 9
+        chip = read_chip({**PLAIN, "stream_width": 4})
+        assert chip.resolved()["softmax"]["p_width"] == chip.numerics.p_width == 7
+        assert chip.lane_parameters["p_width"] == 7
+        assert read_chip(chip.resolved()).numerics == chip.numerics
+        assert read_chip(PLAIN).replace(stream_width=4).numerics == chip.numerics
         chip = read_chip({**PLAIN, "stream_width": 4, "softmax": {"p_width": 6}})
         assert (chip.derived["score_width"], chip.derived["digits"]) == (4 + 8 + 5, 2)
         assert chip.lane_parameters["stream_width"] == 4
@@ -214,10 +220,14 @@ class TestMistakes:
                 r"acc_width = 34: must be at least 35, to sum 512 values .* at most 256 tokens",
             ),
             ({"stream_width": 6}, r"stream_width = 6: must be one of 4, 8; .* stream_width = 8$"),
+            ({"size": 8.0}, r"size = 8\.0: must be an integer; for example size = 8$"),
+            ({"stream_width": 8.0}, r"stream_width = 8\.0: must be an integer; "),
+            ({"stationary_width": 4.0}, r"stationary_width = 4\.0: must be an integer; "),
+            ({"softmax": {"segments": 8.0}}, r"softmax\.segments = 8\.0: must be an integer; "),
             ({"stationary_width": 0}, r"stationary_width = 0: must be one of 4, 8; "),
             (
-                {"stream_width": 4},
-                r"softmax\.p_width = 14: must be 4 to 8, .* stream_width, 4, .* use 4 .*, 6 ",
+                {"stream_width": 4, "softmax": {"p_width": 14}},
+                r"softmax\.p_width = 14: must be 4 to 8, .* stream_width, 4, .* use 4 .*, 7 ",
             ),
             (
                 {"softmax": {"p_width": 5}},

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import re
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 import qkloom
 from qkloom.gen import synthesis
 from qkloom.gen.call import prepare
-from qkloom.gen.cli import main
+from qkloom.gen.cli import _print_json, main
 from qkloom.tb.attention import attention
 from qkloom.tb.engines.cache import Cache
 
@@ -150,8 +151,14 @@ class TestGenerate:
                 "'u280-tny' must be a preset, a .toml file or a unit (did you mean u280-",
             ),
             (["none.toml"], "none.toml must be a readable file: No such file or directory; "),
-            (["u280-tiny", "--rows", "8"], "--rows is not an option of a chip, which takes -o and"),
-            (["matrix", "--raws", "8"], "--raws is not an option of matrix (did you mean rows?); "),
+            (
+                ["u280-tiny", "--rows", "8"],
+                "--rows is not an option of a chip, which takes -o, --vectors and --target; ",
+            ),
+            (
+                ["matrix", "--raws", "8"],
+                "--raws is not an option of matrix --kind plain (did you mean rows?); ",
+            ),
             (
                 ["matrix", "--rows", "8"],
                 "--cols must be given, for example matrix --rows 4 --cols 4; it takes --",
@@ -166,6 +173,12 @@ class TestGenerate:
         assert said.startswith("qkloom: " + message)
         assert list(tmp_path.iterdir()) == []
 
+    def test_nothing_is_said_beside(self, tmp_path: Path) -> None:
+        words = ["generate", "lane", "--vectors", "1", "-o", str(tmp_path / "lane")]
+        code = f"from qkloom.gen.cli import main; main({words})"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        assert done.stderr == b""
+
     def test_folder_of_someone_else(self, shell: Shell, tmp_path: Path) -> None:
         (tmp_path / "thesis.txt").touch()
         words = ["generate", "register-slice", "--shape", "8", "-o", str(tmp_path)]
@@ -173,6 +186,13 @@ class TestGenerate:
 
     def test_folder_must_be_named(self, shell: Shell) -> None:
         assert "Missing option '-o'" in shell.refuse("generate", "matrix")
+
+
+class TestJson:
+    def test_numbers_that_json_lacks(self, capsys: pytest.CaptureFixture[str]) -> None:
+        _print_json({"a": [math.inf, 1.5], "b": {"c": (math.nan, None, True, "x")}, "d": -math.inf})
+        found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+        assert found == {"a": [None, 1.5], "b": {"c": [None, None, True, "x"]}, "d": None}
 
 
 class TestDoctor:
@@ -226,7 +246,9 @@ class TestSimulate:
         words = ["--input", str(tensors), "--layer", "3", "--save", str(saved)]
         text = shell.run("simulate", chip, *words)
         assert "mini on cxxrtl" in text
-        assert re.search(r"^attention +heads 2, queries 6, keys 6, head_dim 8$", text, re.MULTILINE)
+        assert re.search(
+            r"^attention +batch 1, heads 2, queries 6, keys 6, head_dim 8$", text, re.MULTILINE
+        )
         assert re.search(r"^bit exact +yes$", text, re.MULTILINE)
         with np.load(saved) as archive:
             q, k, v = (archive[name] for name in "qkv")
@@ -361,6 +383,14 @@ class TestSynth:
             (
                 ["u280-tiny", "--yosys", "no"],
                 "There is no Yosys at no: correct the path, or `python",
+            ),
+            (
+                ["u280-tiny", "--vivado", "no.rpt", "--target", "ice40"],
+                "--vivado must go with --target xcup, whose columns its report has, not ",
+            ),
+            (
+                ["u280-tiny", "--rows", "8"],
+                "--rows is not an option of a chip, which takes --target, --yosys, --viv",
             ),
             (
                 ["u280-tiny", "--vivado", "no.rpt"],

@@ -46,6 +46,25 @@ def test_compiler_with_a_quote_that_never_ends(monkeypatch: pytest.MonkeyPatch) 
     assert reason.startswith("CXX must be a command, not 'clang++: No closing quotation; install")
 
 
+def test_cache_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    findings = examine()
+    reason = (
+        f"Cannot write to the cache {findings.cache_folder}: Not a directory; "
+        "make room there, or set XDG_CACHE_HOME to a folder of your own"
+    )
+    assert findings.cache_lack == reason
+    assert findings.engines["pysim"] == ""
+    assert findings.engines["cxxrtl"].endswith(reason)
+    assert findings.summary().endswith(f"\nbuilt simulators and netlists: {reason}")
+
+
+def test_looking_leaves_no_folder_behind(tmp_path: Path) -> None:
+    assert examine().cache_lack == ""
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_cache(tmp_path: Path) -> None:
     def build(folder: Path) -> None:
         (folder / "simulator.so").write_bytes(bytes(2_000_000))

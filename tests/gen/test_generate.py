@@ -81,6 +81,14 @@ class TestUnit:
         assert "DSP48E2" not in (made / "sim/matrix.il").read_text()
         command = json.loads((made / "manifest.json").read_text())["command"]
         assert "--kind dsp --target ultrascale" in command
+        assert "\nThe array of DSP slices, " in (made / "README.md").read_text()
+
+    def test_target_by_its_other_name(self, tmp_path: Path) -> None:
+        made = [
+            generate_unit(MATRIX, OPTIONS, tmp_path / name, target=name)
+            for name in ("ultrascale", "xcup")
+        ]
+        assert contents(made[0]) == contents(made[1])
 
     def test_target_is_unknown(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"^--target must be one of generic, ultrascale, not "):
@@ -128,12 +136,28 @@ class TestFolder:
         assert set(contents(write(tmp_path))) == {"a/b.txt", "manifest.json"}
 
     def test_ours_is_replaced_as_a_whole(self, tmp_path: Path) -> None:
-        folder = write(tmp_path / "out")
-        (folder / "left-over").touch()
+        folder = write_folder(
+            tmp_path / "out", {"a/b.txt": "text\n", "a/c.txt": ""}, command="make", facts={}
+        )
+        (folder / "sim/obj_dir/inner").mkdir(parents=True)
+        for name in ("sim/obj_dir/inner/x.o", "sim/testbench.vvp"):  # as its README tells to make
+            (folder / name).touch()
         write(folder, "new\n")
+        assert contents(folder).keys() == {"a/b.txt", "manifest.json"}
         assert contents(folder)["a/b.txt"] == b"new\n"
-        assert "left-over" not in contents(folder)
         assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+    def test_files_of_the_users_are_left_alone(self, tmp_path: Path) -> None:
+        folder = write(tmp_path / "out")
+        (folder / "a/notes.txt").write_text("mine")
+        message = r"must hold nothing but what .* and has a/notes\.txt; move that away, or choose"
+        with pytest.raises(InputError, match=message):
+            write(folder)
+        for number in range(9):
+            (folder / f"b{number}").touch()
+        with pytest.raises(InputError, match=r" and has a/notes\.txt, b0, .*, b6 and 2 more; move"):
+            write(folder)
+        assert (folder / "a/notes.txt").read_text() == "mine"
 
     @pytest.mark.parametrize("manifest", [None, "{}", "[]", "no json", '{"generator": "other"}'])
     def test_others_is_left_alone(self, tmp_path: Path, manifest: str | None) -> None:

@@ -116,11 +116,38 @@ class TestBuild:
                 r"--stream must be a format \(i8, u6, f16\), not '8'$",
             ),
             ({"rows": "1", "cols": "1", "stream": "f16"}, r"matrix: .* F16; it takes --rows "),
+            (
+                {"rows": "1", "cols": "1", "tag": "16385"},
+                r"--tag must have 0 to 16,384 bits, not 16,385; take another shape$",
+            ),
         ],
     )
     def test_mistakes(self, options: dict[str, str], message: str) -> None:
         with pytest.raises(InputError, match="^" + message):
             MATRIX.build(options)
+
+    @pytest.mark.parametrize(
+        ("shape", "message"),
+        [
+            ("i99999", r"--shape must have 1 to 16,384 bits, not 99,999; take another shape$"),
+            ("8x99999999", r"--shape must have 1 to 16,384 bits, not 799,999,992; "),
+            ("0", r"--shape must have 1 to 16,384 bits, not 0; "),
+            ("8x0", r"--shape must have 1 to 16,384 bits, not 0; "),
+            ("i0", r"--shape must be bits .*, not 'i0'$"),
+            ("٣", r"--shape must be bits .*, not '٣'$"),
+            (":8", r"--shape must give each field .* a name of its own, .* not '' in ':8'$"),
+            ("a:8,a:8", r"--shape must give each field .* not 'a' in 'a:8,a:8'$"),
+            ("a-b:1", r"--shape must give each field .* not 'a-b' in 'a-b:1'$"),
+            ("a:,b:1", r"--shape must be bits .*, not ''$"),
+        ],
+    )
+    def test_shapes_that_are_none(self, shape: str, message: str) -> None:
+        with pytest.raises(InputError, match="^" + message):
+            QUEUE.build({"shape": shape, "depth": "2"})
+
+    def test_depth_that_no_memory_has(self) -> None:
+        with pytest.raises(InputError, match=r"^queue: Depth must be at most 65536, not 99999999;"):
+            QUEUE.build({"shape": "8", "depth": "99999999"})
 
     def test_switch(self) -> None:
         with pytest.raises(InputError, match=r"^--registered must be true or false, not 'yes'$"):
@@ -139,3 +166,23 @@ class TestKinds:
         assert matrix.usage().startswith("--kind plain|dsp|lut --rows --cols ")
         with pytest.raises(InputError, match=r"^--kind of matrix must be one of plain, dsp, lut, "):
             matrix.build({**sizes, "kind": "dps"})
+
+    def test_options_of_every_kind_are_shown(self):
+        matrix = find_unit("matrix")
+        assert matrix.usage().endswith(" --tag 0; of kind lut also --planes parallel")
+        options = {"rows": "2", "cols": "2", "planes": "serial"}
+        assert matrix.build({**options, "kind": "lut"}).parameters["planes"] == "serial"
+        with pytest.raises(
+            InputError,
+            match=r"^--planes is not an option of matrix --kind plain; .* of kind lut also --pl",
+        ):
+            matrix.build(options)
+        with pytest.raises(
+            InputError, match=r"^--plane is .* --kind lut \(did you mean planes\?\); "
+        ):
+            matrix.build({"kind": "lut", "plane": "serial"})
+
+    def test_the_chosen_kind_says_what_it_is(self):
+        matrix = find_unit("matrix")
+        assert matrix.chosen({}).summary.startswith("The systolic array")
+        assert matrix.chosen({"kind": "lut"}).summary.startswith("A matrix unit without multipl")

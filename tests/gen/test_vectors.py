@@ -18,6 +18,7 @@ from qkloom.rtl.component import Component
 from qkloom.rtl.formats import I4, U8
 from qkloom.rtl.lane.exp2 import Exp2
 from qkloom.rtl.lane.reciprocal import Reciprocal
+from qkloom.rtl.matrix.lut import LutMatrixUnit
 from qkloom.rtl.matrix.output_stationary import OutputStationary
 from qkloom.rtl.matrix.stationary import MatrixUnit
 from qkloom.rtl.stream import Fork, Merge, Queue, RegisterSlice
@@ -68,14 +69,19 @@ class TestSimulation:
         options = {"shape": "8", "depth": "3"}
         folder = generate_unit(QUEUE, options, tmp_path / "q", vectors=4)
         assert bench.run(bench.build(folder), folder).endswith(": 16 words are right")
-        (verilog,) = folder.glob("*.v")
-        text = verilog.read_text()
         # The queue now shows an item in every other cycle only, also one that waits.
-        broken = re.sub(r"assign o__valid = (.*);", r"assign o__valid = \1 & blink;", text)
-        broken = broken.replace(
-            "endmodule", "reg blink = 0; always @(posedge clk) blink <= !blink;\nendmodule"
-        )
-        verilog.write_text(broken)
+        testbench = folder / "sim/testbench.sv"
+        text = testbench.read_text()
+        for old, new in (
+            ("  reg rst = 1;", "  reg rst = 1;\n  reg blink = 0;\n  wire shown;"),
+            (".o__valid(o__valid)", ".o__valid(shown)"),
+            (".o__ready(o__ready)", ".o__ready(o__ready && blink)"),
+            ("  always #5", "  assign o__valid = shown && blink;\n  always #5"),
+            ("  always #5", "  always @(posedge clk) blink <= !blink;\n  always #5"),
+        ):
+            assert text.count(old) == 1
+            text = text.replace(old, new)
+        testbench.write_text(text)
         assert "valid fell before its word was taken" in bench.run(bench.build(folder), folder)
 
 
@@ -89,7 +95,9 @@ PARTS = (
 )
 # Among them: whatever a testbench is made of.
 UNITS = {
+    "matrix": "--kind lut --rows 6 --cols 5 --planes serial",
     "feeder": "--size 4 --block-rows 3 --head-dim 8 --slots 2 --digits 2",
+    "normalizer": "--size 4 --block-rows 3 --head-dim 8 --slots 2 --out-width 2 --acc-width 30",
     "product": "--a i9 --b u7 --c u20",
     "query-buffer": "--size 4 --block-rows 3 --head-dim 12",
     "row-unit": "--size 4 --block-rows 3 --row-width 2 --head-dim 8 --tokens 64 --p-width 12",
@@ -104,8 +112,31 @@ class TestUnits:
         folder = generate_unit(unit, parse_options(UNITS[name].split()), tmp_path / "u", vectors=9)
         program = bench.build(folder)
         assert bench.run(program, folder).startswith("PASS")
+        if name == "matrix":
+            self.expect_all_planes(folder, bench)
+        if name == "normalizer":
+            for slot in range(2):
+                self.expect_late_reciprocals(slot, folder, bench)
         if name == "row-unit":
             self.expect_another_read(program, folder, bench)
+
+    def expect_all_planes(self, folder: Path, bench: Any) -> None:
+        (verilog,) = folder.glob("*.v")
+        # Every tile's operands now have all bits.
+        text, n = re.subn(r"(\bnext_bits <= )[^;]*;", r"\g<1>4'd8;", verilog.read_text())
+        assert n
+        verilog.write_text(text)
+        assert bench.run(bench.build(folder), folder).startswith("FAIL")
+
+    def expect_late_reciprocals(self, slot: int, folder: Path, bench: Any) -> None:
+        (verilog,) = folder.glob("*.v")
+        text = verilog.read_text()
+        # Any row of this slot counts as one whose reciprocal is there.
+        broken, n = re.subn(rf"(is_slot_{slot} \? )waiting_{slot}_has_some ", r"\g<1>1'h1 ", text)
+        assert n == 1
+        verilog.write_text(broken)
+        assert bench.run(bench.build(folder), folder).startswith("FAIL")
+        verilog.write_text(text)
 
     def expect_another_read(self, program: Path, folder: Path, bench: Any) -> None:
         found = re.search(r"\.WHAT\((\d+)\)", (folder / "sim/testbench.sv").read_text())
@@ -134,6 +165,9 @@ class TestVectors:
         [
             MatrixUnit(rows=3, cols=4, stream=I4, stationary=U8, tag=3),
             MatrixUnit(rows=1, cols=1),
+            LutMatrixUnit(rows=6, cols=2, planes="serial", tag=2),
+            LutMatrixUnit(rows=2, cols=1, planes="serial", stream=U8, mixed_signs=False),
+            LutMatrixUnit(rows=1, cols=1),
             OutputStationary(rows=3, cols=2, depth=9),
             OutputStationary(rows=2, cols=3, a=U8, b=I4),
             OutputStationary(rows=2, cols=3, multiplier="lut"),
@@ -188,6 +222,13 @@ class TestVectors:
         join = find_unit("join").build({"shape": "a:3,b:4"})
         files = bench_files(emit(join, verilog=True), ["x.v"], unit_vectors(join, 2))
         assert " dut (\n      .i_a__payload(" in files["sim/testbench.sv"]
+
+    def test_payload_without_bits(self) -> None:
+        join = find_unit("join").build({"shape": "a:0,b:4"})
+        with pytest.raises(
+            InputError, match=r"^No test vectors for join_\w+: i_a__payload has no "
+        ):
+            bench_files(emit(join, verilog=True), ["x.v"], unit_vectors(join, 2))
 
     def test_input_that_is_no_stream(self) -> None:
         design = emit(Exp2(p_width=8, segments=8, fraction=8), verilog=True)

@@ -264,8 +264,11 @@ class FedFeeder(Surrounded):
 class TimedNormalizer(Surrounded):
     """The normalizer; a slot gets new reciprocals when the query block in it is done.
 
-    Words come one cycle after they are asked for, or later.
+    Half of the time a reciprocal comes only when the unit has asked for nothing for a while, and so
+    waits for it. Words come one cycle after they are asked for, or later.
     """
+
+    phase_bits, pause = 8, 24
 
     gated = ("recip", "data")
 
@@ -288,7 +291,13 @@ class TimedNormalizer(Surrounded):
             m.d.sync += busy.bit_select(done.payload.slot, 1).eq(0)
         with m.If(moves & starts):
             m.d.sync += busy.bit_select(tag.slot, 1).eq(1)
-        return ~starts | ~busy.bit_select(tag.slot, 1)
+        phase, rest = Signal(self.phase_bits), Signal(range(self.pause + 1))
+        m.d.sync += phase.eq(phase + 1)
+        with m.If((self.unit.read.valid & self.unit.read.ready) | moves):
+            m.d.sync += rest.eq(self.pause)
+        with m.Elif(rest != 0):
+            m.d.sync += rest.eq(rest - 1)
+        return (~starts | ~busy.bit_select(tag.slot, 1)) & (~phase[-1] | (rest == 0))
 
 
 class LoadedQueries(Component):

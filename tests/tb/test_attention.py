@@ -123,6 +123,16 @@ def test_wrong_block_mask(mask, block, error, message):
         attention(*tensors(), block_mask=mask, block=block)
 
 
+@pytest.mark.parametrize("size", [1e-310, 1e-200, 1e200, 1e307])
+def test_compare_numbers_whose_squares_are_none(size):
+    reference = np.array([[1.0, -2.0], [4.0, 8.0]])
+    output = np.array([[1.0, -2.0], [4.0, 9.0]])
+    wanted, found = compare(output, reference), compare(output * size, reference * size)
+    assert found.rms_relative == pytest.approx(wanted.rms_relative)
+    assert found.worst_row_rms_relative == pytest.approx(wanted.worst_row_rms_relative)
+    assert (found.max_abs, found.mean_abs) == pytest.approx((size, size / 4), rel=1e-9, abs=0)
+
+
 def test_compare():
     reference = np.zeros((2, 3, 4))
     reference[0] = 2.0

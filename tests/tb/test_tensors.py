@@ -2,6 +2,7 @@ import json
 import re
 import struct
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -82,8 +83,15 @@ class TestTensors:
 
 class TestAsTensors:
     def test_kinds_of_numbers(self):
-        assert as_tensors(Q.astype(float), K.astype(float), V).q.dtype == np.float32
-        assert as_tensors(Q.tolist(), np.ones(K.shape, int), V).k.dtype == np.float32
+        tensors = as_tensors(Q.astype(np.float16), np.ones(K.shape, np.int16), V)
+        assert [x.dtype for x in tensors] == [np.float32] * 3
+
+    def test_what_float32_would_not_hold_is_float64(self):
+        tensors = as_tensors(Q * np.float64(1e-50), np.full(K.shape, (1 << 24) + 1), V)
+        assert [x.dtype for x in tensors] == [np.float64, np.float64, np.float32]
+        assert (tensors.q == Q * np.float64(1e-50)).all()
+        assert (tensors.k == (1 << 24) + 1).all()
+        assert as_tensors(Q.tolist(), K, V).q.dtype == np.float64
 
     def test_float64_when_asked_for(self):
         third = Q / np.float64(3)
@@ -132,7 +140,8 @@ class TestAsTensors:
         raised(message, as_tensors, Q, k, V)
 
     def test_too_large(self):
-        raised(r"^The input: v must be finite in float32", as_tensors, Q, K, V * np.float64(1e300))
+        in_float32 = partial(as_tensors, dtype=np.float32)
+        raised(r"^The input: v must be finite in float32", in_float32, Q, K, V * np.float64(1e300))
 
     @pytest.mark.parametrize("bad", [Q.astype(complex), Q.astype(str), np.array(None), Q > 0])
     def test_no_numbers(self, bad):

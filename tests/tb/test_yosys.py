@@ -89,6 +89,10 @@ class TestFullYosys:
                 r"PATH must be a Yosys, and says 'Icarus\\n'; or `python -m pip install",
             ),
             (
+                r"printf '\377\n'",
+                r"PATH must be a Yosys, and says '\ufffd\\n'; or `python -m pip install",
+            ),
+            (
                 "echo no >&2; exit 3",
                 r"PATH must be a Yosys: Yosys failed: exit code 3 after 'no'; or `python -m pip",
             ),

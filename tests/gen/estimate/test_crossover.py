@@ -2,8 +2,10 @@ from collections import Counter
 
 import pytest
 
-from qkloom.gen.estimate import crossover
+from qkloom.gen.chip import read_chip
+from qkloom.gen.estimate import crossover, estimate
 from qkloom.gen.estimate.crossover import budget_of, find_splits, tabulate_splits
+from qkloom.rtl.core import Core
 from qkloom.tb.errors import InputError
 
 
@@ -11,10 +13,10 @@ class TestFill:
     COSTS = {"dsp": {"lut": 1, "dsp": 10, "bram36": 2}, "lut": {"lut": 20, "dsp": 1, "bram36": 2}}
     SPARED = {"bram36": -1, "uram": 3}
 
-    def fill(self, kinds, **budget):
+    def fill(self, kinds, core=0, **budget):
         costs = {kind: Counter(self.COSTS[kind]) for kind in kinds}
         budget = {"lut": 100, "dsp": 55, "bram36": 99, "uram": 99} | budget
-        return crossover._fill(costs, self.SPARED, budget)
+        return crossover._fill(costs, self.SPARED, budget, lambda n: {"lut": core * n})
 
     def test_one_kind(self):
         assert self.fill(["dsp"]) == ({"dsp": 5}, 0)
@@ -31,6 +33,11 @@ class TestFill:
         assert self.fill(["dsp", "lut"], bram36=16) == ({"dsp": 5, "lut": 4}, 2)
         assert self.fill(["dsp", "lut"], bram36=16, uram=5) == ({"dsp": 5, "lut": 3}, 0)
         assert self.fill(["dsp", "lut"], bram36=8) == ({"dsp": 5, "lut": 3}, 8)
+
+    def test_a_core_is_around_them(self):
+        assert self.fill(["dsp", "lut"], core=1) == ({"dsp": 5, "lut": 4}, 0)
+        assert self.fill(["dsp", "lut"], core=2) == ({"dsp": 5, "lut": 3}, 0)
+        assert self.fill(["dsp", "lut"], core=99) == ({"dsp": 1, "lut": 0}, 0)
 
     def test_nothing_fits(self):
         assert self.fill(["dsp", "lut"], lut=0) == ({"dsp": 0, "lut": 0}, 0)
@@ -54,9 +61,25 @@ def test_splits_on_a_small_chip():
     assert [row[:2] for row in rows[:2]] == [["lanes", "8x8"], ["arrays", "8x8"]]
 
 
-@pytest.mark.parametrize("clock", [0, -1, float("nan")])
+def test_lanes_are_counted_as_their_chip_is():
+    budget = budget_of(60_000)
+    chip = read_chip("u280-tiny")
+    splits = find_splits(clock_mhz=200, budget=budget, chip=chip.name, precisions=[(8, 8)])
+    for split in (split for split in splits if split.of == "lanes"):
+        lanes = [kind for kind, n in split.lanes.items() for _ in range(n)]
+        lanes = tuple(
+            f"{kind}+ultra" if number < split.ultra else kind for number, kind in enumerate(lanes)
+        )
+        parameters = {**chip.lane_parameters, "p_width": 14}
+        total = estimate(Core(lanes=lanes, **parameters)).total
+        assert {name: split.counts[name] for name in budget} == pytest.approx(
+            {name: total[name] for name in budget}
+        )
+
+
+@pytest.mark.parametrize("clock", [float("inf"), 0, -1, float("nan")])
 def test_clock(clock):
-    with pytest.raises(InputError, match=r"^--clock must be above 0 MHz, not "):
+    with pytest.raises(InputError, match=r"^--clock must be a finite number above 0 MHz, not "):
         find_splits(clock_mhz=clock, budget=budget_of(None))
 
 

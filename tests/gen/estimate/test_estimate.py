@@ -1,13 +1,34 @@
+import gc
 import json
+import re
 import subprocess
 import sys
 
 import pytest
+from amaranth.hdl import Module, Signal
+from amaranth.lib.wiring import In, Out
 
 from qkloom.gen.cli import main
 from qkloom.gen.estimate import estimate
+from qkloom.rtl.component import Component
+from qkloom.rtl.delay import Delay
 from qkloom.rtl.matrix.booth import BoothProduct
 from qkloom.rtl.matrix.lut import LutMatrixUnit
+
+
+class Unknown(Component):
+    """A sum, and a part that points of the fit have."""
+
+    def __init__(self, *, width):
+        super().__init__({"i": In(width), "o": Out(width)})
+
+    def elaborate(self, platform):
+        m = Module()
+        total = Signal.like(self.o)
+        m.submodules.delay = delay = Delay(width=len(self.i), cycles=3)
+        m.d.sync += total.eq(total + self.i)
+        m.d.comb += [delay.i.eq(total), self.o.eq(delay.o)]
+        return m
 
 
 @pytest.fixture
@@ -57,9 +78,18 @@ def test_blocks_add_up_to_their_parents():
 
 
 def test_what_was_not_fitted_is_named():
-    figures = estimate(BoothProduct())
-    assert figures.unfitted == ("BoothProduct",)
-    assert any(note.startswith("no point of the fit has BoothProduct: ") for note in figures.notes)
+    figures = estimate(Unknown(width=8))
+    assert figures.unfitted == ("Unknown",)
+    where = next(k for k, note in enumerate(figures.notes) if "; error of points " in note)
+    assert re.fullmatch(
+        "these errors do not cover Unknown, of which no point has any: their logic, [1-9]\\S* of "
+        "the LUT, is estimated as other components' is",
+        figures.notes[where + 1],
+    )
+
+
+def test_of_primitives_nothing_is_estimated():
+    assert estimate(BoothProduct()).unfitted == ()
 
 
 @pytest.mark.parametrize(
@@ -67,12 +97,20 @@ def test_what_was_not_fitted_is_named():
     [
         (["estimate", "queue"], "--shape must be given, for example queue --shape"),
         (["estimate", "u280", "--rows", "8"], "--rows is not an option of a chip, which takes"),
-        (["crossover", "--clock", "0"], "--clock must be above 0 MHz, not 0"),
+        (["crossover", "--clock", "0"], "--clock must be a finite number above 0 MHz, not 0"),
+        (["crossover", "--clock", "inf"], "--clock must be a finite number above 0 MHz, not inf"),
         (["crossover", "--luts", "0"], "--luts must be a positive integer, not 0"),
     ],
 )
 def test_refuses(run, words, message):
     assert run(*words, code=2).err.startswith(f"qkloom: {message}")
+
+
+@pytest.mark.filterwarnings("error::amaranth.hdl.UnusedElaboratable")
+@pytest.mark.parametrize("words", [["u280"], ["booth-product"]])
+def test_no_component_is_called_unused(run, words):
+    assert run("estimate", *words).err == ""
+    gc.collect()
 
 
 def test_neither_numpy_nor_an_engine_is_needed():

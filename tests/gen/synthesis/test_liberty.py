@@ -45,12 +45,12 @@ def test_broken(tmp_path, text, found):
         read_areas(file)
 
 
-def test_area_that_is_no_number(tmp_path):
+@pytest.mark.parametrize("area", ["1.2.3", "-1.5", "1e999", "nan", "-inf"])
+def test_area_that_is_none(tmp_path, area):
     file = tmp_path / "odd.lib"
-    file.write_text("library (a) { cell (A) { area : 1.2.3; } }")
-    with pytest.raises(
-        InputError, match=r"odd\.lib must have numbers as areas, not '1\.2\.3'; get"
-    ):
+    file.write_text(f"library (a) {{ cell (A) {{ area : {area}; }} }}")
+    message = rf"odd\.lib must have numbers of at least 0 as areas, not '{area}'; get it anew$"
+    with pytest.raises(InputError, match=message):
         read_areas(file)
 
 

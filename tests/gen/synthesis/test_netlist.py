@@ -46,6 +46,27 @@ def test_unknown_cell():
         reduced("m", RAW, known={"LUT2"}, target="xcup")
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        [],
+        {key: RAW[key] for key in ("ports", "netnames")},
+        RAW | {"cells": []},
+        RAW | {"cells": {"u": {"type": "LUT1"}}},
+        RAW | {"cells": {"u": RAW["cells"]["$1"] | {"connections": {"I0": 2}}}},
+        RAW | {"ports": {"i": 2}},
+        RAW | {"netnames": {"i": {"hide_name": "no", "bits": []}}},
+    ],
+)
+def test_another_way_of_writing(other):
+    message = (
+        r"^Yosys wrote no netlist of m that can be read \(\w+Error: .*\): no count is given; "
+        "use another version of Yosys$"
+    )
+    with pytest.raises(ToolError, match=message):
+        reduced("m", other, known={"LUT1"}, target="xcup")
+
+
 def test_counts_every_instance():
     def module(name, *kinds):
         cells = [Cell(f"u{n}", kind, {}, frozenset(), {}) for n, kind in enumerate(kinds)]

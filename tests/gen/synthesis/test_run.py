@@ -123,8 +123,12 @@ def test_failure_keeps_nothing(tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
-def test_no_netlist(tmp_path):
-    yosys = FullYosys((sys.executable, "-c", "pass"), "1.0")
+@pytest.mark.parametrize(
+    "written", [None, b"no json", b"[]", b"{}", b'{"modules": 1}', b'{"modules": ["a"]}', b"\xff"]
+)
+def test_no_netlist(tmp_path, written):
+    program = "pass" if written is None else f"open('netlist.json', 'wb').write({written!r})"
+    yosys = FullYosys((sys.executable, "-c", program), "1.0")
     with pytest.raises(ToolError, match=r"^Yosys wrote no netlist that can be read: no count is"):
         synthesize(yosys, tmp_path)
 

@@ -55,3 +55,7 @@ def test_unknown(name, said):
         find_target(name)
     rule = "--target must be one of xcup, xc7, ecp5, ice40, liberty:FILE, not "
     assert str(caught.value).startswith(rule + said)
+
+
+def test_target_by_its_other_name():
+    assert find_target("ultrascale") is find_target("xcup")

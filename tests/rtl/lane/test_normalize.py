@@ -72,10 +72,15 @@ class Blocks:
 
 
 def run(work, *, recip_late=0, pace=1.0, read_pace=1.0, seed=0):
-    """Return the beats with their cycles, the cycles of words, and what ``done`` said."""
+    """Return the beats with their cycles, the cycles of words, and what ``done`` said.
+
+    Reciprocals come as early as they may, or, with ``recip_late``, so many cycles after all that
+    was asked for has left.
+    """
     dut = Normalizer(**work.parameters)
     size, slots = work.parameters["size"], work.parameters["slots"]
-    beats, reads, done = [], [], []
+    beats, reads, done, given = [], [], [], []
+    parts = size // work.parameters["out_width"]
     rng = random.Random(seed)
 
     async def blocks(ctx):
@@ -94,6 +99,9 @@ def run(work, *, recip_late=0, pace=1.0, read_pace=1.0, seed=0):
             while len(done) < k - slots + 1:
                 await ctx.tick()
             for row, total in enumerate(totals):
+                needed = parts * sum(tiles for _, tiles in given)
+                while recip_late and len(beats) < needed:
+                    await ctx.tick()
                 for _ in range(recip_late):
                     await ctx.tick()
                 safe = max(int(total), 1)
@@ -103,12 +111,17 @@ def run(work, *, recip_late=0, pace=1.0, read_pace=1.0, seed=0):
                 ctx.set(dut.recip.payload, factor | {"tag": {"slot": block["slot"], "row": row}})
                 ctx.set(dut.recip.valid, 1)
                 await ctx.tick()
+                given.append(((k, row), block["d_tiles"]))
                 ctx.set(dut.recip.valid, 0)
 
     expected = iter(
         [
-            ([block["slot"], row, tile], accs[row, tile * size : (tile + 1) * size].tolist())
-            for block, accs in zip(work.blocks, work.accs, strict=True)
+            (
+                (k, row),
+                [block["slot"], row, tile],
+                accs[row, tile * size : (tile + 1) * size].tolist(),
+            )
+            for k, (block, accs) in enumerate(zip(work.blocks, work.accs, strict=True))
             for row in range(block["rows"])
             for tile in range(block["d_tiles"])
         ]
@@ -121,8 +134,9 @@ def run(work, *, recip_late=0, pace=1.0, read_pace=1.0, seed=0):
         signals = (dut.read.valid, at.slot, at.row, at.tile)
         async for _, _, valid, *found_at in ctx.tick().sample(*signals):
             if valid and ready:
-                where, found = next(expected)
+                place, where, found = next(expected)
                 assert where == found_at
+                assert place in dict(given), "asked for before its reciprocal was there"
                 asked.append(found)
             answers = bool(asked) and rng.random() < read_pace
             ctx.set(dut.data.valid, answers)
@@ -136,7 +150,7 @@ def run(work, *, recip_late=0, pace=1.0, read_pace=1.0, seed=0):
     async def watch(ctx):
         cycle, held = 0, None
         while len(beats) < len(work.beats):
-            assert cycle < 100 + 20 * (recip_late + 1) * len(work.beats) / pace, "no end"
+            assert cycle < 100 + 20 * (recip_late + 2) * len(work.beats) / pace, "no end"
             ctx.set(dut.o.ready, rng.random() < pace)
             o = dut.o.payload
             _, _, valid, ready, last, is_done, slot, *row = await ctx.tick().sample(
@@ -174,9 +188,11 @@ def test_random_blocks(changes, pace):
     check(work, beats, done)
 
 
-def test_it_waits_for_each_reciprocal():
-    work = Blocks(seed=2)
-    beats, _, done = run(work, recip_late=9)
+@pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS)
+@pytest.mark.parametrize("recip_late", [1, 9])
+def test_it_waits_for_each_reciprocal(changes, recip_late):
+    work = Blocks(seed=2, **changes)
+    beats, _, done = run(work, recip_late=recip_late)
     check(work, beats, done)
 
 

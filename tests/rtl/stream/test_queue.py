@@ -166,6 +166,12 @@ def test_wrong_kind(depth):
         Queue(shape=8, depth=depth)
 
 
+def test_too_deep():
+    assert Queue(shape=8, depth=65_536).depth == 65_536
+    with pytest.raises(ValueError, match=r"^Depth must be at most 65536, not 65537$"):
+        Queue(shape=8, depth=65_537)
+
+
 @pytest.mark.parametrize("depth", [0, -1])
 def test_wrong_value(depth):
     with pytest.raises(ValueError, match=f"^Depth must be a positive integer, not {depth}$"):
