@@ -72,12 +72,12 @@ def prepare(
         raise TypeError(f"q_start must be an integer, not {q_start!r}")
     if scale is not None and not isinstance(scale, int | float | np.integer | np.floating):
         raise TypeError(f"scale must be a number, not {scale!r}")
-    most = description.stream_width
+    width = description.stream_width
     if query_bits is not None and (
-        not isinstance(query_bits, int | np.integer) or not 2 <= query_bits <= most
+        not isinstance(query_bits, int | np.integer) or not 2 <= query_bits <= width
     ):
         raise InputError(
-            f"query_bits must be 2 to {most}, the stream_width of {description.name}, "
+            f"query_bits must be 2 to {width}, the stream_width of {description.name}, "
             f"not {query_bits!r}; choose one of these, or leave it out"
         )
     q, k, v = as_tensors(q, k, v)

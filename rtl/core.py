@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from .component import Component
 from .lane.lane import Lane, lane_kind, lane_payloads
-from .stream import Merge, Multicast, Queue, Route, connect_fields, connect_stream
+from .stream import Gather, Multicast, Queue, Route, connect_fields, connect_stream
 
 __all__ = ["Core"]
 
@@ -111,7 +111,7 @@ class Core(Component):
         m.submodules.queries = queries = Route(shape=shapes["i_query"], n=n)
         m.submodules.keys = keys = Multicast(shape=shapes["i_key"], n=n)
         m.submodules.values = values = Multicast(shape=shapes["i_value"], n=n)
-        m.submodules.merge = merge = Merge(shape=shapes["o"], n=n)
+        m.submodules.merge = merge = Gather(shape=shapes["o"], n=n)
         for port, part in (
             (self.i_job, jobs),
             (self.i_query, queries),

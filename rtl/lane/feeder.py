@@ -1,5 +1,7 @@
 """The feeder: streams the rows of each pass, queries or probabilities, into the matrix unit."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -74,7 +76,9 @@ class Feeder(Component):
         self._size, self._digits = size, digits
         self._block_rows, self._slots = block_rows, slots
         self._tile_bits, self._row_bits = ceil_log2(head_dim // size), ceil_log2(block_rows)
-        shape = dict(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
+        shape: dict[str, Any] = dict(
+            size=size, block_rows=block_rows, head_dim=head_dim, slots=slots
+        )
         self._shape = shape
         row = data.ArrayLayout(Integer(stream_width), size)
         p_row = data.ArrayLayout(data.ArrayLayout(stream_width, digits), size)

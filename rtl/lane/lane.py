@@ -222,7 +222,9 @@ class Lane(Component):
             stream_width=stream_width,
             stationary_width=stationary_width,
         )
-        self._shape = dict(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
+        self._shape: dict[str, Any] = dict(
+            size=size, block_rows=block_rows, head_dim=head_dim, slots=slots
+        )
         self._matrix, self._memory = matrix, memory
         self._runtime_precision = runtime_precision
         self._tokens, self._row_width, self._out_width = tokens, row_width, out_width
@@ -245,7 +247,10 @@ class Lane(Component):
         size, slots = shape["size"], shape["slots"]
 
         # Units
-        order = {"tokens": self._tokens, "runtime_precision": self._runtime_precision}
+        order: dict[str, Any] = {
+            "tokens": self._tokens,
+            "runtime_precision": self._runtime_precision,
+        }
         m.submodules.expander = expander = StepExpander(**shape, **order)
         m.submodules.scheduler = scheduler = PassScheduler(**shape, **order)
         stream_width, stationary_width = numbers.stream_width, numbers.stationary_width
@@ -267,6 +272,7 @@ class Lane(Component):
         m.submodules.feeder = feeder = Feeder(
             **shape, digits=numbers.digits, stream_width=stream_width
         )
+        more: dict[str, Any] = {"planes": "serial"} if self._runtime_precision else {}
         m.submodules.matrix = matrix = matrix_kind(self._matrix)(
             rows=size,
             cols=size,
@@ -274,7 +280,7 @@ class Lane(Component):
             stationary=Integer(stationary_width),
             mixed_signs=not numbers.digit_is_signed,  # queries always are
             tag=tag_layout(**shape),
-            **({"planes": "serial"} if self._runtime_precision else {}),
+            **more,
         )
         m.submodules.scores = scores = ScoreAccumulator(
             **shape,

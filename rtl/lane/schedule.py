@@ -1,5 +1,7 @@
 """The order of a lane's work: jobs become steps, steps become passes of the matrix unit."""
 
+from typing import Any
+
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
@@ -35,7 +37,7 @@ class StepExpander(Component):
         runtime_precision: bool = False,
     ) -> None:
         self._size = size
-        shape = dict(
+        shape: dict[str, Any] = dict(
             size=size,
             block_rows=block_rows,
             head_dim=head_dim,
@@ -116,7 +118,7 @@ class PassScheduler(Component):
         slots: int,
         runtime_precision: bool = False,
     ) -> None:
-        shape = dict(
+        shape: dict[str, Any] = dict(
             size=size,
             block_rows=block_rows,
             head_dim=head_dim,

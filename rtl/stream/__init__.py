@@ -3,6 +3,7 @@
 from .connect import connect_fields, connect_stream, payload_shape
 from .credit import CreditGate
 from .fork import Fork, Multicast
+from .gather import Gather
 from .join import Join
 from .merge import Merge
 from .queue import Queue
@@ -12,6 +13,7 @@ from .slice import RegisterSlice
 __all__ = [
     "CreditGate",
     "Fork",
+    "Gather",
     "Join",
     "Merge",
     "Multicast",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
@@ -11,6 +11,9 @@ from ..check import check_count
 from ..component import Component
 
 __all__ = ["Fork", "Multicast"]
+
+_GROUP = 5
+"""Destinations that are looked at together."""
 
 
 class Fork(Component):
@@ -100,15 +103,67 @@ class Multicast(Component):
 
 
 def _deliver(m: Module, i: Any, to: Value, item: Any, o: Sequence[Any]) -> None:
-    """Offer ``item`` to the streams of ``o`` that ``to`` names, and remember who took it."""
-    taken = Signal(len(o))
-    missing = Signal(len(o))
-    m.d.comb += missing.eq(to & ~taken & ~Cat(out.ready for out in o))
-    for k, out in enumerate(o):
-        m.d.comb += [out.payload.eq(item), out.valid.eq(i.valid & to[k] & ~taken[k])]
+    """Offer ``item`` to the streams of ``o`` that ``to`` names, until all of them have taken it."""
+    missing = Signal(-(-len(o) // _GROUP))
+    for number in range(len(missing)):
+        outs = o[number * _GROUP : (number + 1) * _GROUP]
+        m.submodules[f"group_{number}"] = group = Delivery(n=len(outs))
+        m.d.comb += [
+            group.valid.eq(i.valid),
+            group.to.eq(to[number * _GROUP : (number + 1) * _GROUP]),
+            group.ready.eq(Cat(out.ready for out in outs)),
+            group.done.eq(i.ready),
+            missing[number].eq(group.missing),
+        ]
+        for k, out in enumerate(outs):
+            m.d.comb += [out.payload.eq(item), out.valid.eq(group.offered[k])]
     m.d.comb += i.ready.eq(missing == 0)
-    with m.If(i.valid):
-        # After the last destination the item is gone, and nobody has taken the next one.
-        m.d.sync += taken.eq(0)
-        with m.If(missing != 0):
-            m.d.sync += taken.eq(~missing)
+
+
+class Delivery(Component):
+    """Who has taken an item already, among a few: a module of its own, so that paths stay short.
+
+    Parameters
+    ----------
+    n : int
+        Destinations.
+
+    Members
+    -------
+    valid, to : In
+        Whether there is an item, and a bit for each destination that it is for.
+    ready : In(n)
+        Whether each destination is.
+    done : In(1)
+        Everybody has taken the item, here and elsewhere.
+    offered : Out(n)
+        Whether each destination is offered the item.
+    missing : Out(1)
+        Somebody will not have taken it by the end of the cycle.
+    """
+
+    def __init__(self, *, n: int) -> None:
+        super().__init__(
+            {
+                "valid": In(1),
+                "to": In(n),
+                "ready": In(n),
+                "done": In(1),
+                "offered": Out(n),
+                "missing": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        """Remember who took the item, until it is gone."""
+        m = Module()
+        taken = Signal.like(self.to)
+        left = Signal.like(self.to)
+        m.d.comb += [
+            left.eq(self.to & ~taken),
+            self.offered.eq(left & self.valid.replicate(len(left))),
+            self.missing.eq((left & ~self.ready).any()),
+        ]
+        with m.If(self.valid):
+            m.d.sync += taken.eq(Mux(self.done, 0, taken | self.ready))
+        return m

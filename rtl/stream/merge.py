@@ -71,7 +71,7 @@ class Merge(Component):
         minus_later = Signal(n)
         minus_valid = Signal(n)
         wraps = Signal()
-        m.d.comb += [minus_later.eq(-later), minus_valid.eq(-valid), wraps.eq(later == 0)]
+        m.d.comb += [minus_later.eq(-later), minus_valid.eq(-valid), wraps.eq(~later.any())]
         with m.If((o.ready | ~o.valid) & valid.any()):
             m.d.sync += [
                 chosen.eq(Mux(wraps, valid & minus_valid, later & minus_later)),

@@ -3,6 +3,7 @@
 A point is a command line: a unit and its options, as `qkloom synth` takes them.
 """
 
+import inspect
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -216,7 +217,13 @@ def _cores(rng: random.Random) -> Iterator[tuple[str, dict[str, str], str, bool]
 
 def _spell(component: Component) -> dict[str, str]:
     """Return the parameters of a component as a terminal takes them."""
-    return {name.replace("_", "-"): _word(value) for name, value in component.parameters.items()}
+    defaults = inspect.signature(type(component).__init__).parameters
+    return {
+        name.replace("_", "-"): _word(value)
+        for name, value in component.parameters.items()
+        # What is off by default is not spoken of.
+        if value or defaults[name].default not in (None, False)
+    }
 
 
 def _word(value: Any) -> str:
