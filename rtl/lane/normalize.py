@@ -119,7 +119,7 @@ class Normalizer(Component):
     @property
     def latency(self) -> int:
         """Cycles from a word at ``data`` to its first beat at ``o``, when nothing waits there."""
-        return self._in_pipeline + 2
+        return self._in_pipeline + 3
 
     @property
     def _amount_width(self) -> int:
@@ -138,8 +138,10 @@ class Normalizer(Component):
 
         # A credit per word, and words for as many as can be under way: from a word's request to
         # the credit of its last part coming back.
-        words = -(-(self._in_pipeline + 3 + parts) // parts)
-        m.submodules.queue = queue = Queue(shape=self.o.payload.shape(), depth=words * parts)
+        words = -(-(self._in_pipeline + 4 + parts) // parts)
+        m.submodules.queue = queue = Queue(
+            shape=self.o.payload.shape(), depth=words * parts, registered=True
+        )
         connect_stream(m, queue.o, wiring.flipped(self.o))
         left = Signal(range(parts + 1))
         few_left = Signal(init=1)
