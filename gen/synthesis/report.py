@@ -81,6 +81,7 @@ def _describe_timing(timing: Timing) -> Iterator[str]:
         f"easily doubled); the reset has {timing.reset_fan_out}"
     )
     yield f"    {timing.register_fan_out_net}"
+    yield f"  largest fan-out of an input: {timing.input_fan_out} pins, {timing.input_fan_out_net}"
     for kind, n in sorted(timing.dsp_registers.items()):
         mark = " BROKEN" if " 0" in kind else ""
         yield f"  registers of {n:,} DSPs: {kind} (rule: one where data pass){mark}"

@@ -66,12 +66,13 @@ class Timing:
         a register, ``outputs`` from a register to an output, ``through`` from input to output.
         What there is none of is left out.
     fan_out : int
-        Most pins that an input or a net behind logic drives; clocks, and the design's reset, are
-        left out.
+        Most pins that a net behind logic drives; clocks are left out.
     fan_out_net : str
         That net.
     register_fan_out, register_fan_out_net : int, str
         The same of nets that come straight from a register.
+    input_fan_out, input_fan_out_net : int, str
+        The same of inputs, whose drivers are not here; the design's reset is left out.
     reset_fan_out : int
         Pins of the design's reset.
     dsp_registers : mapping
@@ -85,6 +86,8 @@ class Timing:
     fan_out_net: str
     register_fan_out: int
     register_fan_out_net: str
+    input_fan_out: int
+    input_fan_out_net: str
     reset_fan_out: int
     dsp_registers: Mapping[str, int]
     unregistered_dsps: int
@@ -134,13 +137,15 @@ def analyze(netlist: Netlist) -> Timing:
         registers[text] += n
         lacking += 0 if is_complete else n
     resets = [bit for port, bits in top.module.inputs.items() if _is_reset(port) for bit in bits]
-    fan_out, net = max([top.fan_out, *top.input_fan_outs()])
+    inputs = max(top.input_fan_outs(), default=(0, ""))
     return Timing(
         paths=dict(_worst_paths(top)),
-        fan_out=fan_out,
-        fan_out_net=net,
+        fan_out=top.fan_out[0],
+        fan_out_net=top.fan_out[1],
         register_fan_out=top.register_fan_out[0],
         register_fan_out_net=top.register_fan_out[1],
+        input_fan_out=inputs[0],
+        input_fan_out_net=inputs[1],
         reset_fan_out=max((top.pins[top.node(bit)] for bit in resets), default=0),
         dsp_registers=dict(registers),
         unregistered_dsps=lacking,

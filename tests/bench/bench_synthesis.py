@@ -140,10 +140,10 @@ def _rows(cache: Cache) -> Iterator[dict[str, Any]]:
         (f"DSP array {SIZE}x{SIZE}", dsp),
         ("output-stationary array 16x16", folding),
     ]:
-        yield from _timing_rows(f"timing proxy, {name}", synthesis)
+        yield from timing_rows(f"timing proxy, {name}", synthesis)
 
 
-def _timing_rows(name: str, synthesis: Synthesis) -> Iterator[dict[str, Any]]:
+def timing_rows(name: str, synthesis: Synthesis) -> Iterator[dict[str, Any]]:
     """Yield the proxy's figures; no clock frequency follows from them."""
     timing = synthesis.timing
     path = timing.paths["registers"]
@@ -155,6 +155,7 @@ def _timing_rows(name: str, synthesis: Synthesis) -> Iterator[dict[str, Any]]:
     )
     net = timing.register_fan_out_net
     yield row(f"{name}, fan-out of a register", timing.register_fan_out, net)
+    yield row(f"{name}, fan-out of an input", timing.input_fan_out, timing.input_fan_out_net)
     if timing.dsp_registers:
         how = "; ".join(f"{n:,} DSPs: {kind}" for kind, n in timing.dsp_registers.items())
         yield row(f"{name}, DSPs without a register", timing.unregistered_dsps, how, asked=0)

@@ -78,6 +78,8 @@ def test_lines():
         fan_out_net="lane_0.go",
         register_fan_out=300,
         register_fan_out_net="lane_0.word",
+        input_fan_out=12,
+        input_fan_out_net="i_key__valid",
         reset_fan_out=7,
         dsp_registers={"AREG 1, BREG 0, MREG 1, PREG 1": 4},
         unregistered_dsps=4,
@@ -96,5 +98,6 @@ def test_lines():
             "the reset has 7"
         ),
         "    lane_0.word",
+        "  largest fan-out of an input: 12 pins, i_key__valid",
         "  registers of 4 DSPs: AREG 1, BREG 0, MREG 1, PREG 1 (rule: one where data pass) BROKEN",
     ]

@@ -235,10 +235,12 @@ class TestHierarchy:
         assert timing.fan_out == 0
         assert timing.is_kept
 
-    def test_input_counts_as_a_net(self):
-        readers = [lut(f"l{k}", [2], 10 + k) for k in range(5)]
+    def test_inputs_are_told_apart(self):
+        readers = [lut(f"l{k}", [2], 10 + k) for k in range(200)]
         timing = look(module("top", readers, inputs={"i": [2, 3]}))
-        assert (timing.fan_out, timing.fan_out_net) == (5, "i[0]")
+        assert (timing.input_fan_out, timing.input_fan_out_net) == (200, "i[0]")
+        assert timing.fan_out == 0
+        assert timing.is_kept
 
 
 class TestDsp:
