@@ -102,7 +102,8 @@ class TileBuffer(Component):
         was_freed = Signal()
         m.d.sync += [was_filled.eq(filled), was_freed.eq(freed)]
         n_strips = range(self._strips + 1)
-        n_full, n_free = Signal(n_strips), Signal(n_strips, init=self._strips)
+        n_full = Signal(n_strips)
+        n_free = Signal(n_strips, init=self._strips)
         full = count_level(m, n_full, most=self._strips, comes=was_filled, goes=freed, name="full_")
         free = count_level(m, n_free, most=self._strips, comes=was_freed, goes=filled, name="free_")
 
