@@ -23,7 +23,7 @@ from tests.rtl.lane import (
 )
 
 from .harness import FedFeeder, Scripted
-from .unit import Unit, frozen, paced, played
+from .unit import BEHIND, Unit, frozen, paced, played
 
 __all__ = ["units"]
 
@@ -89,9 +89,12 @@ def units():
         claims={"pass_scheduler_": " && ".join(claims)},
         promises={"pass_scheduler_": "i__payload[11:9] != 0 && i__payload[11:9] <= 4"},
         explained={
-            f"{unit.module_name}: $auto$simple.cc:211:make_patterns_logic$174, A[1] const1": (
+            f"{unit.module_name}: $auto$simple.cc:211:make_patterns_logic$198, A[1] const1": (
                 "While the values of the older step are multiplied nobody asks whether it is "
                 "valid, and at their end the newer one takes its place."
+            ),
+            f"{unit.module_name}: $auto$simple.cc:211:make_patterns_logic$169, A[1] const1": (
+                "What the newer step is matters only while it is valid."
             ),
         },
     )
@@ -101,9 +104,9 @@ def units():
         "tile loader",
         unit,
         loads(unit),
-        without=("tile_buffer_", "queue_"),
+        without=("tile_buffer_", "queue_", "transposer_", "choice_"),
         explained={
-            f"{unit.module_name}: $34, A[0] const1": (
+            f"{unit.module_name}: tile__valid = $and, A[0] const1": (
                 "A tile leaves its buffer later than its place in the order is noted: when no "
                 "order is known, no buffer offers anything."
             ),
@@ -116,10 +119,7 @@ def units():
         fed(unit),
         without=("queue_",),
         explained={
-            f"{unit.unit.module_name}: pause[2] = $sdffe, SRST[0] const0": (
-                "Nothing is taken in the cycle of a reset, and a pause that counts down, from 4 at "
-                "most, clears that bit as well."
-            ),
+            f"{unit.unit.module_name}: $105, Y[0] const1": BEHIND,
         },
     )
     parameters = test_score.SHAPE | test_score.WIDTHS
@@ -135,9 +135,16 @@ def units():
                 "A row that is written in spite of the reset is in a bank that nobody reads before "
                 "it is written again."
             ),
-            f"{name}: $17, Y[0] const1": (
-                "The first row of a sum reads the bank, too, and what it reads counts as 0."
-            ),
+            **{
+                f"{name}: {place}": (
+                    "Reading more than is asked changes nothing: what nobody asked for nobody sees."
+                )
+                for place in (
+                    "bank_0__r_en = $or, Y[0] const1",
+                    "bank_0__r_en = $or, B[0] const1",
+                    "bank_1__r_en = $or, A[0] const1",
+                )
+            },
         },
     )
     script = test_output.Script(seed=0, **test_output.VARIANTS["two signed digits"])
@@ -161,12 +168,16 @@ def units():
                 "A row of high digits is written, too, and overwritten one cycle later by the row "
                 "of both digits, which has not read it."
             ),
-            f"{name}: scored__o__ready = $and, A[0] const1": (
-                "The row unit is ready for a step only when it is offered one."
+            f"{name}: starts = $and, B[0] const1": (
+                "Scores have two banks, so that no more than two steps wait with complete scores: "
+                "the slice in front of the row unit always has room."
             ),
-            f"{name}: $42, A[1] const0": (
-                "The scores of a step become complete after the row unit has begun the step "
-                "before, so that one at most waits."
+            f"{name}: $43, Y[0] const1": (
+                "A step goes to the row unit in the cycle after its scores are complete, and those "
+                "of the next one take longer than that."
+            ),
+            f"{name}: $auto$simple.cc:194:make_patterns_logic$1707, A[0] cnot1 with bit 1": (
+                "Whether the one or the other is set does not change when both are."
             ),
         },
     )

@@ -20,11 +20,14 @@ from qkloom.tb.simulate import to_bits
 from tests.rtl.lane import test_normalize, test_row
 
 from .harness import Scripted, Surrounded, TimedNormalizer
-from .unit import Unit, counted, frozen, paced, played
+from .unit import BEHIND, Unit, counted, frozen, paced, played
 
 __all__ = ["units"]
 
-PARTS = ("exp2_", "mask_", "running_", "scale_", "delay_", "product_")
+NARROW = {"head_dim": 12, "out_width": 1}
+"""Words of the normalizer have so many parts that it has to wait before it asks for the next."""
+
+PARTS = ("exp2_", "mask_", "running_", "scale_", "delay_", "product_", "choice_")
 """Modules of the row unit that are units of their own, or parts of these; and delay lines, of which
 it has many."""
 
@@ -39,7 +42,16 @@ def units():
         kind = "from a third number" if "c" in parameters else "and a constant"
         yield Unit(f"product, {kind}", unit, played(unit, pairs(unit.unit)))
     unit = scripted(Scale, row_width=2, score_width=19, fraction=8)
-    yield Unit("scale", unit, played(unit, scaled()))
+    yield Unit(
+        "scale",
+        unit,
+        played(unit, scaled()),
+        explained={
+            f"{unit.unit.module_name}: shifted_1 = $mux, B[2] cnot0 with bit 7": (
+                "What saturates is far beyond the limit behind, whatever its low bits are."
+            ),
+        },
+    )
     unit = scripted(Mask, size=4, row_width=2, block_rows=5, tokens=8)
     # Bits of a question: row 2:0, chunk 3, keys 6:4, causal 7, diagonal 12:8.
     claims = {
@@ -73,7 +85,7 @@ def units():
     claim = [
         "(rest & rest + 1) == 0",
         "running == !(row == 0 && chunk == 0)",
-        "(!running || step__valid)",
+        "(!running || step__valid && row < step__payload[4:3])",
         counted("row", "step__payload[4:3]", width=2),
     ]
     yield Unit(
@@ -82,10 +94,30 @@ def units():
         steps(unit),
         without=PARTS,
         claims={"row_unit_": " && ".join(claim)},
+        promises={"row_unit_": "step__payload[4:3] != 0"},
         explained={
-            "row_unit_size4_block_rows3_row_width2_slots2: $72, Y[2] inv": (
-                "The pause is 4, 7, 2, 5, 0 then, and as long as 4, 3, 2, 1, 0."
-            ),
+            **{
+                f"row_unit_size4_block_rows3_row_width2_slots2: {place}": why
+                for place, why in (
+                    ("$70, A[0] cnot0 with bit 1", BEHIND),
+                    (
+                        "$84, Y[0] cnot1 with bit 8",
+                        "From 256 on everything is shifted out; of what is negative the sign counts.",
+                    ),
+                    (
+                        "tag_at_10_delay, o[5] cnot0 with bit 8",
+                        "Whether a step is the first one is asked with the last chunk of a row.",
+                    ),
+                    (
+                        "$procmux$71, A[3] const0",
+                        "A row has two chunks here, so that the first cycle of a pause has a read.",
+                    ),
+                    (
+                        "maximum__i__payload[17] = $reduce_or, A[6] const0",
+                        "It takes a row whose largest score is an integer and a quarter: none is sent.",
+                    ),
+                )
+            },
             "row_unit_size4_block_rows3_row_width2_slots2: exp2_0, i[24] const0": (
                 "No element is that far below the maximum of its tile: both have 16 bits, and the "
                 "difference is not negative."
@@ -94,15 +126,26 @@ def units():
     )
     unit = scripted(Reciprocal, sum_width=24, tag=data.StructLayout({"slot": 1, "row": 3}))
     yield Unit("reciprocal", unit, played(unit, divisors(24)))
-    unit = TimedNormalizer(parameters=frozen(**test_normalize.DEFAULT))
+    # Bits of a query block: rows 2:1, d_tiles 4:3.
+    claim = [
+        "(row == 0 && tile == 0 || i__valid && !i__ready)",
+        "(row == 0 || row < i__payload[2:1]) && (tile == 0 || tile < i__payload[4:3])",
+        counted("row", "i__payload[2:1]", width=2),
+        counted("tile", "i__payload[4:3]", width=2),
+        "(!i__ready || waiting && i__valid) && (!row_ended || waiting)",
+    ]
+    promise = "i__payload[2:1] != 0 && i__payload[4:3] != 0"
+    unit = TimedNormalizer(parameters=frozen(**test_normalize.DEFAULT | NARROW))
     yield Unit(
         "normalizer",
         unit,
         blocks(unit),
         without=("queue_", "credit_gate_", "delay_"),
+        claims={"normalizer_": " && ".join(claim)},
+        promises={"normalizer_": promise},
         explained={
-            "normalizer_size4_block_rows3_head_dim8_slots2: $134, B[7] inv": (
-                "What lies between both limits makes the output saturate, like the limit itself."
+            "normalizer_size4_block_rows3_head_dim12_slots2: $163, A[0] const1": (
+                "A reciprocal is used when there is one: 0 does not occur, and 2 is not 1 anyway."
             ),
         },
     )
@@ -144,11 +187,11 @@ def scaled():
     for shift, bit in itertools.product(range(64), range(19)):
         score = (1 << bit) if bit < 18 else -(1 << 18)
         script.append({"i.scores": [score, -(score >> 1)], "i.mantissa": 1 << 16, "i.shift": shift})
-    limit = ((1 << 15) - 1) << 8
+    limit, places = ((1 << 15) - 1) << 8, np.arange(4, 18)
     for shift in range(4, 12):
         for sign in (-1, 1):
             near = limit >> 16 - shift
-            nearby = np.r_[near + np.arange(-9, 10), near - (1 << np.arange(4, 18))]
+            nearby = np.r_[near + np.arange(-9, 10), near - (1 << places), near + 1 - (1 << places)]
             for score in sign * nearby[nearby > 0]:
                 scores = np.clip([score, -score], -1 << 18, (1 << 18) - 1)
                 script.append({"i.scores": scores, "i.mantissa": 1 << 16, "i.shift": shift})
@@ -302,13 +345,13 @@ def blocks(unit):
     shapes = {name: getattr(unit, name).payload.shape() for name in names}
     benches = []
     for seed in range(3):
-        work = test_normalize.Blocks(n=30, seed=seed)
+        work = test_normalize.Blocks(n=30, seed=seed, **NARROW)
         size, acc_width = work.parameters["size"], work.parameters["acc_width"]
         rng = np.random.default_rng(seed)
         factors, answers = [], []
         for block, accs, totals in zip(work.blocks, work.accs, work.totals, strict=True):
             for row, total in enumerate(totals):
-                factor = {"zero": 1, "e": 63, "r": 0}
+                factor = {"zero": 1, "e": 63, "r": int(rng.integers(1 << 17))}
                 if total:
                     factor = {"zero": 0, "e": int(exponent(total)), "r": int(reciprocal(total))}
                 factors.append(factor | {"tag": {"slot": block["slot"], "row": row}})
@@ -322,5 +365,5 @@ def blocks(unit):
             for name, items in zip(names, (work.blocks, factors, answers), strict=True)
         }
         counts = {"o": len(work.beats)}
-        benches += paced(sent, counts, max_cycles=12000, steady=["data"])
+        benches += paced(sent, counts, max_cycles=20_000)
     return benches

@@ -7,13 +7,13 @@ from qkloom.rtl.buffer.tile import TileBuffer
 from qkloom.rtl.buffer.transpose import Transposer
 from qkloom.rtl.formats import Integer
 from qkloom.rtl.lane.probability import ProbabilityBuffer
-from qkloom.rtl.stream import Fork, Join, Merge, Multicast, Queue, RegisterSlice, Route
+from qkloom.rtl.stream import Fork, Gather, Join, Merge, Multicast, Queue, RegisterSlice, Route
 from qkloom.tb.packing import pack
 from qkloom.tb.stalls import Stall
 from qkloom.tb.testbench import Stimulus, Testbench
 
 from .harness import CreditLoop, LoadedQueries, Scripted, Surrounded
-from .unit import Unit, counted, frozen, paced, played
+from .unit import BEHIND, Unit, counted, frozen, one_chosen, paced, played
 
 __all__ = ["units"]
 
@@ -47,12 +47,34 @@ def units():
     yield Unit("join", join, joined())
     sent = {f"i__{k}": items(k) for k in range(3)}
     merge = Merge(shape=WIDTH, n=3)
-    yield Unit("merge", merge, paced(sent, {"o": 3 * N_ITEMS}, max_cycles=9000))
+    benches = paced(sent, {"o": 3 * N_ITEMS}, max_cycles=9000)
+    yield Unit("merge", merge, benches, claims={"merge_": one_chosen(3)})
+    sent = {f"i__{k}": items(k) for k in range(10)}
+    gather = Gather(shape=WIDTH, n=10)
+    benches = paced(sent, {"o": 10 * N_ITEMS}, max_cycles=30_000)
+    turns = {"merge_shape8_n8": 8, "merge_shape8_n2": 2, "merge_11b_n2": 2}
+    claims = {name: one_chosen(n) for name, n in turns.items()}
+    yield Unit("gather", gather, benches, claims=claims)
     loop = CreditLoop(width=WIDTH, credits=5, cycles=2)
     yield Unit("credit gate", loop, through(loop))
 
     buffer = TileBuffer(size=4, tiles=3)
-    yield Unit("tile buffer", buffer, tiles(buffer), without=("queue_",))
+    claim = [
+        "n_free + n_full + was_filled + was_freed == 2",
+        "i__ready == (n_free != 0) && full_has_some == (n_full != 0)",
+    ]
+    yield Unit(
+        "tile buffer",
+        buffer,
+        tiles(buffer),
+        without=("queue_",),
+        claims={"tile_buffer_": " && ".join(claim)},
+        explained={
+            f"{buffer.module_name}: $61, Y[1] const0": (
+                "Of 0, 1 and 2 free strips the count only has to tell 1 from the others."
+            ),
+        },
+    )
     transposer = Transposer(size=4, element=Integer(3))
     tiles_in = random(6).integers(-4, 4, (80, 4))
     sent = {"i": pack(transposer.i.payload.shape(), tiles_in)}
@@ -70,6 +92,14 @@ def units():
         loads(queries),
         claims={"query_buffer_": f"(row == 0 && tile == 0 || {claim}) && {counts}"},
         promises={"query_buffer_": promise},
+        explained={
+            f"{queries.unit.module_name}: {place}": BEHIND
+            for place in (
+                "row_ahead = $sdffe, D[0] cnot0 with bit 1",
+                "row_ahead = $sdffe, D[1] const1",
+                "$43, Y[0] cnot0 with bit 1",
+            )
+        },
     )
     probabilities = Scripted(
         part=ProbabilityBuffer, parameters=frozen(size=4, block_rows=3, row_width=2, digits=2)
@@ -139,7 +169,10 @@ def tiles(unit):
         ),
         "read": pack(unit.read.payload.shape(), tile=np.array(reads), release=np.array(releases)),
     }
-    return paced(sent, {"o": len(reads) * size}, max_cycles=9000)
+    counts = {"o": len(reads) * size}
+    # Also pauses in which a whole strip is filled, or read, and both are free again.
+    long = paced(sent, counts, max_cycles=30_000, lengths=(20, 60))
+    return paced(sent, counts, max_cycles=9000) + long
 
 
 def loads(unit):

@@ -14,7 +14,10 @@ from qkloom.tb.testbench import Expectation, Stimulus, Testbench
 
 PACES = 12
 
-__all__ = ["Unit", "counted", "frozen", "paced", "played"]
+BEHIND = "Behind the last one nobody looks ahead: what the count is there does not matter."
+"""Why a mutant of a count that looks ahead survives."""
+
+__all__ = ["BEHIND", "Unit", "counted", "frozen", "one_chosen", "paced", "played"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,14 @@ def counted(name: str, n: str, *, width: int) -> str:
     )
 
 
+def one_chosen(n: int) -> str:
+    """Return what holds of the turn of :class:`qkloom.rtl.stream.Merge` of ``n``, as a claim."""
+    mask = (1 << n) - 1
+    return (
+        f"chosen != 0 && (chosen & chosen - 1) == 0 && above == (~(chosen | chosen - 1) & {mask})"
+    )
+
+
 def frozen(**parameters: Any) -> tuple[tuple[str, Any], ...]:
     """Return keyword parameters as one immutable parameter."""
     return tuple(parameters.items())
@@ -77,6 +88,7 @@ def paced(
     *,
     max_cycles: int,
     steady: Sequence[str] = (),
+    lengths: Sequence[int] = (1, 3, 8),
 ) -> list[Testbench]:
     """Return testbenches that send and take the same at different paces.
 
@@ -90,6 +102,8 @@ def paced(
         Of the slowest one.
     steady : sequence of str
         Streams that never stall.
+    lengths : sequence of int
+        Cycles that streams stall, or do not, at a time.
     """
     rng = np.random.default_rng(len(inputs))
     shares = [0.0, 0.1, 0.4, 0.7, 0.9]
@@ -99,7 +113,7 @@ def paced(
         def stall(name: str, seed: int = seed) -> Stall:
             if seed == 0 or name in steady:
                 return Stall()
-            return Stall(float(rng.choice(shares)), int(rng.choice([1, 3, 8])), seed)
+            return Stall(float(rng.choice(shares)), int(rng.choice(lengths)), seed)
 
         benches.append(
             Testbench(

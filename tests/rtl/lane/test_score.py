@@ -28,7 +28,8 @@ class Script:
         for n in range(n_steps):
             n_rows = rows or int(self.rng.integers(1, SHAPE["block_rows"] + 1))
             n_tiles = d_tiles or int(self.rng.integers(1, 5))
-            self.add(n % 2, self.products(n_tiles, n_rows))
+            # Either bank is read while the other one is written.
+            self.add((n + seed) % 2, self.products(n_tiles, n_rows))
             if n % 2:  # the banks are read before they are written again
                 self.fill(2 * CHUNKS * SHAPE["block_rows"] + 4)
 
