@@ -102,7 +102,7 @@ def units():
                     ("$70, A[0] cnot0 with bit 1", BEHIND),
                     (
                         "$84, Y[0] cnot1 with bit 8",
-                        "From 256 on everything is shifted out; of what is negative the sign counts.",
+                        "From 256 on all is shifted out; of what is negative the sign counts.",
                     ),
                     (
                         "tag_at_10_delay, o[5] cnot0 with bit 8",
@@ -114,7 +114,7 @@ def units():
                     ),
                     (
                         "maximum__i__payload[17] = $reduce_or, A[6] const0",
-                        "It takes a row whose largest score is an integer and a quarter: none is sent.",
+                        "It takes a row with an integer and a quarter for a maximum: none is sent.",
                     ),
                 )
             },
