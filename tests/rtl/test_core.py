@@ -89,16 +89,14 @@ def test_lanes_of_different_kinds(p_width, stall):
     check(call, lanes=lanes, stall=stall, engine="cxxrtl", p_width=p_width)
 
 
-@pytest.mark.parametrize("p_width", [7, 9, 14])
-@pytest.mark.parametrize("query_bits", [2, 5, 8])
+@pytest.mark.parametrize(("p_width", "query_bits"), [(7, 5), (14, 2), (14, 8)])
 def test_runtime_precision(p_width, query_bits):
     """A lane that takes bits one by one has the same outputs, in fewer cycles for fewer bits."""
     call = call_of(heads=3, kv_heads=1, n_q=9, n_kv=13, causal=True, q_start=4)
     end = (1 << query_bits - 1) - 1
     call = replace(call, q=np.clip(call.q, -end - 1, end), query_bits=query_bits)
     lanes = ("dsp", "lut+serial", "plain")
-    for stall in (0.0, 0.4):
-        check(call, lanes=lanes, stall=stall, engine="cxxrtl", p_width=p_width)
+    check(call, lanes=lanes, stall=0.4, engine="cxxrtl", p_width=p_width)
     cycles = [
         check(replace(call, query_bits=bits), lanes=("lut+serial",), engine="cxxrtl")[1].cycles
         for bits in (query_bits, 8)
