@@ -1,9 +1,11 @@
 """Two Verilog front ends look at what was emitted."""
 
 import os
+import re
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from .. import platforms
 from ..tb.design import Design
@@ -11,7 +13,7 @@ from ..tb.engines import find_verilator
 from ..tb.errors import ToolError
 from .verilog import to_verilog
 
-__all__ = ["lint", "lint_with_slang", "lint_with_verilator"]
+__all__ = ["lint", "lint_with_slang", "lint_with_verilator", "ports_of"]
 
 # A 128x128 array takes half a minute: Verilator looks at every element of it.
 TIMEOUT_SECONDS = 600
@@ -26,7 +28,8 @@ def lint(source: Design | Path) -> list[str]:
     Parameters
     ----------
     source : Design or Path
-        Emitted design, or Verilog file.
+        Emitted design, or Verilog file; beside it, its models of primitives, if there are any, as
+        ``sim/primitives.v``.
 
     Raises
     ------
@@ -45,7 +48,7 @@ def lint_with_verilator(source: Design | Path) -> list[str]:
         command = [str(verilator.binary), "--lint-only", "-Wall", *top, str(waivers)]
         try:
             done = subprocess.run(
-                [*command, str(_file(source, folder))],
+                [*command, *map(str, _files(source, folder))],
                 env=os.environ | {"VERILATOR_ROOT": str(verilator.root)},
                 capture_output=True,
                 text=True,
@@ -72,22 +75,42 @@ def lint_with_slang(source: Design | Path) -> list[str]:
             "slang is missing or too old: `python -m pip install --upgrade pyslang`"
         ) from None
     with tempfile.TemporaryDirectory(prefix="qkloom-") as folder:
-        tree = SyntaxTree.fromFile(str(_file(source, folder)))
         compilation = Compilation()
-        compilation.addSyntaxTree(tree)
+        for file in _files(source, folder):
+            tree = SyntaxTree.fromFile(str(file))
+            compilation.addSyntaxTree(tree)
         manager = tree.sourceManager
         engine = DiagnosticEngine(manager)
         return [
-            f"{source.name}:{manager.getLineNumber(d.location)}: error: {engine.formatMessage(d)}"
+            f"{_place(manager, d)}: error: {engine.formatMessage(d)}"
             for d in compilation.getAllDiagnostics()
             if d.isError()
         ]
 
 
-def _file(source: Design | Path, folder: str) -> Path:
-    """Return a Verilog file with ``source`` in it."""
+def ports_of(models: str) -> str:
+    """Return modules with nothing but their parameters and ports: enough to lint their users."""
+    return re.sub(
+        r"(^module .*?^\) *\(.*?^\);\n|^module .*?^\);\n).*?^endmodule",
+        r"\1endmodule",
+        models,
+        flags=re.M | re.S,
+    )
+
+
+def _place(manager: Any, problem: Any) -> str:
+    file = Path(manager.getFileName(problem.location)).name
+    return f"{file}:{manager.getLineNumber(problem.location)}"
+
+
+def _files(source: Design | Path, folder: str) -> list[Path]:
+    """Return the Verilog files of ``source``, models of primitives first."""
     if isinstance(source, Path):
-        return source
-    file = Path(folder) / f"{source.name}.v"
+        models = source.parent / "sim/primitives.v"
+        return [*([models] if models.is_file() else []), source]
+    file, models = Path(folder) / f"{source.name}.v", Path(folder) / "primitives.v"
     file.write_text(source.verilog or to_verilog(source.rtlil), encoding="utf-8")
-    return file
+    if not source.primitives:
+        return [file]
+    models.write_text(source.primitives, encoding="utf-8")
+    return [models, file]
