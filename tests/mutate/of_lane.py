@@ -131,10 +131,6 @@ def units():
         scores(unit),
         explained={
             f"{name}: valid_1 = $sdff, SRST[0] const0": UNSENT,
-            f"{name}: valid_2 = $sdff, SRST[0] const0": (
-                "A row that is written in spite of the reset is in a bank that nobody reads before "
-                "it is written again."
-            ),
             **{
                 f"{name}: {place}": (
                     "Reading more than is asked changes nothing: what nobody asked for nobody sees."
@@ -164,10 +160,6 @@ def units():
         is_timed=False,
         without=PARTS,
         explained={
-            f"{name}: matrix, o__payload[75] const0": (
-                "A row of high digits is written, too, and overwritten one cycle later by the row "
-                "of both digits, which has not read it."
-            ),
             f"{name}: starts = $and, B[0] const1": (
                 "Scores have two banks, so that no more than two steps wait with complete scores: "
                 "the slice in front of the row unit always has room."

@@ -118,10 +118,6 @@ def units():
                     ),
                 )
             },
-            "row_unit_size4_block_rows3_row_width2_slots2: exp2_0, i[24] const0": (
-                "No element is that far below the maximum of its tile: both have 16 bits, and the "
-                "difference is not negative."
-            ),
         },
     )
     unit = scripted(Reciprocal, sum_width=24, tag=data.StructLayout({"slot": 1, "row": 3}))
