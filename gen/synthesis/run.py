@@ -48,7 +48,7 @@ class _Source:
 
     name: str
     text: str
-    stub: str
+    outline: str
     """The same without a body."""
     children: tuple[str, ...]
 
@@ -143,7 +143,7 @@ def _batches(sources: Sequence[_Source]) -> list[_Batch]:
     LUT larger beside others. What shares a run therefore depends on the design alone, and not on
     what was synthesized before.
     """
-    stubs = {source.name: source.stub for source in sources}
+    outlines = {source.name: source.outline for source in sources}
     large = [[source] for source in sources if len(source.text) >= LARGE_BYTES]
     small: list[list[_Source]] = []
     size = BATCH_BYTES
@@ -154,11 +154,11 @@ def _batches(sources: Sequence[_Source]) -> list[_Batch]:
                 size = 0
             small[-1].append(source)
             size += len(source.text)
-    batches = [_join(group, stubs) for group in [*large, *small]]
+    batches = [_join(group, outlines) for group in [*large, *small]]
     return sorted(batches, key=lambda batch: -len(batch.text))
 
 
-def _join(group: Sequence[_Source], stubs: Mapping[str, str]) -> _Batch:
+def _join(group: Sequence[_Source], outlines: Mapping[str, str]) -> _Batch:
     """Write modules as one design."""
     inside = {source.name: source for source in group}
     outside = {child for source in group for child in source.children} - set(inside)
@@ -168,7 +168,7 @@ def _join(group: Sequence[_Source], stubs: Mapping[str, str]) -> _Batch:
         for index, name in enumerate(sorted(inside))
     )
     texts = [
-        *(stubs[name] for name in sorted(outside)),
+        *(outlines[name] for name in sorted(outside)),
         *(inside[name].text for name in sorted(inside)),
         f"attribute \\top 1\nmodule \\{_TOP}\n{cells}end\n",
     ]
