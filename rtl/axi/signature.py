@@ -34,7 +34,7 @@ BOUNDARY = 4096
 """Bytes; no burst crosses a multiple of it (IHI 0022, A3.4.1)."""
 
 
-class Burst(enum.Enum, shape=2):
+class Burst(enum.Enum, shape=2):  # type: ignore[call-arg]
     """How addresses go on within a burst; managers here use ``INCR`` alone."""
 
     FIXED = 0
@@ -42,7 +42,7 @@ class Burst(enum.Enum, shape=2):
     WRAP = 2
 
 
-class Response(enum.Enum, shape=2):
+class Response(enum.Enum, shape=2):  # type: ignore[call-arg]
     """What became of a transfer."""
 
     OKAY = 0
@@ -115,7 +115,7 @@ class _Bus(wiring.Signature):
         return ceil_log2(self.beat_bytes)
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self._parameters == other._parameters  # type: ignore[attr-defined]
+        return type(self) is type(other) and self._parameters == other._parameters
 
     def __hash__(self) -> int:
         return hash((type(self), *self._parameters.items()))
