@@ -89,9 +89,7 @@ class Framer(Component):
                 "d_tiles": In(range(head_dim // size + 1)),
                 "i": In(stream.Signature(frame_layout(to=to, tokens=tokens))),
                 "beat": In(stream.Signature(beat_layout(data_width=data_width))),
-                "o": Out(
-                    stream.Signature(row_layout(to=to, size=size, element_width=element_width))
-                ),
+                "o": Out(stream.Signature(row)),
             }
         )
 
