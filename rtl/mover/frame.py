@@ -6,11 +6,11 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
+from ..axi.command import beat_layout
 from ..check import check_count
 from ..component import Component
 from ..formats import Integer
 from ..lane.count import count_to
-from ..sequencer.lookup import beat_layout
 
 __all__ = ["Framer", "frame_layout", "row_layout"]
 

@@ -4,9 +4,9 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
+from ..axi.command import beat_layout
 from ..check import check_count
 from ..component import Component
-from ..sequencer.lookup import beat_layout
 
 __all__ = ["Widen"]
 
@@ -26,7 +26,7 @@ class Widen(Component):
     Members
     -------
     i, o : stream
-        Narrow beats in, wide ones out: :func:`~qkloom.rtl.sequencer.lookup.beat_layout`.
+        Narrow beats in, wide ones out: :func:`~qkloom.rtl.axi.command.beat_layout`.
 
     Raises
     ------

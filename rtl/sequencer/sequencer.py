@@ -6,12 +6,13 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..axi.command import beat_layout, command_layout
 from ..component import Component
 from ..stream import Fork, RegisterSlice, connect_stream
 from .call import call_layout, n_blocks
 from .deal import Dealer
 from .locate import Locator
-from .lookup import Lookup, beat_layout, command_layout
+from .lookup import Lookup
 from .walk import Walker, factored_entry
 
 __all__ = ["OUTPUT_WIDTH", "Sequencer", "task_layout"]
