@@ -1,0 +1,122 @@
+"""The registers of the attention kernel: what a call is told, and what the kernel says."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ..check import check_count
+from .control import ARGUMENTS_FROM, reset_register
+from .register import Field, Register
+
+__all__ = ["TENSORS", "KernelRegisters", "kernel_registers", "pointer_names"]
+
+TENSORS = {"q": "queries", "k": "keys", "v": "values", "o": "outputs"}
+"""The tensors in memory, and the letter of each in the names of registers."""
+
+VERSION = 0x0001_0000
+"""Version of this map: major in the upper half, minor in the lower."""
+
+_FLAGS = (
+    Field("causal", 1, "Query i sees keys up to q_start + i"),
+    Field("table", 1, "Blocks of keys and values are where the block table says"),
+    Field("gemm", 1, "The call is a matrix product, not attention"),
+)
+_SCALARS = {
+    "heads": "Query heads",
+    "kv_heads": "Heads of keys and values; a divisor of heads",
+    "n_q": "Queries of each head",
+    "n_kv": "Keys and values of each head",
+    "q_start": "Place of the first query among the keys; may be negative",
+    "head_dim": "Elements of a row",
+    "query_bits": "Bits of a query's elements, where the precision is a call's",
+}
+_SIGNED = ("q_start",)
+_ERROR = (
+    Field("code", 8, "0, or what went wrong; of the call that ap_done is of"),
+    Field("detail", 24, "Where it went wrong, by code"),
+)
+
+
+class KernelRegisters(NamedTuple):
+    """Two halves of a map, as :class:`~qkloom.rtl.control.control.Control` takes them.
+
+    Members
+    -------
+    arguments : tuple of Register
+        What the host writes before a call.
+    status : tuple of Register
+        What it can read.
+    """
+
+    arguments: tuple[Register, ...]
+    status: tuple[Register, ...]
+
+
+def pointer_names(tensor: str, channels: int) -> tuple[str, ...]:
+    """Return the names of a tensor's pointers, one for each memory channel."""
+    return tuple(f"{tensor}_{channel}" for channel in range(channels))
+
+
+def kernel_registers(
+    *,
+    q_channels: int,
+    k_channels: int,
+    v_channels: int,
+    o_channels: int,
+    stalls: tuple[str, ...] = (),
+) -> KernelRegisters:
+    """Return the registers of a kernel.
+
+    Pointers come first, since they are of 64 bits: XRT writes arguments word by word in the order
+    of their addresses, and a gap would be a word without a meaning. Counters are of 64 bits as
+    well, but for ``calls_done``.
+
+    Parameters
+    ----------
+    q_channels, k_channels, v_channels, o_channels : int
+        Memory channels over which queries, keys, values and outputs are spread.
+    stalls : tuple of str
+        Names of what stalls of the kernel are counted by, as in ``stall_<name>``.
+    """
+    channels = {"q": q_channels, "k": k_channels, "v": v_channels, "o": o_channels}
+    for tensor, n in channels.items():
+        check_count(f"Channels of {tensor}", n, most=32)
+    arguments = tuple(_arguments(channels))
+    status = tuple(_status(reset_register(arguments).end, stalls))
+    return KernelRegisters(arguments, status)
+
+
+def _arguments(channels: dict[str, int]) -> Iterator[Register]:
+    offset = ARGUMENTS_FROM
+    pointers = {
+        name: f"Address of the {TENSORS[tensor]}, part {part} of {n}"
+        for tensor, n in channels.items()
+        for part, name in enumerate(pointer_names(tensor, n))
+    }
+    pointers["factors"] = "Address of the factors of scores, one of each head"
+    pointers["table"] = "Address of the block table; not looked at unless flags say so"
+    for name, doc in pointers.items():
+        yield Register(name, offset, "rw", doc, width=64)
+        offset += 8
+    yield Register("flags", offset, "rw", "What kind of call it is", fields=_FLAGS)
+    for name, doc in _SCALARS.items():
+        offset += 4
+        yield Register(name, offset, "rw", doc, is_signed=name in _SIGNED)
+
+
+def _status(offset: int, stalls: tuple[str, ...]) -> Iterator[Register]:
+    yield Register("version", offset, "ro", "Version of this map", constant=VERSION)
+    offset += 4
+    yield Register("error", offset, "ro", "What became of a call", fields=_ERROR)
+    offset += 4
+    yield Register("calls_done", offset, "ro", "Calls finished since reset")
+    offset += 4
+    counters = {
+        "cycles": "Cycles since reset",
+        "busy_cycles": "Cycles in which a call ran",
+        **{f"{t}_bytes": f"Bytes of {doc} moved, strobes counted" for t, doc in TENSORS.items()},
+        **{f"stall_{name}": f"Cycles of waiting: {name.replace('_', ' ')}" for name in stalls},
+    }
+    offset += -offset % 8
+    for name, doc in counters.items():
+        yield Register(name, offset, "ro", doc, width=64)
+        offset += 8
