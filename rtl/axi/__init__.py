@@ -1,6 +1,8 @@
 """AXI: signatures, pins, managers, and a register file."""
 
 from .pins import bus_pins, connect_bus_pins
+from .read import ReadManager
+from .share import ReadShare
 from .signature import (
     AXI4,
     AXI4Lite,
@@ -10,6 +12,7 @@ from .signature import (
     Burst,
     Response,
 )
+from .write import WriteManager
 
 __all__ = [
     "AXI4",
@@ -18,7 +21,10 @@ __all__ = [
     "AXI4Stream",
     "AXI4Write",
     "Burst",
+    "ReadManager",
+    "ReadShare",
     "Response",
+    "WriteManager",
     "bus_pins",
     "connect_bus_pins",
 ]
