@@ -1,6 +1,6 @@
 """Movers: between beats of memory and rows of arrays."""
 
-from .frame import Framer
-from .widen import Widen
+from .fetch import Fetcher
+from .output import OutputMover
 
-__all__ = ["Framer", "Widen"]
+__all__ = ["Fetcher", "OutputMover"]

@@ -12,7 +12,7 @@ from ..component import Component
 from ..lane.job import index
 from ..sequencer.locate import fetch_layout
 from ..stream import Queue, connect_stream
-from .frame import Framer, frame_layout
+from .frame import Framer, frame_layout, row_layout
 from .widen import Widen
 
 __all__ = ["Fetcher"]
@@ -61,6 +61,8 @@ class Fetcher(Component):
         Rows: :func:`~qkloom.rtl.mover.frame.row_layout`.
     bus : n_channels buses, out
         To memory.
+    halt : In(1)
+        Ask memory for nothing more.
     idle : Out(1)
         Nothing is on its way.
     failed : Out(2)
@@ -112,13 +114,15 @@ class Fetcher(Component):
         )
         self._command = command_layout(address_width=address_width, beats=longest)
         self._frame = frame_layout(to=to, tokens=tokens)
+        row = row_layout(to=to, size=size, element_width=element_width)
         bus = AXI4Read(data_width=data_width, address_width=address_width)
         super().__init__(
             {
                 "d_tiles": In(range(head_dim // size + 1)),
                 "i": In(stream.Signature(fetch)),
-                "o": Framer(**self._framer).signature.members["o"],
+                "o": Out(stream.Signature(row)),
                 "bus": Out(bus).array(n_channels),
+                "halt": In(1),
                 "idle": Out(1),
                 "failed": Out(2),
             }
@@ -165,7 +169,8 @@ class Fetcher(Component):
                 ready[k].eq(command.i.ready),
                 offered[k].eq(manager.o.valid & turn[k]),
                 manager.o.ready.eq(order.o.valid & turn[k] & beats.ready),
-                idle[k].eq(manager.idle & ~command.o.valid),
+                manager.halt.eq(self.halt),
+                idle[k].eq(manager.idle),
             ]
             terms.append(manager.o.payload.as_value() & turn[k].replicate(beat_width))
             failures.append(manager.failed)
@@ -175,7 +180,7 @@ class Fetcher(Component):
             beats.valid.eq(order.o.valid & offered.any()),
             order.o.ready.eq(beats.valid & beats.ready & beats.payload.last),
             self.failed.eq(_or(failures)),
-            self.idle.eq(idle.all() & ~order.o.valid & ~frames.o.valid),
+            self.idle.eq(idle.all()),
         ]
         if self._joined > 1:
             m.submodules.widen = widen = Widen(data_width=self._data_width, n=self._joined)

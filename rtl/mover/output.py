@@ -48,6 +48,8 @@ class OutputMover(Component):
         To memory.
     written : Out(n_channels)
         A query block is in memory.
+    halt : In(1)
+        Begin no write any more.
     idle : Out(1)
         No write is on its way.
     failed : Out(2)
@@ -80,14 +82,15 @@ class OutputMover(Component):
         )
         self._storer = dict(n_lanes=n_lanes, n_channels=n_channels, beats=BURST, **self._bus)
         place = place_layout(n_channels=n_channels, address_width=address_width)
+        tagged = data.StructLayout({"index": range(n_lanes), "item": item})
+        addressed = data.StructLayout({"to": range(n_lanes), "item": place})
         super().__init__(
             {
-                "i": Collector(**self._collector).signature.members["i"],
-                "places": In(
-                    stream.Signature(data.StructLayout({"to": range(n_lanes), "item": place}))
-                ),
+                "i": In(stream.Signature(tagged)),
+                "places": In(stream.Signature(addressed)),
                 "bus": Out(AXI4Write(**self._bus)).array(n_channels),
                 "written": Out(n_channels),
+                "halt": In(1),
                 "idle": Out(1),
                 "failed": Out(2),
             }
@@ -115,6 +118,7 @@ class OutputMover(Component):
             wiring.connect(m, manager.bus, wiring.flipped(self.bus[k]))
             m.d.comb += [
                 storer.done[k].eq(manager.done),
+                manager.halt.eq(self.halt),
                 idle[k].eq(manager.idle),
                 failures[k].eq(manager.failed),
             ]

@@ -12,7 +12,7 @@ from ..formats import ceil_log2
 from ..lane.job import index
 from .call import request_layout
 
-__all__ = ["Locator", "fetch_layout"]
+__all__ = ["Locator", "fetch_layout", "located_layout"]
 
 _HALF = 32
 """Bits of an address that are added at a time."""
@@ -30,6 +30,27 @@ def fetch_layout(
             "beats": range(beats + 1),
             "tokens": range(tokens + 1),
         }
+    )
+
+
+def located_layout(
+    *,
+    to: object,
+    tokens: int,
+    head_dim: int,
+    element_width: int,
+    n_channels: int,
+    data_width: int,
+    address_width: int,
+    **_: object,
+) -> data.StructLayout:
+    """Return :func:`fetch_layout` for a tensor, from the parameters of its locator."""
+    return fetch_layout(
+        to=to,
+        n_channels=n_channels,
+        address_width=address_width,
+        tokens=tokens,
+        beats=-(-tokens * head_dim * element_width // data_width),
     )
 
 
@@ -104,7 +125,7 @@ class Locator(Component):
         self._row_bits, self._beat_bits = size * element_width, data_width
         self._n_channels, self._channel_bits = n_channels, ceil_log2(n_channels)
         self._blocks = blocks
-        most_beats = -(-tokens * head_dim * element_width // data_width)
+        fetch = located_layout(**self.parameters)
         super().__init__(
             {
                 "d_tiles": In(range(head_dim // size + 1)),
@@ -114,17 +135,7 @@ class Locator(Component):
                         request_layout(to=to, blocks=blocks, tiles=tiles, tokens=tokens)
                     )
                 ),
-                "o": Out(
-                    stream.Signature(
-                        fetch_layout(
-                            to=to,
-                            n_channels=n_channels,
-                            address_width=address_width,
-                            tokens=tokens,
-                            beats=most_beats,
-                        )
-                    )
-                ),
+                "o": Out(stream.Signature(fetch)),
             }
         )
 

@@ -11,9 +11,9 @@ from ..component import Component
 from ..stream import Fork, RegisterSlice, connect_stream
 from .call import call_layout, n_blocks
 from .deal import Dealer
-from .locate import Locator
+from .locate import Locator, located_layout
 from .lookup import Lookup
-from .walk import Walker, factored_entry
+from .walk import Walker, addressed_job, factored_entry
 
 __all__ = ["OUTPUT_WIDTH", "Sequencer", "task_layout"]
 
@@ -147,13 +147,21 @@ class Sequencer(Component):
         task = task_layout(call=call, channels=channels, address_width=address_width)
         command = stream.Signature(command_layout(address_width=address_width, beats=1))
         beat = stream.Signature(beat_layout(data_width=data_width))
-        walker = Walker(**self._shape, runtime_precision=runtime_precision)
+        job = addressed_job(
+            n_lanes=n_lanes,
+            size=size,
+            block_rows=block,
+            head_dim=head_dim,
+            tokens=tokens,
+            slots=slots,
+            runtime_precision=runtime_precision,
+        )
         super().__init__(
             {
                 "i": In(stream.Signature(task)),
-                "jobs": walker.signature.members["jobs"],
+                "jobs": Out(stream.Signature(job)),
                 **{
-                    name: Locator(**parameters).signature.members["o"]
+                    name: Out(stream.Signature(located_layout(**parameters)))
                     for name, parameters in self._locators.items()
                 },
                 **{f"{name}_command": Out(command) for name in self._tables},

@@ -1,5 +1,7 @@
 """Walking through the KV blocks of a round."""
 
+from typing import Any
+
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.memory import Memory
@@ -9,12 +11,17 @@ from ..component import Component
 from ..lane.job import index, job_layout
 from .call import block_entry, call_layout, n_blocks, request_layout
 
-__all__ = ["Walker", "factored_entry"]
+__all__ = ["Walker", "addressed_job", "factored_entry"]
 
 
 def factored_entry(entry: data.StructLayout) -> data.StructLayout:
     """Return the layout of a query block with its head's score factor, ``mantissa / 2**shift``."""
     return data.StructLayout({"entry": entry, "mantissa": 17, "shift": 6})
+
+
+def addressed_job(*, n_lanes: int, **lane: Any) -> data.StructLayout:
+    """Return the layout of a job for one of the lanes, whose parameters are ``job_layout``'s."""
+    return data.StructLayout({"to": range(n_lanes), "item": job_layout(**lane)})
 
 
 class Walker(Component):
@@ -76,7 +83,8 @@ class Walker(Component):
         self._n_lanes, self._size, self._block = n_lanes, size, block
         most = n_blocks(heads=heads, tokens=tokens, block=block)
         entry = block_entry(n_lanes=n_lanes, slots=slots, heads=heads, tokens=tokens, block=block)
-        job = job_layout(
+        job = addressed_job(
+            n_lanes=n_lanes,
             size=size,
             block_rows=block,
             head_dim=head_dim,
@@ -90,9 +98,7 @@ class Walker(Component):
             {
                 "call": In(call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size)),
                 "i": In(stream.Signature(factored_entry(entry))),
-                "jobs": Out(
-                    stream.Signature(data.StructLayout({"to": range(n_lanes), "item": job}))
-                ),
+                "jobs": Out(stream.Signature(job)),
                 "blocks": Out(stream.Signature(blocks)),
                 "tiles": Out(stream.Signature(tiles)),
                 "busy": Out(1),

@@ -1,8 +1,6 @@
 """Managers against a memory that answers late, in pieces, and in any legal order."""
 
-import importlib.util
 import random
-from pathlib import Path
 
 import pytest
 from amaranth.hdl import Module
@@ -14,12 +12,8 @@ from qkloom.rtl.axi import AXI4Read, ReadManager, ReadShare, WriteManager
 from qkloom.rtl.axi.command import beat_layout, command_layout
 from qkloom.rtl.component import Component
 from qkloom.rtl.stream import connect_stream
+from qkloom.tb.axi.random_memory import RandomMemory
 from qkloom.tb.simulate import from_bits, simulate, to_bits
-
-_spec = importlib.util.spec_from_file_location("memory", Path(__file__).parent / "memory.py")
-_memory = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_memory)
-RandomMemory = _memory.RandomMemory
 
 WIDTH, BYTES, LONGEST = 64, 8, 1000
 

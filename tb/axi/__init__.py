@@ -1,0 +1,1 @@
+"""Memories behind AXI, for the Amaranth simulator."""
