@@ -117,9 +117,7 @@ class Control(Component):
         m.submodules.file = file = RegisterFile(
             registers=self._registers, address_width=self._address_width
         )
-        m.submodules.handshake = handshake = Handshake(
-            arguments=self._arguments, calls=self._calls
-        )
+        m.submodules.handshake = handshake = Handshake(arguments=self._arguments, calls=self._calls)
         wiring.connect(m, wiring.flipped(self.bus), file.bus)
         connect_stream(m, handshake.call, wiring.flipped(self.call))
         connect_stream(m, wiring.flipped(self.finished), handshake.finished)
