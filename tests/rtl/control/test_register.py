@@ -10,6 +10,8 @@ ONE = Register("one", 0x10, "rw", "One")
 PAIR = Register("pair", 0x18, "ro", "Two words", width=64)
 BITS = Register("bits", 0x20, "act", "Bits", fields=(Field("a", 3, "A"), Field("b", 1, "B")))
 
+CONSTANT = "Constant of register x must be of access ro and fit into 32 bits"
+
 
 class TestRegister:
     def test_derived(self):
@@ -53,13 +55,11 @@ class TestRegister:
             ),
             (
                 {"constant": 1},
-                "Constant of register x must be of access ro and fit into 32 bits, "
-                "not 1 of access rw",
+                f"{CONSTANT}, not 1 of access rw",
             ),
             (
                 {"constant": 2**32, "access": "ro"},
-                "Constant of register x must be of access ro and fit into 32 bits, "
-                "not 4294967296 of access ro",
+                f"{CONSTANT}, not 4294967296 of access ro",
             ),
         ],
     )
