@@ -29,8 +29,9 @@ class Kernel:
     def __init__(self, *, seed=0, pace=1.0, holds=False, codes=()):
         self.rng, self.pace, self.holds = random.Random(f"{seed} kernel"), pace, holds
         self.codes = codes
-        self.taken, self.open, self.said, self.resets = [], [], 0, 0
+        self.taken, self.open, self.said = [], [], 0
         self.interrupts = 0
+        self.finishes_late = 0  # so many calls are still finished after a reset was asked for
 
     async def process(self, ctx, dut):
         call, finished = dut.call, dut.finished
@@ -39,11 +40,10 @@ class Kernel:
             resets = ctx.get(dut.reset)
             ctx.set(call.ready, resets or self.rng.random() < self.pace)
             ctx.set(dut.is_reset, 0)
-            if resets:
-                self.open.clear()
-                ctx.set(dut.is_reset, self.rng.random() < self.pace)
-                ctx.set(finished.valid, 0)
-            elif not offered and self.open and not self.holds and self.rng.random() < self.pace:
+            if resets and not offered:
+                self.open = self.open[: self.finishes_late]
+                ctx.set(dut.is_reset, not self.open and self.rng.random() < self.pace)
+            if not offered and self.open and not self.holds and self.rng.random() < self.pace:
                 ctx.set(finished.valid, 1)
                 ctx.set(finished.payload.code, self.codes[self.said] if self.codes else 0)
             offered = ctx.get(finished.valid)
@@ -331,6 +331,37 @@ class TestReset:
             assert kernel.taken == [(n, n) for n in range(6)]
 
         run(test, Kernel(holds=True, pace=pace, seed=1), pace=pace, seed=1)
+
+    def test_what_finishes_meanwhile_is_dropped(self):
+        async def test(ctx, dut, host, kernel):
+            for n in range(3):
+                await start(ctx, host, n, n)
+            await ticks(ctx, 20)
+            kernel.finishes_late = 2
+            await host.write(ctx, "reset", 1)
+            kernel.holds, kernel.pace = False, 0.02
+            for _ in range(60):
+                control = await host.read(ctx, "control")
+                if not await host.read(ctx, "reset"):
+                    break
+                assert not control & DONE
+            assert kernel.said == 2
+            assert await host.read(ctx, "control") & ~READY == IDLE
+
+        run(test, Kernel(holds=True, seed=1))
+
+    def test_what_waits_to_be_finished_is_dropped(self):
+        async def test(ctx, dut, host, kernel):
+            for n in range(3):
+                await start(ctx, host, n, n)
+            await until(ctx, host, "control", DONE, DONE)
+            await ticks(ctx, 20)
+            assert ctx.get(dut.finished.valid)
+            await host.write(ctx, "reset", 1)
+            await until(ctx, host, "reset", 1, 0)
+            assert await host.read(ctx, "control") == IDLE
+
+        run(test)
 
     def test_waits_for_the_kernel(self):
         async def test(ctx, dut, host, kernel):
