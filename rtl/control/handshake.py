@@ -14,8 +14,8 @@ from .register import Field, Register, status_layout, values_layout
 
 __all__ = ["BLOCK_REGISTERS", "FINISHED", "Handshake"]
 
-_DONE = Field("done", 1, "a call is done")
-_READY = Field("ready", 1, "arguments were captured")
+_DONE = Field("done", 1, "A call is done")
+_READY = Field("ready", 1, "Arguments were captured")
 
 BLOCK_REGISTERS = (
     Register(
