@@ -14,7 +14,7 @@ class _Places(Template):
     """``@{name}`` is a place: Tcl has the dollar sign for itself."""
 
     delimiter = "@"
-    pattern = r"@(?:(?P<escaped>@)|(?P<named>(?!))|\{(?P<braced>[a-z_]+)\}|(?P<invalid>(?!)))"
+    pattern = r"@(?:(?P<escaped>@)|(?P<named>(?!))|\{(?P<braced>[a-z_]+)\}|(?P<invalid>(?!)))"  # type: ignore[assignment]
 
 
 def fill(template: Path, **places: object) -> str:
