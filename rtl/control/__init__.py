@@ -1,6 +1,6 @@
 """Control: what a host writes and reads, and how it starts calls."""
 
-from .control import Control, kernel_map, reset_register
+from .control import Control, all_registers, reset_register
 from .file import RegisterFile
 from .handshake import BLOCK_REGISTERS, FINISHED, Handshake
 from .kernel_map import KernelRegisters, kernel_registers, pointer_names
@@ -15,8 +15,8 @@ __all__ = [
     "KernelRegisters",
     "Register",
     "RegisterFile",
+    "all_registers",
     "check_registers",
-    "kernel_map",
     "kernel_registers",
     "pointer_names",
     "reset_register",

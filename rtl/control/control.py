@@ -13,7 +13,7 @@ from .file import RegisterFile
 from .handshake import BLOCK_REGISTERS, FINISHED, Handshake
 from .register import Field, Register, check_registers, status_layout, values_layout
 
-__all__ = ["ARGUMENTS_FROM", "Control", "kernel_map", "reset_register"]
+__all__ = ["ARGUMENTS_FROM", "Control", "all_registers", "reset_register"]
 
 ARGUMENTS_FROM = 0x10
 """Address of the first argument (UG1393, Control Requirements for XRT-Managed Kernels)."""
@@ -29,7 +29,7 @@ def reset_register(arguments: tuple[Register, ...]) -> Register:
     return Register("reset", end, "act", "Soft reset", fields=(request,))
 
 
-def kernel_map(
+def all_registers(
     arguments: tuple[Register, ...], status: tuple[Register, ...]
 ) -> tuple[Register, ...]:
     """Return all registers of a kernel: those of the block protocol, and of the soft reset too."""
@@ -45,7 +45,7 @@ class Control(Component):
         status -->     |               ^---- finished
                        +--- reset -----+---> interrupt
 
-    The registers are those of :func:`kernel_map`. For what a host may do and when, see
+    The registers are those of :func:`all_registers`. For what a host may do and when, see
     :class:`~qkloom.rtl.control.handshake.Handshake`; for how long it takes,
     :class:`~qkloom.rtl.control.file.RegisterFile`.
 
@@ -91,7 +91,7 @@ class Control(Component):
                     f"Status must have access ro, and {register.name} has {register.access}"
                 )
         self._arguments, self._calls, self._address_width = arguments, calls, address_width
-        everything = kernel_map(arguments, status)
+        everything = all_registers(arguments, status)
         self._registers = check_registers(everything, address_width=address_width)
         super().__init__(
             {
@@ -117,9 +117,7 @@ class Control(Component):
         m.submodules.file = file = RegisterFile(
             registers=self._registers, address_width=self._address_width
         )
-        m.submodules.handshake = handshake = Handshake(
-            arguments=self._arguments, calls=self._calls
-        )
+        m.submodules.handshake = handshake = Handshake(arguments=self._arguments, calls=self._calls)
         wiring.connect(m, wiring.flipped(self.bus), file.bus)
         connect_stream(m, handshake.call, wiring.flipped(self.call))
         connect_stream(m, wiring.flipped(self.finished), handshake.finished)

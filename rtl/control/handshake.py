@@ -2,20 +2,20 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Module, Signal, Value, unsigned
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from ..check import check_count
 from ..component import Component
-from ..stream import Queue, connect_stream
+from ..stream import Queue
 from ..stream.level import count_level
 from .register import Field, Register, status_layout, values_layout
 
 __all__ = ["BLOCK_REGISTERS", "FINISHED", "Handshake"]
 
-_DONE = Field("done", 1, "a call is done")
-_READY = Field("ready", 1, "arguments were captured")
+_DONE = Field("done", 1, "A call is done")
+_READY = Field("ready", 1, "Arguments were captured")
 
 BLOCK_REGISTERS = (
     Register(
@@ -52,6 +52,9 @@ UG1399 (S_AXILITE Control Register Map) have them; all others begin at 0x10."""
 
 FINISHED = data.StructLayout({"code": 8})
 """What is said of a finished call: 0, or the code of what went wrong."""
+
+_PART = 1024
+"""Bits of arguments in a queue of their own."""
 
 
 class Handshake(Component):
@@ -120,6 +123,8 @@ class Handshake(Component):
 
     def __init__(self, *, arguments: tuple[Register, ...], calls: int = 4) -> None:
         self._calls = check_count("Calls", calls, most=256)
+        if not arguments:
+            raise ValueError("Arguments must be at least one")
         for register in arguments:
             if register.access != "rw":
                 raise ValueError(
@@ -153,20 +158,16 @@ class Handshake(Component):
         finishes = Signal()
         is_new = Signal()
 
-        m.submodules.waiting = waiting = Queue(shape=self._arguments, depth=self._calls)
+        valid = self._build_queue(m, captures)
         inside = count_level(
             m, Signal(range(self._calls + 1), name="n"), most=self._calls, comes=captures,
             goes=finishes,
         )  # fmt: skip
-        connect_stream(m, waiting.o, wiring.flipped(self.call))
         m.d.comb += [
-            # The queue has room for all calls that there may be: it is always ready here.
             captures.eq(start & inside.has_room & ~resets),
-            waiting.i.valid.eq(captures),
-            waiting.i.payload.eq(self.arguments),
             finished.ready.eq(~done | resets),
             finishes.eq(finished.valid & ~done & ~resets),
-            is_new.eq(resets & self.is_reset & ~waiting.o.valid),
+            is_new.eq(resets & self.is_reset & ~valid),
             self.reset.eq(resets),
         ]
         with m.If(captures | resets):
@@ -201,3 +202,24 @@ class Handshake(Component):
             state.interrupt_status.eq(status),
         ]
         return m
+
+    def _build_queue(self, m: Module, captures: Signal) -> Signal:
+        """Queue the arguments in several queues that move as one; return whether there are any.
+
+        One queue would have as many pins at its write enable as arguments have bits. There is room
+        for all calls that there may be: so nobody asks whether there is.
+        """
+        bits, call = Value.cast(self.arguments), self.call
+        for number, low in enumerate(range(0, len(bits), _PART)):
+            part = bits[low : low + _PART]
+            queue = Queue(shape=unsigned(len(part)), depth=self._calls)
+            m.submodules[f"waiting_{number}"] = queue
+            m.d.comb += [
+                queue.i.valid.eq(captures),
+                queue.i.payload.eq(part),
+                queue.o.ready.eq(call.ready),
+                Value.cast(call.payload)[low : low + _PART].eq(queue.o.payload),
+            ]
+            if not number:
+                m.d.comb += call.valid.eq(queue.o.valid)
+        return call.valid

@@ -1,4 +1,4 @@
-"""What a host can write and read, as data: hardware, C headers, tables and packages come from it."""
+"""What a host can write and read, as data, from which hardware, headers and packages are made."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -17,6 +17,7 @@ __all__ = [
     "check_registers",
     "status_layout",
     "values_layout",
+    "word_of",
 ]
 
 WORD_BYTES = 4
@@ -148,7 +149,8 @@ class Register:
     @property
     def mask(self) -> int:
         """The bits that it has."""
-        return (1 << Shape.cast(self.shape).width) - 1
+        width: int = Shape.cast(self.shape).width
+        return (1 << width) - 1
 
     def place(self, field: str) -> int:
         """Return the lowest bit of a field."""
@@ -214,7 +216,7 @@ def _check_unique(what: str, named: Sequence[Any]) -> None:
     names = [one.name for one in named]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"{what} must have names of their own, and {', '.join(twice)} is there twice")
+        raise ValueError(f"{what} must have different names, and have {', '.join(twice)} twice")
 
 
 def _is_count(value: Any) -> bool:
