@@ -1,8 +1,6 @@
 """AXI: signatures, pins, managers, and a register file."""
 
 from .pins import bus_pins, connect_bus_pins
-from .read import ReadManager
-from .share import ReadShare
 from .signature import (
     AXI4,
     AXI4Lite,
@@ -12,7 +10,6 @@ from .signature import (
     Burst,
     Response,
 )
-from .write import WriteManager
 
 __all__ = [
     "AXI4",
@@ -21,10 +18,7 @@ __all__ = [
     "AXI4Stream",
     "AXI4Write",
     "Burst",
-    "ReadManager",
-    "ReadShare",
     "Response",
-    "WriteManager",
     "bus_pins",
     "connect_bus_pins",
 ]
