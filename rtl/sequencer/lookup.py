@@ -1,9 +1,10 @@
 """Looking things up in a table in memory."""
 
 from amaranth.hdl import Cat, Const, Module, Signal
-from amaranth.lib import data, stream
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
+from ..axi.command import beat_layout, command_layout
 from ..check import check_count
 from ..component import Component
 from ..formats import ceil_log2
@@ -13,16 +14,6 @@ __all__ = ["Lookup", "beat_layout", "command_layout"]
 
 _HALF = 32
 """Bits of an address that are added at a time."""
-
-
-def command_layout(*, address_width: int, beats: int) -> data.StructLayout:
-    """Return what a manager is told: to move ``beats`` from ``addr`` on."""
-    return data.StructLayout({"addr": address_width, "beats": range(beats + 1)})
-
-
-def beat_layout(*, data_width: int) -> data.StructLayout:
-    """Return a beat that was read, ``last`` of its command."""
-    return data.StructLayout({"data": data_width, "last": 1})
 
 
 class Lookup(Component):
