@@ -10,7 +10,7 @@ from ..formats import ceil_log2
 from .command import command_layout
 from .signature import BEATS, BOUNDARY, AXI4Read
 
-__all__ = ["BurstSplitter", "burst_layout", "check_burst"]
+__all__ = ["BurstSplitter", "burst_layout", "check_split"]
 
 _HALF = 32
 """Bits of an address that are counted at a time."""
@@ -21,11 +21,20 @@ def burst_layout(*, address_width: int) -> data.StructLayout:
     return data.StructLayout({"addr": address_width, "len": 8, "last": 1})
 
 
-def check_burst(burst: int) -> int:
-    """Return ``burst`` if it is a power of two, and not more beats than a burst may have."""
+def check_split(*, data_width: int, address_width: int, longest: int, burst: int) -> None:
+    """Check what managers take for granted.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When a parameter is not one of :class:`BurstSplitter`'s.
+    """
+    AXI4Read(address_width=address_width, data_width=data_width)
+    if address_width < ceil_log2(BOUNDARY):
+        raise ValueError(f"Address width must be at least 12, not {address_width}")
+    check_count("Longest command", longest)
     if check_count("Burst", burst, most=BEATS) & burst - 1:
         raise ValueError(f"Burst must be a power of two, not {burst}")
-    return burst
 
 
 class BurstSplitter(Component):
@@ -67,12 +76,11 @@ class BurstSplitter(Component):
     def __init__(
         self, *, data_width: int, address_width: int = 64, longest: int, burst: int = 64
     ) -> None:
-        bus = AXI4Read(address_width=address_width, data_width=data_width)
-        if address_width < ceil_log2(BOUNDARY):
-            raise ValueError(f"Address width must be at least 12, not {address_width}")
-        check_count("Longest command", longest)
-        self._beat_bits = bus.beat_bits
-        self._burst_bits = ceil_log2(min(check_burst(burst), BOUNDARY // bus.beat_bytes))
+        check_split(
+            data_width=data_width, address_width=address_width, longest=longest, burst=burst
+        )
+        self._beat_bits = ceil_log2(data_width // 8)
+        self._burst_bits = ceil_log2(min(burst, BOUNDARY // (data_width // 8)))
         command = command_layout(address_width=address_width, beats=longest)
         super().__init__(
             {

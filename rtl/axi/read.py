@@ -10,7 +10,7 @@ from ..formats import ceil_log2
 from ..stream.connect import connect_stream
 from ..stream.queue import Queue
 from ..stream.slice import RegisterSlice
-from .burst import BurstSplitter
+from .burst import BurstSplitter, check_split
 from .command import beat_layout, command_layout
 from .gate import BurstGate
 from .response import keep_first_error
@@ -91,7 +91,7 @@ class ReadManager(Component):
     ) -> None:
         self._shape = dict(address_width=address_width, data_width=data_width)
         self._split = dict(self._shape, longest=longest, burst=burst)
-        BurstSplitter(**self._split)  # checks them
+        check_split(**self._split)
         if check_count("Beats ahead", ahead) < burst:
             raise ValueError(f"Beats ahead must be at least a burst of {burst}, not {ahead}")
         self._ahead = ahead

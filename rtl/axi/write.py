@@ -11,7 +11,7 @@ from ..lane.count import count_to
 from ..stream.connect import connect_stream
 from ..stream.queue import Queue
 from ..stream.slice import RegisterSlice
-from .burst import BurstSplitter
+from .burst import BurstSplitter, check_split
 from .command import command_layout, data_layout
 from .gate import BurstGate
 from .response import keep_first_error
@@ -93,7 +93,7 @@ class WriteManager(Component):
     ) -> None:
         self._shape = dict(address_width=address_width, data_width=data_width)
         self._split = dict(self._shape, longest=longest, burst=burst)
-        BurstSplitter(**self._split)  # checks them
+        check_split(**self._split)
         if check_count("Beats ahead", ahead) < burst:
             raise ValueError(f"Beats ahead must be at least a burst of {burst}, not {ahead}")
         self._ahead = ahead
