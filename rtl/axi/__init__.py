@@ -13,6 +13,7 @@ from .signature import (
     Burst,
     Response,
 )
+from .slice import AXISlice
 from .write import WriteManager
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "AXI4Read",
     "AXI4Stream",
     "AXI4Write",
+    "AXISlice",
     "Burst",
     "ReadManager",
     "ReadShare",

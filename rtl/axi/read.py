@@ -36,9 +36,9 @@ class ReadManager(Component):
     once, and a bus that others read from too never waits for this one.
 
     Rate one beat a cycle over the ends of bursts and commands, if bursts have four beats or more
-    and ``ahead`` is at least latency + ``burst`` + 8, where latency is in cycles from AR to the
-    first R: the default stands 184 cycles. From a command to its AR five cycles, from R to ``o``
-    two.
+    and ``ahead`` is at least latency + ``burst`` + 4, where latency is in cycles from AR to the
+    first R: the default stands 188 cycles. From a command to its AR four cycles, from R to ``o``
+    two (one, of a buffer made of LUTs: up to 64 beats).
 
     An error does not change what is delivered: who counts beats never hangs.
 

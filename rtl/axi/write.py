@@ -39,7 +39,7 @@ class WriteManager(Component):
     (IHI 0022, A3.3.1).
 
     Rate one beat a cycle over the ends of bursts and commands, if bursts have four beats or more,
-    ``ahead`` is at least ``burst`` + 8, and ``outstanding`` bursts take as long as a response.
+    ``ahead`` is at least ``burst`` + 3, and ``outstanding`` bursts take as long as a response.
 
     Parameters
     ----------
