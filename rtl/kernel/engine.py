@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from amaranth.hdl import Module, Signal, Value
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -62,7 +62,8 @@ class Engine(Component):
     failed : Out(2)
         OR of all responses that were no OKAY.
     moved : Out(struct)
-        A bit for each channel of a tensor: a beat moved.
+        Of ``q``, ``k`` and ``v`` how many beats came in the cycle before, of ``o`` how many words
+        of 32 bits went.
     starved : Out(struct)
         A bit for each of ``q``, ``k``, ``v``: the core takes from it, and it has nothing; and for
         ``o``: the core has outputs that are not taken.
@@ -138,21 +139,23 @@ class Engine(Component):
             "v": {**tile, "n_channels": n["v"]},
         }
         self._readers = _readers(self._channels)
-        id_width = max(ceil_log2(max(map(len, self._readers.values()))), 1)
-        self._share = {**self._bus, "id_width": id_width}
         self._writers = self._channels["o"]
+        self._words = data_width // OUTPUT_WIDTH
         call = call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size)
         task = task_layout(call=call, channels=counts, address_width=address_width)
+        moved = {name: range(number + 1) for name, number in counts if name != "o"}
+        moved["o"] = range(self._words * len(self._writers) + 1)
         members: dict[str, Any] = {
             "i": In(stream.Signature(task)),
             "halt": In(1),
             "idle": Out(1),
             "failed": Out(2),
-            "moved": Out(data.StructLayout(dict(counts))),
+            "moved": Out(data.StructLayout(moved)),
             "starved": Out(data.StructLayout(dict.fromkeys(TENSORS, 1))),
         }
-        for number in self._readers:
-            members[f"read_{number}"] = Out(AXI4Read(**self._share))
+        for number, names in self._readers.items():
+            id_width = max(ceil_log2(len(names)), 1)
+            members[f"read_{number}"] = Out(AXI4Read(**self._bus, id_width=id_width))
         for number in self._writers:
             members[f"write_{number}"] = Out(AXI4Write(**self._bus))
         super().__init__(members)
@@ -166,11 +169,6 @@ class Engine(Component):
     def n_channels(self) -> int:
         """Number of memory channels."""
         return 1 + max(number for numbers in self._channels.values() for number in numbers)
-
-    @property
-    def id_width(self) -> int:
-        """Bits of an ID on the reading buses."""
-        return self._share["id_width"]
 
     def elaborate(self, platform: object) -> Module:
         """Connect sequencer, movers and core, and the movers to their channels."""
@@ -204,20 +202,20 @@ class Engine(Component):
             if name != "q":
                 m.d.comb += row.last.eq(rows.item.last)
             for k in range(len(self._channels[name])):
-                buses[f"{name}_{k}"] = bus = fetcher.bus[k]
-                m.d.comb += self.moved[name][k].eq(bus.r.valid & bus.r.ready)
+                buses[f"{name}_{k}"] = fetcher.bus[k]
+            m.d.sync += self.moved[name].eq(sum(bus.r.valid & bus.r.ready for bus in fetcher.bus))
             idle.append(fetcher.idle)
             failed.append(fetcher.failed)
         for name in ("factor", "table"):
             m.submodules[f"{name}_reader"] = reader = ReadManager(
-                longest=1, burst=1, ahead=4, **self._bus
+                longest=1, burst=1, ahead=4, outstanding=4, **self._bus
             )
             connect_stream(m, getattr(sequencer, f"{name}_command"), reader.i)
             connect_stream(m, reader.o, getattr(sequencer, f"{name}_beat"))
             m.d.comb += reader.halt.eq(self.halt)
             buses[name] = reader.bus
             idle.append(reader.idle)
-            failed.append(reader.failed)
+            failed.append(Value.cast(reader.failed))
 
         connect_stream(m, core.o, output.i)
         place = sequencer.o.payload
@@ -231,14 +229,19 @@ class Engine(Component):
             self.starved.o.eq(core.o.valid & ~core.o.ready),
         ]
         for number, names in self._readers.items():
-            m.submodules[f"share_{number}"] = share = ReadShare(n=len(names), **self._share)
+            m.submodules[f"share_{number}"] = share = ReadShare(n=len(names), **self._bus)
             for k, name in enumerate(names):
-                wiring.connect(m, buses[name], share.i[k])
-            wiring.connect(m, share.o, wiring.flipped(getattr(self, f"read_{number}")))
+                wiring.connect(m, buses[name], share.manager[k])
+            wiring.connect(m, share.bus, wiring.flipped(getattr(self, f"read_{number}")))
+        total: Any = 0
         for k, number in enumerate(self._writers):
             bus = output.bus[k]
             wiring.connect(m, bus, wiring.flipped(getattr(self, f"write_{number}")))
-            m.d.comb += self.moved.o[k].eq(bus.w.valid & bus.w.ready)
+            n_words = Signal(range(self._words + 1), name=f"words_{k}", reset_less=True)
+            written = Mux(bus.w.valid & bus.w.ready, bus.w.payload.strb, 0)
+            m.d.sync += n_words.eq(sum(written[4 * word] for word in range(self._words)))
+            total += n_words
+        m.d.comb += self.moved.o.eq(total)
         m.d.comb += [self.idle.eq(_all(idle)), self.failed.eq(_or(failed))]
         self._end_calls(m, sequencer, output)
         return m

@@ -7,7 +7,7 @@ from amaranth.lib import data, stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..axi.command import strobed_layout
+from ..axi.command import data_layout
 from ..check import check_count
 from ..component import Component
 from ..formats import ceil_log2
@@ -83,7 +83,7 @@ class Collector(Component):
             {
                 "i": In(stream.Signature(tagged)),
                 "chunks": Out(stream.Signature(chunk_layout(n_lanes=n_lanes, beats=beats))),
-                "data": Out(stream.Signature(strobed_layout(data_width=data_width))),
+                "data": Out(stream.Signature(data_layout(data_width=data_width))),
             }
         )
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -86,7 +86,7 @@ class Fetcher(Component):
         data_width: int,
         address_width: int = 64,
         fills: bool,
-        ahead: int = 128,
+        ahead: int = 256,
     ) -> None:
         row_width = size * element_width
         self._joined = max(row_width // data_width, 1)
@@ -173,7 +173,7 @@ class Fetcher(Component):
                 idle[k].eq(manager.idle),
             ]
             terms.append(manager.o.payload.as_value() & turn[k].replicate(beat_width))
-            failures.append(manager.failed)
+            failures.append(Value.cast(manager.failed))
         m.d.comb += [
             chosen.eq(_or(terms)),
             beats.payload.as_value().eq(chosen),

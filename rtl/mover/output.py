@@ -112,7 +112,9 @@ class OutputMover(Component):
         idle = Signal(self._n_channels)
         failures = Signal(data.ArrayLayout(2, self._n_channels))
         for k in range(self._n_channels):
-            m.submodules[f"manager_{k}"] = manager = WriteManager(longest=BURST, **self._bus)
+            m.submodules[f"manager_{k}"] = manager = WriteManager(
+                longest=BURST, burst=BURST, ahead=2 * BURST, **self._bus
+            )
             connect_stream(m, storer.commands[k], manager.i)
             connect_stream(m, storer.beats[k], manager.data)
             wiring.connect(m, manager.bus, wiring.flipped(self.bus[k]))

@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..axi.command import command_layout, strobed_layout
+from ..axi.command import command_layout, data_layout
 from ..check import check_count
 from ..component import Component
 from ..formats import ceil_log2
@@ -69,7 +69,7 @@ class Storer(Component):
         self._beat_bits = ceil_log2(data_width // 8)
         self._place = place_layout(n_channels=n_channels, address_width=address_width)
         self._command = command_layout(address_width=address_width, beats=beats)
-        self._beat = strobed_layout(data_width=data_width)
+        self._beat = data_layout(data_width=data_width)
         place = data.StructLayout({"to": range(n_lanes), "item": self._place})
         super().__init__(
             {

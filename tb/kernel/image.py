@@ -41,9 +41,9 @@ def to_channels(
     per_head = -(-tokens // block)
     padded = np.zeros((heads, per_head * block, head_dim), np.int8)
     padded[:, :tokens] = x
-    blocks = padded.reshape(heads * per_head, -1).view(np.uint8)
+    blocks: Bytes = padded.reshape(heads * per_head, -1).view(np.uint8)
     if width == 4:
-        blocks = (blocks[:, ::2] & 15) | (blocks[:, 1::2] & 15) << 4
+        blocks = ((blocks[:, ::2] & 15) | (blocks[:, 1::2] & 15) << 4).astype(np.uint8)
     if places is not None:
         moved = np.zeros((int(places.max()) + 1, blocks.shape[1]), np.uint8)
         moved[places] = blocks

@@ -8,7 +8,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from qkloom.gen.emit import emit
-from qkloom.rtl.axi.command import command_layout, strobed_layout
+from qkloom.rtl.axi.command import command_layout, data_layout
 from qkloom.rtl.component import Component
 from qkloom.rtl.formats import Fixed
 from qkloom.rtl.mover.collect import Collector
@@ -120,7 +120,7 @@ def test_outputs_are_where_their_places_are(n_channels, pace):
         for bits in log[commands[k]].items:
             command = from_bits(command_layout(address_width=64, beats=BEATS), bits)
             for number in range(command["beats"]):
-                beat = from_bits(strobed_layout(data_width=DATA_WIDTH), next(moved))
+                beat = from_bits(data_layout(data_width=DATA_WIDTH), next(moved))
                 for word in range(4):
                     enabled = beat["strb"] >> 4 * word & 15
                     assert enabled in (0, 15)
