@@ -9,9 +9,92 @@ a byte, the first one in the low half.
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["factor_table", "from_channels", "n_bytes", "to_channels"]
+__all__ = [
+    "CHANNEL_BYTES",
+    "Image",
+    "factor_table",
+    "from_channels",
+    "n_bytes",
+    "read_bytes",
+    "to_channels",
+]
 
 Bytes = NDArray[np.uint8]
+
+CHANNEL_BYTES = 1 << 28
+"""Bytes of address space of a channel: an HBM2 pseudo-channel of the Alveo U280 (UG1393)."""
+
+PAGE = 4096
+
+_GUARD = 0xA5
+
+
+class Image:
+    """What each channel of a memory holds; buffers lie apart, with guards in between.
+
+    Channel ``c`` has addresses from ``c * CHANNEL_BYTES`` on. Every buffer begins a page, and has
+    at least a page of guard bytes before and behind it.
+
+    Parameters
+    ----------
+    n_channels : int
+        Number of channels.
+    """
+
+    def __init__(self, n_channels: int) -> None:
+        self._ends = [PAGE] * n_channels
+        self._contents: list[tuple[int, int, Bytes]] = []  # channel, offset, bytes
+        self._outputs: list[tuple[int, int, int]] = []  # channel, offset, number of bytes
+
+    @property
+    def sizes(self) -> list[int]:
+        """Bytes that each channel needs."""
+        return list(self._ends)
+
+    def add(self, channel: int, content: Bytes) -> int:
+        """Place an input; return its address."""
+        offset = self._take(channel, len(content))
+        self._contents.append((channel, offset, content))
+        return channel * CHANNEL_BYTES + offset
+
+    def reserve(self, channel: int, size: int) -> int:
+        """Place an output; return its address."""
+        offset = self._take(channel, size)
+        self._outputs.append((channel, offset, size))
+        return channel * CHANNEL_BYTES + offset
+
+    def write(self, memory: list[Bytes]) -> None:
+        """Write inputs into a memory, and guards everywhere else."""
+        for part in memory:
+            part[:] = _GUARD
+        for channel, offset, content in self._contents:
+            memory[channel][offset : offset + len(content)] = content
+
+    def changed(self, memory: list[Bytes]) -> list[int]:
+        """Return addresses outside of outputs, a few, that no longer hold what was written."""
+        found = []
+        for channel, part in enumerate(memory):
+            expected = np.full(len(part), _GUARD, np.uint8)
+            for at, offset, content in self._contents:
+                if at == channel:
+                    expected[offset : offset + len(content)] = content
+            differs = part != expected
+            for at, offset, size in self._outputs:
+                if at == channel:
+                    differs[offset : offset + size] = False
+            found += [channel * CHANNEL_BYTES + int(k) for k in np.flatnonzero(differs)[:8]]
+        return found
+
+    def _take(self, channel: int, size: int) -> int:
+        offset = self._ends[channel]
+        self._ends[channel] = offset + -(-size // PAGE) * PAGE + PAGE
+        return offset
+
+
+def read_bytes(memory: list[Bytes], address: int, size: int) -> Bytes:
+    """Return bytes of a memory."""
+    channel, offset = divmod(address, CHANNEL_BYTES)
+    return memory[channel][offset : offset + size]
 
 
 def to_channels(
