@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -12,6 +13,9 @@ __all__ = ["Component"]
 
 _NAME_LENGTH = 48
 """Characters of a module's name; what distinguishes modules beyond that is up to the emitter."""
+
+_WORDS = re.compile("(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+"""Between the words of a class name: ``AXI|Slice``."""
 
 _USUAL = {"stream_width": 8, "stationary_width": 8, "multiplier": "plain"}
 """Parameters that go without saying: names of int8 hardware do not tell of its operands."""
@@ -78,7 +82,7 @@ class Component(wiring.Component):
     @property
     def module_name(self) -> str:
         """Name of the emitted module: the class, and as many parameters as stay readable."""
-        name = "".join("_" + c.lower() if c.isupper() else c for c in type(self).__name__)[1:]
+        name = _WORDS.sub("_", type(self).__name__).lower()
         for parameter in self._parameters.items():
             word = _spell(*parameter)
             if len(name) + len(word) > _NAME_LENGTH:

@@ -1,0 +1,312 @@
+"""The engine: a core with everything that feeds it from memory and takes from it."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..axi import AXI4Read, AXI4Write, ReadManager, ReadShare
+from ..check import check_count
+from ..component import Component
+from ..core import Core
+from ..formats import ceil_log2
+from ..mover import Fetcher, OutputMover
+from ..sequencer.call import call_layout
+from ..sequencer.sequencer import OUTPUT_WIDTH, Sequencer, task_layout
+from ..stream import connect_stream
+
+__all__ = ["TENSORS", "Engine", "check_channels"]
+
+TENSORS = ("q", "k", "v", "o")
+"""Queries, keys, values, outputs: what a call has in memory."""
+
+
+class Engine(Component):
+    """Compute calls whose tensors are in memory.
+
+    ::
+
+                     +--> q, k, v: fetchers --+
+        i --> sequencer --> jobs -------------+--> core --> output mover
+                     +--> tables    ^                            |
+                            |       |                            |
+                         channels: memory <----------------------+
+
+    Parameters
+    ----------
+    lanes : tuple of str
+        What a core calls each of its lanes. Other parameters of lanes are those of
+        :class:`~qkloom.rtl.core.Core`.
+    heads : int
+        Most query heads of a call.
+    channels : tuple of (str, tuple of int)
+        Memory channels of ``"q"``, ``"k"``, ``"v"`` and ``"o"``: numbers from 0 on, a power of two
+        of them each. Tables of score factors and of blocks are on the first channel of ``"q"``.
+    data_width, address_width : int
+        Bits of a beat and of an address.
+
+    Members
+    -------
+    i : In(stream)
+        Calls: :func:`~qkloom.rtl.sequencer.sequencer.task_layout`. Taken when all outputs are in
+        memory.
+    read, write : n_channels buses, out
+        To memory, as far as a channel is read or written.
+    halt : In(1)
+        Ask memory for nothing more.
+    idle : Out(1)
+        Nothing is on its way from or to memory.
+    failed : Out(2)
+        OR of all responses that were no OKAY.
+    moved : Out(struct)
+        Of ``q``, ``k`` and ``v`` how many beats came in the cycle before, of ``o`` how many words
+        of 32 bits went.
+    starved : Out(struct)
+        A bit for each of ``q``, ``k``, ``v``: the core takes from it, and it has nothing; and for
+        ``o``: the core has outputs that are not taken.
+    n_channels : int
+        Number of channels.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When a parameter is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        lanes: tuple[str, ...],
+        size: int,
+        block_rows: int,
+        head_dim: int,
+        tokens: int,
+        p_width: int,
+        segments: int,
+        fraction: int,
+        row_width: int,
+        out_width: int,
+        slots: int = 2,
+        stream_width: int = 8,
+        stationary_width: int = 8,
+        heads: int,
+        channels: tuple[tuple[str, tuple[int, ...]], ...],
+        data_width: int,
+        address_width: int = 64,
+    ) -> None:
+        outer = ("heads", "channels", "data_width", "address_width")
+        self._core = {k: v for k, v in self.parameters.items() if k not in outer}
+        self._channels = check_channels(channels)
+        counts = tuple((name, len(numbers)) for name, numbers in channels)
+        self._bus = {"data_width": data_width, "address_width": address_width}
+        n_lanes = len(lanes)
+        self._sequencer: dict[str, Any] = dict(
+            n_lanes=n_lanes,
+            slots=slots,
+            heads=heads,
+            tokens=tokens,
+            head_dim=head_dim,
+            size=size,
+            block=block_rows,
+            channels=counts,
+            stream_width=stream_width,
+            stationary_width=stationary_width,
+            runtime_precision=any("serial" in kind for kind in lanes),
+            **self._bus,
+        )
+        row: dict[str, Any] = dict(size=size, head_dim=head_dim, **self._bus)
+        tile = {
+            **row,
+            "to": n_lanes,
+            "element_width": stationary_width,
+            "tokens": size,
+            "fills": True,
+        }
+        of_queries = {
+            **row,
+            "to": range(n_lanes),
+            "element_width": stream_width,
+            "tokens": block_rows,
+            "fills": False,
+        }
+        n = dict(counts)
+        self._fetchers: dict[str, dict[str, Any]] = {
+            "q": {**of_queries, "n_channels": n["q"]},
+            "k": {**tile, "n_channels": n["k"]},
+            "v": {**tile, "n_channels": n["v"]},
+        }
+        self._readers = _readers(self._channels)
+        self._writers = self._channels["o"]
+        self._words = data_width // OUTPUT_WIDTH
+        call = call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size)
+        task = task_layout(call=call, channels=counts, address_width=address_width)
+        moved = {name: range(number + 1) for name, number in counts if name != "o"}
+        moved["o"] = range(self._words * len(self._writers) + 1)
+        members: dict[str, Any] = {
+            "i": In(stream.Signature(task)),
+            "halt": In(1),
+            "idle": Out(1),
+            "failed": Out(2),
+            "moved": Out(data.StructLayout(moved)),
+            "starved": Out(data.StructLayout(dict.fromkeys(TENSORS, 1))),
+        }
+        for number, names in self._readers.items():
+            id_width = max(ceil_log2(len(names)), 1)
+            members[f"read_{number}"] = Out(AXI4Read(**self._bus, id_width=id_width))
+        for number in self._writers:
+            members[f"write_{number}"] = Out(AXI4Write(**self._bus))
+        super().__init__(members)
+
+    @property
+    def channels(self) -> Mapping[str, tuple[int, ...]]:
+        """Memory channels of each tensor."""
+        return MappingProxyType(self._channels)
+
+    @property
+    def n_channels(self) -> int:
+        """Number of memory channels."""
+        return 1 + max(number for numbers in self._channels.values() for number in numbers)
+
+    def elaborate(self, platform: object) -> Module:
+        """Connect sequencer, movers and core, and the movers to their channels."""
+        m = Module()
+        m.submodules.sequencer = sequencer = Sequencer(**self._sequencer)
+        m.submodules.core = core = Core(**self._core)
+        item = core.o.payload.shape()["item"].shape
+        m.submodules.o = output = OutputMover(
+            item=item,
+            n_lanes=core.n_lanes,
+            n_channels=len(self._writers),
+            element_width=OUTPUT_WIDTH,
+            **self._bus,
+        )
+        task = self.i.payload
+        buses: dict[str, Any] = {}
+        idle, failed = [output.idle], [output.failed]
+        connect_stream(m, sequencer.jobs, core.i_job)
+        for name, port in (("q", core.i_query), ("k", core.i_key), ("v", core.i_value)):
+            m.submodules[name] = fetcher = Fetcher(**self._fetchers[name])
+            m.d.comb += [fetcher.d_tiles.eq(task.call.d_tiles), fetcher.halt.eq(self.halt)]
+            connect_stream(m, getattr(sequencer, name), fetcher.i)
+            row, rows = port.payload.item, fetcher.o.payload
+            m.d.comb += [
+                port.payload.to.eq(rows.to),
+                (row if name == "q" else row.row).eq(rows.item.row),
+                port.valid.eq(fetcher.o.valid),
+                fetcher.o.ready.eq(port.ready),
+                self.starved[name].eq(port.ready & ~port.valid),
+            ]
+            if name != "q":
+                m.d.comb += row.last.eq(rows.item.last)
+            for k in range(len(self._channels[name])):
+                buses[f"{name}_{k}"] = fetcher.bus[k]
+            m.d.sync += self.moved[name].eq(sum(bus.r.valid & bus.r.ready for bus in fetcher.bus))
+            idle.append(fetcher.idle)
+            failed.append(fetcher.failed)
+        for name in ("factor", "table"):
+            m.submodules[f"{name}_reader"] = reader = ReadManager(
+                longest=1, burst=1, ahead=4, outstanding=4, **self._bus
+            )
+            connect_stream(m, getattr(sequencer, f"{name}_command"), reader.i)
+            connect_stream(m, reader.o, getattr(sequencer, f"{name}_beat"))
+            m.d.comb += reader.halt.eq(self.halt)
+            buses[name] = reader.bus
+            idle.append(reader.idle)
+            failed.append(Value.cast(reader.failed))
+
+        connect_stream(m, core.o, output.i)
+        place = sequencer.o.payload
+        m.d.comb += [
+            output.places.payload.to.eq(place.to),
+            output.places.payload.item.channel.eq(place.channel),
+            output.places.payload.item.addr.eq(place.addr),
+            output.places.valid.eq(sequencer.o.valid),
+            sequencer.o.ready.eq(output.places.ready),
+            output.halt.eq(self.halt),
+            self.starved.o.eq(core.o.valid & ~core.o.ready),
+        ]
+        for number, names in self._readers.items():
+            m.submodules[f"share_{number}"] = share = ReadShare(n=len(names), **self._bus)
+            for k, name in enumerate(names):
+                wiring.connect(m, buses[name], share.manager[k])
+            wiring.connect(m, share.bus, wiring.flipped(getattr(self, f"read_{number}")))
+        total: Any = 0
+        for k, number in enumerate(self._writers):
+            bus = output.bus[k]
+            wiring.connect(m, bus, wiring.flipped(getattr(self, f"write_{number}")))
+            n_words = Signal(range(self._words + 1), name=f"words_{k}", reset_less=True)
+            written = Mux(bus.w.valid & bus.w.ready, bus.w.payload.strb, 0)
+            m.d.sync += n_words.eq(sum(written[4 * word] for word in range(self._words)))
+            total += n_words
+        m.d.comb += self.moved.o.eq(total)
+        m.d.comb += [self.idle.eq(_all(idle)), self.failed.eq(_or(failed))]
+        self._end_calls(m, sequencer, output)
+        return m
+
+    def _end_calls(self, m: Module, sequencer: Sequencer, output: OutputMover) -> None:
+        """Take a call when as many query blocks are written as were asked to be."""
+        n_blocks = Signal(32)  # on their way; far fewer than lanes could have
+        begun = Signal()
+        ended = Signal(range(len(self._writers) + 1))
+        asked = Signal()
+        m.d.comb += [
+            begun.eq(output.places.valid & output.places.ready),
+            ended.eq(sum(output.written[k] for k in range(len(self._writers)))),
+            sequencer.i.payload.eq(self.i.payload),
+            sequencer.i.valid.eq(self.i.valid & ~asked),
+            self.i.ready.eq(asked & (n_blocks == 0)),
+        ]
+        m.d.sync += n_blocks.eq(n_blocks + begun - ended)
+        with m.If(sequencer.i.valid & sequencer.i.ready):
+            m.d.sync += asked.eq(1)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += asked.eq(0)
+
+
+def check_channels(channels: tuple[tuple[str, tuple[int, ...]], ...]) -> dict[str, tuple[int, ...]]:
+    """Return the channels of each tensor, if they suit.
+
+    Raises
+    ------
+    ValueError
+        When a tensor is missing, or has no channel, one twice, or no power of two of them.
+    """
+    found = dict(channels)
+    if tuple(found) != TENSORS:
+        raise ValueError(f"Channels must be of q, k, v and o, in this order, not {tuple(found)}")
+    for name, numbers in channels:
+        check_count(f"Number of channels of {name}", len(numbers))
+        if len(numbers) & len(numbers) - 1:
+            raise ValueError(
+                f"Number of channels of {name} must be a power of two, not {len(numbers)}"
+            )
+        if len(set(numbers)) < len(numbers) or min(numbers) < 0:
+            raise ValueError(f"Channels of {name} must differ, and start from 0, not {numbers}")
+    return found
+
+
+def _readers(channels: Mapping[str, tuple[int, ...]]) -> dict[int, list[str]]:
+    """Return who reads from each channel: channels of tensors, and the tables."""
+    readers: dict[int, list[str]] = {}
+    for name in ("q", "k", "v"):
+        for k, number in enumerate(channels[name]):
+            readers.setdefault(number, []).append(f"{name}_{k}")
+    readers[channels["q"][0]] += ["factor", "table"]
+    return dict(sorted(readers.items()))
+
+
+def _or(values: list[Any]) -> Value:
+    joined = values[0]
+    for value in values[1:]:
+        joined = joined | value
+    return joined
+
+
+def _all(values: list[Any]) -> Value:
+    joined = values[0]
+    for value in values[1:]:
+        joined = joined & value
+    return joined

@@ -1,0 +1,162 @@
+"""From what a host wrote to a call that can be computed, or to the reason why not."""
+
+from functools import reduce
+from operator import or_
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import In, Out
+
+from ..component import Component
+from ..control.register import Register, values_layout
+from ..formats import ceil_log2
+from ..sequencer.call import call_layout
+from ..sequencer.sequencer import task_layout
+from .code import Code
+
+__all__ = ["Intake"]
+
+
+class Intake(Component):
+    """Check a call, and cut its numbers to the widths that the sequencer has for them.
+
+    Heads are divided by KV heads by subtracting; so a call takes as many cycles as a KV head has
+    query heads, and a few.
+
+    Parameters
+    ----------
+    arguments : tuple of Register
+        What the host writes.
+    channels : tuple of (str, int)
+        Channels of each tensor.
+    heads, tokens, head_dim, size : int
+        Most query heads, longest sequence, largest head dimension; size of an array.
+    stream_width : int
+        Bits of a query's element.
+    data_width, address_width : int
+        Bits of a beat and of an address.
+
+    Members
+    -------
+    i : In(stream)
+        What the host wrote; taken when ``o`` or ``refused`` is.
+    o : Out(stream)
+        Calls to compute: :func:`~qkloom.rtl.sequencer.sequencer.task_layout`.
+    refused : Out(stream)
+        The :class:`~qkloom.rtl.kernel.code.Code` of a call that cannot be computed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When a parameter is not a positive integer.
+    """
+
+    def __init__(
+        self,
+        *,
+        arguments: tuple[Register, ...],
+        channels: tuple[tuple[str, int], ...],
+        heads: int,
+        tokens: int,
+        head_dim: int,
+        size: int,
+        stream_width: int,
+        data_width: int,
+        address_width: int = 64,
+    ) -> None:
+        self._channels = channels
+        self._limits = {"heads": heads, "tokens": tokens, "head_dim": head_dim}
+        self._size_bits, self._stream_width = ceil_log2(size), stream_width
+        self._align_bits = ceil_log2(data_width // 8)
+        call = call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size)
+        task = task_layout(call=call, channels=channels, address_width=address_width)
+        super().__init__(
+            {
+                "i": In(stream.Signature(values_layout(arguments))),
+                "o": Out(stream.Signature(task)),
+                "refused": Out(stream.Signature(data.StructLayout({"code": 8}))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Compare in one cycle, divide in some, choose the first mistake in another."""
+        m = Module()
+        given, task = self.i.payload, self.o.payload
+        call = task.call
+        left = Signal(len(call.kv_heads))
+        group = Signal.like(call.group)
+        tokens = self._limits["tokens"]
+
+        pointers = [given[f"{name}_{k}"] for name, n in self._channels for k in range(n)] + [
+            given.factors,
+            Mux(given.flags.table, given.table, 0),
+        ]
+        rules: list[tuple[Code, Any]] = [
+            (Code.HEADS, _out_of_range(given.heads, self._limits["heads"])),
+            (Code.HEADS, _out_of_range(given.kv_heads, self._limits["heads"])),
+            (Code.QUERIES, _out_of_range(given.n_q, tokens)),
+            (Code.KEYS, _out_of_range(given.n_kv, tokens)),
+            (Code.START, (given.q_start > tokens) | (given.q_start < -tokens)),
+            (Code.START, ~given.flags.causal & (given.q_start != 0)),
+            (Code.HEAD_DIM, _out_of_range(given.head_dim, self._limits["head_dim"])),
+            (Code.HEAD_DIM, given.head_dim[: self._size_bits].any()),
+            (Code.BITS, _out_of_range(given.query_bits - 1, self._stream_width - 1)),
+            (Code.ALIGNMENT, reduce(or_, (p[: self._align_bits] for p in pointers)).any()),
+            (Code.KIND, given.flags.gemm),
+        ]
+        broken = Signal(len(rules))
+        code = Signal(8)
+        m.d.sync += broken.eq(Cat(rule for _, rule in rules))
+
+        m.d.comb += [
+            call.kv_heads.eq(given.kv_heads),
+            call.group.eq(group),
+            call.n_q.eq(given.n_q),
+            call.n_kv.eq(given.n_kv),
+            call.q_start.eq(given.q_start),
+            call.causal.eq(given.flags.causal),
+            call.d_tiles.eq(given.head_dim >> self._size_bits),
+            call.planes.eq(given.query_bits),
+            task.factors.eq(given.factors),
+            task.table.eq(given.table),
+            task.paged.eq(given.flags.table),
+            self.refused.payload.code.eq(code),
+        ]
+        for name, n in self._channels:
+            m.d.comb += [task[name][k].eq(given[f"{name}_{k}"]) for k in range(n)]
+
+        with m.FSM():
+            with m.State("compare"):
+                m.d.sync += [left.eq(given.heads), group.eq(0)]
+                with m.If(self.i.valid):
+                    m.next = "judge"
+            with m.State("judge"):
+                for number, (rule, _) in reversed(list(enumerate(rules))):
+                    with m.If(broken[number]):
+                        m.d.sync += code.eq(rule)
+                m.next = "divide"
+                with m.If(broken.any()):
+                    m.next = "refuse"
+            with m.State("divide"):
+                m.d.sync += code.eq(Code.HEADS)
+                with m.If(left >= call.kv_heads):
+                    m.d.sync += [left.eq(left - call.kv_heads), group.eq(group + 1)]
+                with m.Elif(left == 0):
+                    m.next = "offer"
+                with m.Else():
+                    m.next = "refuse"
+            with m.State("offer"):
+                m.d.comb += [self.o.valid.eq(1), self.i.ready.eq(self.o.ready)]
+                with m.If(self.o.ready):
+                    m.next = "compare"
+            with m.State("refuse"):
+                m.d.comb += [self.refused.valid.eq(1), self.i.ready.eq(self.refused.ready)]
+                with m.If(self.refused.ready):
+                    m.next = "compare"
+        return m
+
+
+def _out_of_range(value: Value, most: int) -> Value:
+    """Return whether a number is not 1 to ``most``."""
+    return (value == 0) | (value > most)

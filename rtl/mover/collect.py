@@ -1,0 +1,221 @@
+"""Outputs of all lanes, collected to bursts."""
+
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data, stream
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..axi.command import data_layout
+from ..check import check_count
+from ..component import Component
+from ..formats import ceil_log2
+from ..lane.job import index
+from ..stream import Queue
+
+__all__ = ["Collector", "chunk_layout"]
+
+
+def chunk_layout(*, n_lanes: int, beats: int) -> data.StructLayout:
+    """Return what is known of a chunk of outputs: whose, how much, and whether its block ends."""
+    return data.StructLayout({"lane": index(n_lanes), "beats": range(beats + 1), "ends": 1})
+
+
+class Collector(Component):
+    """Collect each lane's outputs, a few elements at a time, to chunks of up to ``beats`` beats.
+
+    Elements are stored as wide as the word that they have in memory, the sign extended. Each lane
+    has two halves of a memory: one fills while the other waits to leave. Chunks leave in the order
+    in which they are complete.
+
+    Takes an item a cycle; a chunk leaves in as many cycles as it has beats, and three.
+
+    Parameters
+    ----------
+    item : StructLayout
+        What lanes put out: ``row``, elements, and ``last`` of a query block.
+    n_lanes : int
+        Number of lanes.
+    element_width : int
+        Bits of an element in memory.
+    data_width : int
+        Bits of a beat.
+    beats : int
+        Most beats of a chunk; a power of two.
+
+    Members
+    -------
+    i : In(stream)
+        ``index``: a lane, ``item``.
+    chunks : Out(stream)
+        Chunks: :func:`chunk_layout`.
+    data : Out(stream)
+        Their beats, a chunk's behind its own item of ``chunks``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When a parameter is not a positive integer, or items do not divide beats.
+    """
+
+    def __init__(
+        self,
+        *,
+        item: data.StructLayout,
+        n_lanes: int,
+        element_width: int,
+        data_width: int,
+        beats: int,
+    ) -> None:
+        check_count("Number of lanes", n_lanes)
+        check_count("Beats", beats)
+        self._n_lanes, self._beats = n_lanes, beats
+        self._element_width, self._data_width = element_width, data_width
+        row: Any = item.members["row"]
+        self._unit_width = row.length * element_width
+        if data_width % self._unit_width:
+            raise ValueError(
+                f"{row.length} elements of {element_width} bits must divide a beat of {data_width}"
+            )
+        tagged = data.StructLayout({"index": range(n_lanes), "item": item})
+        super().__init__(
+            {
+                "i": In(stream.Signature(tagged)),
+                "chunks": Out(stream.Signature(chunk_layout(n_lanes=n_lanes, beats=beats))),
+                "data": Out(stream.Signature(data_layout(data_width=data_width))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Write elements where their lane is; announce a chunk when it is written."""
+        m = Module()
+        n, per_beat = self._n_lanes, self._data_width // self._unit_width
+        unit_bits, beat_bits = ceil_log2(per_beat), ceil_log2(self._beats)
+        lane_shape = index(n)
+        m.submodules.memory = memory = Memory(
+            shape=self._data_width, depth=max(n, 2) * 2 * self._beats, init=[]
+        )
+        write = memory.write_port(granularity=self._unit_width)
+        read = memory.read_port()
+        mark = data.StructLayout(
+            {
+                "lane": lane_shape,
+                "half": 1,
+                "beats": range(self._beats + 1),
+                "units": range(per_beat + 1),  # in the last beat
+                "ends": 1,
+            }
+        )
+        m.submodules.complete = complete = Queue(shape=mark, depth=2 * n + 1)
+
+        # Where each lane is: half, beat, unit. A half is full from its mark until it has left.
+        lane = Signal(lane_shape)
+        position_width = 1 + beat_bits + unit_bits
+        positions = [Signal(position_width, name=f"position_{k}") for k in range(n)]
+        position = Signal(position_width)
+        full = Signal(2 * n)
+        waits = Signal()
+        takes = Signal()
+        closes = Signal()
+        within = Signal(beat_bits + unit_bits)
+        m.d.comb += [
+            lane.eq(self.i.payload.index),
+            within.eq(position[:-1]),
+            waits.eq(full.bit_select(Cat(position[-1], lane), 1)),
+            self.i.ready.eq(~waits),
+            takes.eq(self.i.valid & ~waits),
+            closes.eq(self.i.payload.item.last | within.all()),
+        ]
+        with m.Switch(lane):
+            for k in range(n):
+                with m.Case(k):
+                    m.d.comb += position.eq(positions[k])
+                    with m.If(takes):
+                        after = Cat(Const(0, len(within)), ~position[-1])
+                        m.d.sync += positions[k].eq(Mux(closes, after, position + 1))
+
+        # A cycle later the elements are written, and then their chunk is announced.
+        unit = Signal(max(unit_bits, 1))
+        words = Cat(_extended(element, self._element_width) for element in self.i.payload.item.row)
+        unit_data = Signal(self._unit_width, reset_less=True)
+        closing = Signal()
+        marked = Signal(mark)
+        m.d.comb += [
+            unit.eq(within[:unit_bits]),
+            write.data.eq(unit_data.replicate(per_beat)),
+            complete.i.valid.eq(closing),
+            complete.i.payload.eq(marked),
+        ]
+        enable = Signal(per_beat)
+        address = Signal(len(write.addr), reset_less=True)
+        m.d.comb += [write.en.eq(enable), write.addr.eq(address)]
+        m.d.sync += [
+            unit_data.eq(words),
+            address.eq(Cat(within[unit_bits:], position[-1], lane)),
+            enable.eq(Mux(takes, Const(1, per_beat) << unit, 0)),
+            closing.eq(takes & closes),
+            marked.lane.eq(lane),
+            marked.half.eq(position[-1]),
+            marked.beats.eq(within[unit_bits:] + 1),
+            marked.units.eq(unit + 1),
+            marked.ends.eq(self.i.payload.item.last),
+        ]
+
+        # Leaving: the chunk, then its beats.
+        leaving = complete.o.payload
+        beat = Signal(range(self._beats))
+        beats_left = Signal(range(self._beats + 1))
+        fetch = Signal()
+        fetched = Signal()
+        is_last = Signal()
+        releases = Signal()
+        m.d.comb += [
+            self.chunks.payload.lane.eq(leaving.lane),
+            self.chunks.payload.beats.eq(leaving.beats),
+            self.chunks.payload.ends.eq(leaving.ends),
+            read.addr.eq(Cat(beat, leaving.half, leaving.lane)),
+            read.en.eq(fetch),
+            self.data.valid.eq(fetched),
+            self.data.payload.data.eq(read.data),
+            is_last.eq(beats_left == 1),
+        ]
+        unit_bytes = self._unit_width // 8
+        strobes = Signal(per_beat, reset_less=True)
+        m.d.comb += self.data.payload.strb.eq(
+            Cat(strobes[k].replicate(unit_bytes) for k in range(per_beat))
+        )
+        with m.If(self.data.ready):
+            m.d.sync += fetched.eq(0)
+        with m.FSM():
+            with m.State("chunk"):
+                m.d.comb += self.chunks.valid.eq(complete.o.valid)
+                m.d.sync += [beat.eq(0), beats_left.eq(leaving.beats)]
+                with m.If(self.chunks.valid & self.chunks.ready):
+                    m.next = "beats"
+            with m.State("beats"):
+                m.d.comb += fetch.eq(self.data.ready | ~fetched)
+                with m.If(fetch):
+                    m.d.sync += [
+                        fetched.eq(1),
+                        beat.eq(beat + 1),
+                        beats_left.eq(beats_left - 1),
+                    ]
+                    for k in range(per_beat):
+                        m.d.sync += strobes[k].eq(~is_last | (leaving.units > k))
+                    with m.If(is_last):
+                        m.d.comb += [releases.eq(1), complete.o.ready.eq(1)]
+                        m.next = "chunk"
+        for k in range(2 * n):
+            here = Signal(name=f"releases_{k}")
+            m.d.comb += here.eq(releases & (Cat(leaving.half, leaving.lane) == k))
+            with m.If(takes & closes & (Cat(position[-1], lane) == k)):
+                m.d.sync += full[k].eq(1)
+            with m.Elif(here):
+                m.d.sync += full[k].eq(0)
+        return m
+
+
+def _extended(element: Any, width: int) -> Value:
+    """Return a signed element in so many bits."""
+    return Cat(element, element[-1].replicate(width - len(element)))

@@ -1,0 +1,164 @@
+"""Where chunks of outputs go."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from ..axi.command import command_layout, data_layout
+from ..check import check_count
+from ..component import Component
+from ..formats import ceil_log2
+from ..lane.job import index
+from ..stream import Queue, connect_stream
+from .collect import chunk_layout
+from .lane_queues import LaneQueues
+
+__all__ = ["Storer", "place_layout"]
+
+_HALF = 32
+"""Bits of an address that are added at a time."""
+
+_WAITING = 16
+"""Commands of a channel that are not done yet."""
+
+
+def place_layout(*, n_channels: int, address_width: int) -> data.StructLayout:
+    """Return where a query block's outputs begin."""
+    return data.StructLayout({"channel": index(n_channels), "addr": address_width})
+
+
+class Storer(Component):
+    """Give each chunk the place behind the one before of its query block.
+
+    The beats of a chunk pass, one a cycle; between two chunks are five cycles.
+
+    Parameters
+    ----------
+    n_lanes, n_channels : int
+        Lanes, and channels that outputs are spread over.
+    data_width, address_width : int
+        Bits of a beat and of an address.
+    beats : int
+        Most beats of a chunk.
+
+    Members
+    -------
+    places : In(stream)
+        ``to``: a lane, ``item``: :func:`place_layout`, for each of its query blocks in their order.
+    chunks, data : In(stream)
+        What is to be written, as :class:`~qkloom.rtl.mover.collect.Collector` has it.
+    commands, beats : n_channels streams, out
+        For the managers of the channels.
+    done : In(n_channels)
+        A manager has written what a command asked for.
+    written : Out(n_channels)
+        That was the last of a query block.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When a parameter is not a positive integer.
+    """
+
+    def __init__(
+        self, *, n_lanes: int, n_channels: int, data_width: int, address_width: int, beats: int
+    ) -> None:
+        check_count("Number of channels", n_channels)
+        self._n_lanes, self._n_channels = n_lanes, n_channels
+        self._beat_bits = ceil_log2(data_width // 8)
+        self._place = place_layout(n_channels=n_channels, address_width=address_width)
+        self._command = command_layout(address_width=address_width, beats=beats)
+        self._beat = data_layout(data_width=data_width)
+        place = data.StructLayout({"to": range(n_lanes), "item": self._place})
+        super().__init__(
+            {
+                "places": In(stream.Signature(place)),
+                "chunks": In(stream.Signature(chunk_layout(n_lanes=n_lanes, beats=beats))),
+                "data": In(stream.Signature(self._beat)),
+                "commands": Out(stream.Signature(self._command)).array(n_channels),
+                "beats": Out(stream.Signature(self._beat)).array(n_channels),
+                "done": In(n_channels),
+                "written": Out(n_channels),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Load a place, command, let the beats pass, and add what they were."""
+        m = Module()
+        coming = self.chunks.payload
+        chunk = Signal.like(coming, reset_less=True)  # the one that is being stored
+        m.submodules.places = places = LaneQueues(shape=self._place, n=self._n_lanes)
+        connect_stream(m, wiring.flipped(self.places), places.i)
+        m.submodules.next = memory = Memory(shape=self._place, depth=max(self._n_lanes, 2), init=[])
+        write, read = memory.write_port(), memory.read_port(domain="comb")
+        begun = Signal(self._n_lanes)  # lanes in the middle of a query block
+        goes_on = Signal()
+        now = Signal(self._place, reset_less=True)
+        beats_left = Signal.like(chunk.beats)
+        low = Signal(_HALF + 1)
+        width = len(now.addr)
+        m.d.comb += [
+            places.lane.eq(coming.lane),
+            read.addr.eq(coming.lane),
+            write.addr.eq(chunk.lane),
+            write.data.channel.eq(now.channel),
+            write.data.addr.eq(now.addr),
+            goes_on.eq(begun.bit_select(coming.lane, 1)),
+        ]
+        here = Signal(self._n_channels)
+        m.d.comb += here.eq(1 << now.channel)
+        offers, passes = Signal(), Signal()
+        command_taken, beat_taken = Signal(), Signal()
+        taken = Signal(self._n_channels)
+        accepted = Signal(self._n_channels)
+        for k in range(self._n_channels):
+            m.submodules[f"ends_{k}"] = ends = Queue(shape=1, depth=_WAITING)
+            command, beat = self.commands[k], self.beats[k]
+            m.d.comb += [
+                command.payload.addr.eq(now.addr),
+                command.payload.beats.eq(chunk.beats),
+                command.valid.eq(offers & here[k] & ends.i.ready),
+                ends.i.payload.eq(chunk.ends),
+                ends.i.valid.eq(command.valid & command.ready),
+                ends.o.ready.eq(self.done[k]),
+                self.written[k].eq(self.done[k] & ends.o.payload),
+                taken[k].eq(command.valid & command.ready),
+                beat.payload.eq(self.data.payload),
+                beat.valid.eq(passes & here[k] & self.data.valid),
+                accepted[k].eq(here[k] & beat.ready),
+            ]
+        m.d.comb += [
+            command_taken.eq(taken.any()),
+            self.data.ready.eq(passes & accepted.any()),
+            beat_taken.eq(self.data.valid & self.data.ready),
+        ]
+        with m.FSM():
+            with m.State("choose"):
+                m.d.sync += now.eq(Mux(goes_on, read.data.as_value(), places.o.payload.as_value()))
+                m.d.sync += [chunk.eq(coming), beats_left.eq(coming.beats)]
+                with m.If(self.chunks.valid & (goes_on | places.o.valid)):
+                    m.d.comb += [places.o.ready.eq(~goes_on), self.chunks.ready.eq(1)]
+                    m.next = "command"
+            with m.State("command"):
+                m.d.comb += offers.eq(1)
+                with m.If(command_taken):
+                    m.next = "beats"
+            with m.State("beats"):
+                m.d.comb += passes.eq(1)
+                m.d.sync += low.eq(now.addr[:_HALF] + (chunk.beats << self._beat_bits))
+                with m.If(beat_taken):
+                    m.d.sync += beats_left.eq(beats_left - 1)
+                    with m.If(beats_left == 1):
+                        m.next = "add"
+            with m.State("add"):
+                high = (now.addr[_HALF:] + low[_HALF])[: width - _HALF]
+                m.d.sync += now.addr.eq(Cat(low[:_HALF], high))
+                m.next = "keep"
+            with m.State("keep"):
+                m.d.comb += write.en.eq(1)
+                for k in range(self._n_lanes):
+                    with m.If(chunk.lane == k):
+                        m.d.sync += begun[k].eq(~chunk.ends)
+                m.next = "choose"
+        return m

@@ -1,0 +1,92 @@
+"""What one call asks for, and what the sequencer makes of it on its way to lanes and memory.
+
+A *call* is attention of some heads over some tokens. It falls into *query blocks*, which are dealt
+out to the lanes in *rounds* of one each; a round walks through the KV blocks once, for all of its
+lanes. Blocks are numbered within a tensor: ``head * blocks per head + block``.
+"""
+
+from amaranth.hdl import signed
+from amaranth.lib import data
+
+from ..check import check_count
+from ..formats import ceil_log2
+from ..lane.job import PLANES, index
+
+__all__ = ["block_entry", "call_layout", "check_limits", "n_blocks", "request_layout"]
+
+
+def check_limits(*, heads: int, tokens: int, block: int) -> None:
+    """Refuse what no sequencer can be made for."""
+    for name, value in {"Heads": heads, "Tokens": tokens, "Block": block}.items():
+        check_count(name, value)
+
+
+def n_blocks(*, heads: int, tokens: int, block: int) -> int:
+    """Return the most blocks of a tensor."""
+    check_limits(heads=heads, tokens=tokens, block=block)
+    return heads * -(-tokens // block)
+
+
+def call_layout(*, heads: int, tokens: int, head_dim: int, size: int) -> data.StructLayout:
+    """Return the layout of a call.
+
+    Parameters
+    ----------
+    heads, tokens, head_dim : int
+        Most query heads, longest sequence, largest head dimension.
+    size : int
+        Rows and columns of a lane's array.
+    """
+    check_limits(heads=heads, tokens=tokens, block=size)
+    return data.StructLayout(
+        {
+            "kv_heads": range(heads + 1),  # 1 or more
+            "group": range(heads + 1),  # query heads per KV head, 1 or more
+            "n_q": range(tokens + 1),  # 1 or more
+            "n_kv": range(tokens + 1),  # 1 or more
+            "q_start": signed(ceil_log2(tokens) + 2),
+            "causal": 1,
+            "d_tiles": range(head_dim // size + 1),  # head_dim in units of size, 1 or more
+            "planes": PLANES,  # bits of a query that count
+        }
+    )
+
+
+def block_entry(
+    *, n_lanes: int, slots: int, heads: int, tokens: int, block: int
+) -> data.StructLayout:
+    """Return the layout of a query block on its way to a lane."""
+    most = n_blocks(heads=heads, tokens=tokens, block=block)
+    return data.StructLayout(
+        {
+            "lane": index(n_lanes),
+            "slot": index(slots),
+            "head": index(heads),
+            "q_index": index(most),  # number of the query block in its tensor
+            "kv_index": index(most),  # number of the first block of its KV head
+            "rows": range(block + 1),
+            "keys": range(tokens + 1),  # that its last row may see
+            "diagonal": signed(ceil_log2(tokens) + 2),  # row 0 sees keys up to this one
+            "run_ends": 1,  # last of its KV head in this round
+            "round_ends": 1,  # last of this round
+        }
+    )
+
+
+def request_layout(*, to: object, blocks: int, tiles: int, tokens: int) -> data.StructLayout:
+    """Return the layout of a request for a part of a tensor.
+
+    Parameters
+    ----------
+    to : shape-like
+        Who it is for.
+    blocks : int
+        Most blocks of the tensor.
+    tiles : int
+        Tiles of a block that can be asked for.
+    tokens : int
+        Most tokens, from the tile's first on.
+    """
+    return data.StructLayout(
+        {"to": to, "index": index(blocks), "tile": index(tiles), "tokens": range(tokens + 1)}
+    )

@@ -1,0 +1,160 @@
+"""Dealing query blocks out to lanes."""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import stream
+from amaranth.lib.wiring import In, Out
+
+from ..check import check_count
+from ..component import Component
+from .call import block_entry, call_layout
+
+__all__ = ["Dealer"]
+
+
+class Dealer(Component):
+    """Cut a call into query blocks, and deal them out to the lanes in turn.
+
+    KV head is outermost, query block in the middle, head of the group innermost: so neighbours in
+    a round come from one KV head wherever possible, whose keys and values are then sent once for
+    all of them. Five cycles per query block, and as many to begin with as a head has blocks.
+
+    Parameters
+    ----------
+    n_lanes, slots : int
+        Lanes, and query blocks that each holds at a time.
+    heads, tokens, head_dim : int
+        Most query heads, longest sequence, largest head dimension.
+    size, block : int
+        Rows and columns of an array; tokens of a block.
+
+    Members
+    -------
+    i : In(stream)
+        Calls; taken when the last query block has gone.
+    o : Out(stream)
+        Query blocks: :func:`~qkloom.rtl.sequencer.call.block_entry`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When a parameter is not a positive integer.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_lanes: int,
+        slots: int,
+        heads: int,
+        tokens: int,
+        head_dim: int,
+        size: int,
+        block: int,
+    ) -> None:
+        check_count("Number of lanes", n_lanes)
+        check_count("Slots", slots)
+        self._n_lanes, self._slots, self._block = n_lanes, slots, block
+        call = call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size)
+        entry = block_entry(n_lanes=n_lanes, slots=slots, heads=heads, tokens=tokens, block=block)
+        super().__init__({"i": In(stream.Signature(call)), "o": Out(stream.Signature(entry))})
+
+    def elaborate(self, platform: object) -> Module:
+        """Count blocks, then walk; every sum and comparison has a cycle of its own."""
+        m = Module()
+        call, entry, block = self.i.payload, self.o.payload, self._block
+
+        # Blocks per head: what a head's number is multiplied by, as a running sum.
+        q_blocks = Signal.like(entry.q_index)
+        kv_blocks = Signal.like(entry.kv_index)
+        q_left = Signal(signed(len(call.n_q) + 1))
+        kv_left = Signal(signed(len(call.n_kv) + 1))
+
+        kv_head = Signal.like(call.kv_heads)
+        member = Signal.like(call.group)  # of the group
+        first_member = Signal.like(call.group)  # its head's number
+        row_index = Signal.like(entry.q_index)  # of this query block in the group's first head
+        rows_left = Signal.like(call.n_q)
+        seen = Signal(signed(len(call.q_start) + 1))
+        last_member = Signal()
+        last_block = Signal()
+        last_head = Signal()
+        limited = Signal()
+
+        with m.FSM():
+            with m.State("idle"):
+                m.d.sync += [q_left.eq(call.n_q), kv_left.eq(call.n_kv)]
+                m.d.sync += [q_blocks.eq(0), kv_blocks.eq(0)]
+                with m.If(self.i.valid):
+                    m.next = "count"
+            with m.State("count"):
+                with m.If(q_left > 0):
+                    m.d.sync += [q_left.eq(q_left - block), q_blocks.eq(q_blocks + 1)]
+                with m.If(kv_left > 0):
+                    m.d.sync += [kv_left.eq(kv_left - block), kv_blocks.eq(kv_blocks + 1)]
+                with m.If((q_left <= 0) & (kv_left <= 0)):
+                    m.next = "head"
+                m.d.sync += [kv_head.eq(1), entry.head.eq(0), first_member.eq(0)]
+                m.d.sync += [entry.lane.eq(0), entry.slot.eq(0)]
+                m.d.sync += [entry.q_index.eq(0), entry.kv_index.eq(0)]
+            with m.State("head"):
+                m.d.sync += [
+                    row_index.eq(entry.q_index),
+                    first_member.eq(entry.head),
+                    member.eq(1),
+                    rows_left.eq(call.n_q),
+                    entry.diagonal.eq(call.q_start),
+                    last_head.eq(kv_head == call.kv_heads),
+                ]
+                m.next = "rows"
+            with m.State("rows"):
+                m.d.sync += [
+                    last_block.eq(rows_left <= block),
+                    last_member.eq(member == call.group),
+                    entry.rows.eq(Mux(rows_left <= block, rows_left, block)),
+                ]
+                m.next = "seen"
+            with m.State("seen"):
+                m.d.sync += seen.eq(entry.diagonal + entry.rows)
+                m.d.sync += entry.run_ends.eq(
+                    (entry.lane == self._n_lanes - 1) | (last_block & last_member)
+                )
+                m.next = "limit"
+            with m.State("limit"):
+                m.d.sync += limited.eq(call.causal & (seen < call.n_kv))
+                m.d.sync += entry.round_ends.eq(
+                    (entry.lane == self._n_lanes - 1) | (last_block & last_member & last_head)
+                )
+                m.next = "keys"
+            with m.State("keys"):
+                # A block that sees nothing still has a job, with a key that its mask hides.
+                m.d.sync += entry.keys.eq(Mux(limited, Mux(seen > 0, seen, 1), call.n_kv))
+                m.next = "deal"
+            with m.State("deal"):
+                m.d.comb += self.o.valid.eq(1)
+                with m.If(self.o.ready):
+                    m.d.sync += entry.lane.eq(entry.lane + 1)
+                    with m.If(entry.lane == self._n_lanes - 1):
+                        m.d.sync += entry.lane.eq(0)
+                        if self._slots > 1:
+                            last_slot = entry.slot == self._slots - 1
+                            m.d.sync += entry.slot.eq(Mux(last_slot, 0, entry.slot + 1))
+                    m.d.sync += [member.eq(member + 1), entry.head.eq(entry.head + 1)]
+                    m.d.sync += entry.q_index.eq(entry.q_index + q_blocks)
+                    m.next = "rows"
+                    with m.If(last_member):
+                        m.d.sync += [member.eq(1), entry.head.eq(first_member)]
+                        m.d.sync += [row_index.eq(row_index + 1), rows_left.eq(rows_left - block)]
+                        m.d.sync += entry.q_index.eq(row_index + 1)
+                        m.d.sync += entry.diagonal.eq(entry.diagonal + block)
+                        with m.If(last_block):
+                            # Behind the last block of the last head comes the next group.
+                            m.d.sync += [kv_head.eq(kv_head + 1), entry.head.eq(entry.head + 1)]
+                            m.d.sync += entry.q_index.eq(entry.q_index + 1)
+                            m.d.sync += entry.kv_index.eq(entry.kv_index + kv_blocks)
+                            m.next = "head"
+                            with m.If(last_head):
+                                m.next = "done"
+            with m.State("done"):
+                m.d.comb += self.i.ready.eq(1)
+                m.next = "idle"
+        return m

@@ -1,0 +1,249 @@
+"""The sequencer: everything that is asked of lanes and memory for a call."""
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..axi.command import beat_layout, command_layout
+from ..component import Component
+from ..stream import Fork, RegisterSlice, connect_stream
+from .call import call_layout, n_blocks
+from .deal import Dealer
+from .locate import Locator, located_layout
+from .lookup import Lookup
+from .walk import Walker, addressed_job, factored_entry
+
+__all__ = ["OUTPUT_WIDTH", "Sequencer", "task_layout"]
+
+OUTPUT_WIDTH = 32
+"""Bits of an output in memory: ``Fixed(8, 16)``, the sign extended."""
+
+_FACTOR_WIDTH = 64
+"""Bits of a head's score factor in memory: mantissa in the low half, shift in the high half."""
+
+_TABLE_WIDTH = 32
+"""Bits of an entry of the block table."""
+
+
+def task_layout(
+    *, call: data.StructLayout, channels: tuple[tuple[str, int], ...], address_width: int = 64
+) -> data.StructLayout:
+    """Return the layout of a call with the places of its tensors.
+
+    Parameters
+    ----------
+    call : StructLayout
+        :func:`~qkloom.rtl.sequencer.call.call_layout`.
+    channels : tuple of (str, int)
+        Tensors and the number of channels that each is spread over: so many pointers it has.
+    """
+    pointers = {name: data.ArrayLayout(address_width, n) for name, n in channels}
+    return data.StructLayout(
+        {
+            "call": call,
+            **pointers,
+            "factors": address_width,
+            "table": address_width,
+            "paged": 1,  # keys and values are where the table says
+        }
+    )
+
+
+class Sequencer(Component):
+    """Turn a call into jobs, and into what is to be fetched and stored, all in one order.
+
+    ::
+
+        i --> dealer --> factors --> walker --+--> jobs
+                            |                 +--> locate q, o --> q, o
+                          memory              +--> table --> locate k, v --> k, v
+                                                     |
+                                                   memory
+
+    Parameters
+    ----------
+    n_lanes, slots : int
+        Lanes, and query blocks that each holds at a time.
+    heads, tokens, head_dim : int
+        Most query heads, longest sequence, largest head dimension.
+    size, block : int
+        Rows and columns of an array; tokens of a block.
+    stream_width, stationary_width : int
+        Bits of queries, and of keys and values, in memory as in the lanes.
+    channels : tuple of (str, int)
+        Channels of ``"q"``, ``"k"``, ``"v"`` and ``"o"``.
+    data_width, address_width : int
+        Bits of a beat and of an address.
+    runtime_precision : bool
+        Whether jobs say how many bits of their queries count.
+
+    Members
+    -------
+    i : In(stream)
+        Calls: :func:`task_layout`; taken when all has been asked for.
+    jobs : Out(stream)
+        For the core.
+    q, k, v, o : Out(stream)
+        What to move: :func:`~qkloom.rtl.sequencer.locate.fetch_layout`. ``to`` is a lane, or a bit
+        for each.
+    factor_command, table_command : Out(stream)
+        Beats to read of the tables of score factors and of blocks.
+    factor_beat, table_beat : In(stream)
+        These beats.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When a parameter is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_lanes: int,
+        slots: int,
+        heads: int,
+        tokens: int,
+        head_dim: int,
+        size: int,
+        block: int,
+        channels: tuple[tuple[str, int], ...],
+        data_width: int,
+        address_width: int = 64,
+        stream_width: int = 8,
+        stationary_width: int = 8,
+        runtime_precision: bool = False,
+    ) -> None:
+        self._shape: dict[str, Any] = dict(
+            n_lanes=n_lanes,
+            slots=slots,
+            heads=heads,
+            tokens=tokens,
+            head_dim=head_dim,
+            size=size,
+            block=block,
+        )
+        self._runtime_precision = runtime_precision
+        blocks = n_blocks(heads=heads, tokens=tokens, block=block)
+        bus = {"data_width": data_width, "address_width": address_width}
+        tensor = {"blocks": blocks, "size": size, "block": block, "head_dim": head_dim, **bus}
+        of_block = {**tensor, "to": range(n_lanes), "tiles": 1, "tokens": block}
+        of_tile = {**tensor, "to": n_lanes, "tiles": block // size, "tokens": size}
+        of_tile["element_width"] = stationary_width
+        n = dict(channels)
+        self._locators: dict[str, dict[str, Any]] = {
+            "q": {**of_block, "element_width": stream_width, "n_channels": n["q"]},
+            "k": {**of_tile, "n_channels": n["k"]},
+            "v": {**of_tile, "n_channels": n["v"]},
+            "o": {**of_block, "element_width": OUTPUT_WIDTH, "n_channels": n["o"]},
+        }
+        self._tables: dict[str, dict[str, int]] = {
+            "factor": {"entries": heads, "entry_width": _FACTOR_WIDTH, **bus},
+            "table": {"entries": blocks, "entry_width": _TABLE_WIDTH, **bus},
+        }
+        call = call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size)
+        task = task_layout(call=call, channels=channels, address_width=address_width)
+        command = stream.Signature(command_layout(address_width=address_width, beats=1))
+        beat = stream.Signature(beat_layout(data_width=data_width))
+        job = addressed_job(
+            n_lanes=n_lanes,
+            size=size,
+            block_rows=block,
+            head_dim=head_dim,
+            tokens=tokens,
+            slots=slots,
+            runtime_precision=runtime_precision,
+        )
+        super().__init__(
+            {
+                "i": In(stream.Signature(task)),
+                "jobs": Out(stream.Signature(job)),
+                **{
+                    name: Out(stream.Signature(located_layout(**parameters)))
+                    for name, parameters in self._locators.items()
+                },
+                **{f"{name}_command": Out(command) for name in self._tables},
+                **{f"{name}_beat": In(beat) for name in self._tables},
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Connect the parts; the call stays at the input until the last of them is done with it."""
+        m = Module()
+        task = self.i.payload
+        m.submodules.dealer = dealer = Dealer(**self._shape)
+        m.submodules.walker = walker = Walker(
+            **self._shape, runtime_precision=self._runtime_precision
+        )
+        m.submodules.factors = factors = Lookup(**self._tables["factor"])
+        m.submodules.table = table = Lookup(**self._tables["table"])
+        for name, lookup in (("factor", factors), ("table", table)):
+            connect_stream(m, lookup.command, wiring.flipped(getattr(self, f"{name}_command")))
+            connect_stream(m, wiring.flipped(getattr(self, f"{name}_beat")), lookup.beat)
+
+        dealt = Signal()
+        m.d.comb += [
+            dealer.i.valid.eq(self.i.valid & ~dealt),
+            dealer.i.payload.eq(task.call),
+            factors.base.eq(task.factors),
+            table.base.eq(task.table),
+            factors.forget.eq(self.i.ready),
+            table.forget.eq(self.i.ready),
+            walker.call.eq(task.call),
+        ]
+        with m.If(dealer.i.valid & dealer.i.ready):
+            m.d.sync += dealt.eq(1)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += dealt.eq(0)
+
+        # A query block waits for its head's factor.
+        entry = walker.i.payload.shape()["entry"].shape
+        assert factored_entry(entry) == walker.i.payload.shape()
+        m.d.comb += [
+            factors.i.payload.eq(dealer.o.payload.head),
+            factors.i.valid.eq(dealer.o.valid),
+            walker.i.payload.entry.eq(dealer.o.payload),
+            walker.i.payload.mantissa.eq(factors.o.payload[: _FACTOR_WIDTH // 2]),
+            walker.i.payload.shift.eq(factors.o.payload[_FACTOR_WIDTH // 2 :]),
+            walker.i.valid.eq(factors.o.valid),
+            factors.o.ready.eq(walker.i.ready),
+            dealer.o.ready.eq(factors.i.ready),
+        ]
+        connect_stream(m, walker.jobs, wiring.flipped(self.jobs))
+
+        # Keys and values are where the table says, or one block behind the other.
+        tile = walker.tiles.payload
+        m.submodules.tiles = tiles = Fork(shape=tile.shape(), n=2)
+        asks = Signal()
+        m.d.comb += [
+            asks.eq(walker.tiles.valid & task.paged),
+            table.i.payload.eq(tile.index),
+            table.i.valid.eq(asks),
+            table.o.ready.eq(tiles.i.ready),
+            tiles.i.payload.eq(tile),
+            tiles.i.payload.index.eq(Mux(task.paged, table.o.payload, tile.index)),
+            tiles.i.valid.eq(Mux(task.paged, table.o.valid, walker.tiles.valid)),
+            walker.tiles.ready.eq(tiles.i.ready & tiles.i.valid),
+        ]
+        m.submodules.blocks = blocks = Fork(shape=walker.blocks.payload.shape(), n=2)
+        connect_stream(m, walker.blocks, blocks.i)
+
+        # Whoever locates holds on to a request until it is done; a slice lets the walker go on.
+        waiting = Signal(len(self._locators))
+        for number, (name, source) in enumerate(
+            (("q", blocks.o[0]), ("o", blocks.o[1]), ("k", tiles.o[0]), ("v", tiles.o[1]))
+        ):
+            m.submodules[f"locate_{name}"] = locate = Locator(**self._locators[name])
+            m.submodules[f"slice_{name}"] = kept = RegisterSlice(shape=source.payload.shape())
+            connect_stream(m, source, kept.i)
+            connect_stream(m, kept.o, locate.i)
+            connect_stream(m, locate.o, wiring.flipped(getattr(self, name)))
+            m.d.comb += [
+                locate.d_tiles.eq(task.call.d_tiles),
+                locate.pointers.eq(task[name]),
+                waiting[number].eq(kept.o.valid),
+            ]
+        m.d.comb += self.i.ready.eq(dealt & ~walker.busy & ~waiting.any())
+        return m

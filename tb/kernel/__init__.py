@@ -1,0 +1,1 @@
+"""A kernel from outside: how tensors lie in its memory, and what a host does with it."""

@@ -1,0 +1,155 @@
+"""Dealer and walker against the schedule in NumPy that streams have been made from so far."""
+
+import random
+
+import numpy as np
+import pytest
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+
+from qkloom.gen.emit import emit
+from qkloom.rtl.component import Component
+from qkloom.rtl.sequencer.deal import Dealer
+from qkloom.rtl.sequencer.walk import Walker
+from qkloom.rtl.stream import connect_stream
+from qkloom.tb.core import Call, schedule
+from qkloom.tb.simulate import from_bits, simulate, to_bits
+
+SHAPE = {"slots": 2, "heads": 8, "tokens": 100, "head_dim": 32, "size": 4, "block": 8}
+
+
+class DealAndWalk(Component):
+    """Both in a row; a head's factor is its number, shifted by 5."""
+
+    def __init__(self, *, n_lanes):
+        self._n_lanes = n_lanes
+        walker = Walker(**SHAPE, n_lanes=n_lanes).signature.members
+        members = {name: walker[name] for name in ("jobs", "blocks", "tiles")}
+        dealer = Dealer(**SHAPE, n_lanes=n_lanes).signature.members
+        super().__init__({"i": dealer["i"], **members})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.dealer = dealer = Dealer(**SHAPE, n_lanes=self._n_lanes)
+        m.submodules.walker = walker = Walker(**SHAPE, n_lanes=self._n_lanes)
+        dealt = Signal()  # the walker looks at the call until it is done
+        m.d.comb += [
+            dealer.i.payload.eq(self.i.payload),
+            dealer.i.valid.eq(self.i.valid & ~dealt),
+            self.i.ready.eq(dealt & ~walker.busy),
+            walker.call.eq(self.i.payload),
+            walker.i.payload.entry.eq(dealer.o.payload),
+            walker.i.payload.mantissa.eq(dealer.o.payload.head),
+            walker.i.payload.shift.eq(5),
+            walker.i.valid.eq(dealer.o.valid),
+            dealer.o.ready.eq(walker.i.ready),
+        ]
+        with m.If(dealer.i.valid & dealer.i.ready):
+            m.d.sync += dealt.eq(1)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += dealt.eq(0)
+        for name in ("jobs", "blocks", "tiles"):
+            connect_stream(m, getattr(walker, name), wiring.flipped(getattr(self, name)))
+        return m
+
+
+def random_call(rng):
+    kv_heads = rng.randint(1, 3)
+    group = rng.choice([1, 2]) if kv_heads > 2 else rng.randint(1, 3)
+    causal = rng.randrange(2)
+    return {
+        "kv_heads": kv_heads,
+        "group": group,
+        "n_q": rng.choice([1, 7, 8, 9, 16, rng.randint(1, 40)]),
+        "n_kv": rng.choice([1, 7, 8, 9, 16, rng.randint(1, 100)]),
+        "q_start": rng.randint(-12, 80) if causal else 0,
+        "causal": causal,
+        "d_tiles": rng.randint(1, 8),
+        "planes": rng.randint(2, 8),
+    }
+
+
+def expected(call, n_lanes):
+    """Return jobs, query blocks and tiles of a call, in order."""
+    heads = call["kv_heads"] * call["group"]
+    tensors = {
+        "q": np.zeros((heads, call["n_q"], 4), np.int8),
+        "k": np.zeros((call["kv_heads"], call["n_kv"], 4), np.int8),
+    }
+    described = Call(
+        **tensors,
+        v=tensors["k"],
+        mantissa=np.zeros(heads),
+        shift=np.zeros(heads),
+        causal=bool(call["causal"]),
+        q_start=call["q_start"],
+    )
+    block, size = SHAPE["block"], SHAPE["size"]
+    q_blocks, kv_blocks = -(-call["n_q"] // block), -(-call["n_kv"] // block)
+    jobs, blocks, tiles = [], [], []
+    for lanes in schedule(described, lanes=n_lanes, slots=2, block_rows=block):
+        longest = max(entry.keys for entry in lanes)
+        for first in range(0, longest, block):
+            for entry in lanes:
+                if first == 0:
+                    index = entry.head * q_blocks + entry.first // block
+                    blocks.append(
+                        {"to": entry.lane, "index": index, "tile": 0, "tokens": entry.rows}
+                    )
+                if first < entry.keys:
+                    item = {
+                        "first": int(first == 0),
+                        "last": int(first + block >= entry.keys),
+                        "slot": entry.slot,
+                        "rows": entry.rows,
+                        "d_tiles": call["d_tiles"],
+                        "causal": call["causal"],
+                        "diagonal": call["q_start"] + entry.first - first,
+                        "mantissa": entry.head,
+                        "shift": 5,
+                        "keys": min(block, entry.keys - first),
+                    }
+                    jobs.append({"to": entry.lane, "item": item})
+            for tile in range(first, min(first + block, longest), size):
+                runs = {}
+                for entry in lanes:
+                    if tile < entry.keys:
+                        head = entry.head // call["group"]
+                        runs[head] = runs.get(head, 0) | 1 << entry.lane
+                tiles += [
+                    {
+                        "to": mask,
+                        "index": head * kv_blocks + first // block,
+                        "tile": (tile - first) // size,
+                        "tokens": min(size, call["n_kv"] - tile),
+                    }
+                    for head, mask in runs.items()
+                ]
+    return {"jobs": jobs, "blocks": blocks, "tiles": tiles}
+
+
+@pytest.mark.parametrize(("n_lanes", "pace"), [(1, 1.0), (2, 0.5), (3, 1.0), (5, 0.3)])
+def test_is_the_schedule(n_lanes, pace):
+    rng = random.Random(n_lanes)
+    calls = [random_call(rng) for _ in range(8)]
+    dut = DealAndWalk(n_lanes=n_lanes)
+    layout = dut.i.payload.shape()
+    log = simulate(
+        dut,
+        inputs={"i": [to_bits(layout, call) for call in calls]},
+        outputs=["jobs", "blocks", "tiles"],
+        cycles=200_000,
+        idle=200,
+        pace=dict.fromkeys(["jobs", "blocks", "tiles"], pace),
+        seed=n_lanes,
+    )
+    wanted = [expected(call, n_lanes) for call in calls]
+    for name in ("jobs", "blocks", "tiles"):
+        shape = getattr(dut, name).payload.shape()
+        got = [from_bits(shape, bits) for bits in log[name].items]
+        assert got == [item for call in wanted for item in call[name]]
+
+
+def test_emits():
+    emit(Dealer(**SHAPE, n_lanes=12), verilog=True)
+    emit(Walker(**SHAPE, n_lanes=12, runtime_precision=True), verilog=True)
