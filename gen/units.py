@@ -228,9 +228,9 @@ def _modules(package: types.ModuleType) -> Iterable[types.ModuleType]:
 
 def _can_be_typed(parameter: inspect.Parameter) -> bool:
     """Tell whether a value has a spelling on the command line: an object of ours has none."""
-    kind = parameter.annotation
-    ours = inspect.isclass(kind) and kind.__module__.startswith(rtl.__name__ + ".")
-    return not ours or _is_format(kind)
+    kinds = [parameter.annotation, *get_args(parameter.annotation)]
+    ours = [k for k in kinds if inspect.isclass(k) and k.__module__.startswith(rtl.__name__ + ".")]
+    return all(map(_is_format, ours))
 
 
 def _is_format(kind: Any) -> bool:
