@@ -7,8 +7,9 @@ from amaranth.lib.wiring import In, Out
 
 from ..axi import AXI4, AXI4Lite, bus_pins, connect_bus_pins
 from ..component import Component
-from ..control.control import Control
+from ..control.control import Control, all_registers
 from ..control.kernel_map import kernel_registers
+from ..control.register import Register
 from ..formats import ceil_log2
 from ..sequencer.sequencer import OUTPUT_WIDTH
 from ..stream import connect_stream
@@ -122,7 +123,12 @@ class Kernel(Component):
         for number in range(self._n_channels):
             members |= bus_pins(channel_pins(number), self._bus)
         super().__init__(members)
-        self._registers = (*registers.arguments, *registers.status)
+        self._registers = all_registers(*registers)
+
+    @property
+    def registers(self) -> tuple[Register, ...]:
+        """All registers by address."""
+        return self._registers
 
     @property
     def n_channels(self) -> int:
@@ -154,7 +160,11 @@ class Kernel(Component):
         ]
         connect_bus_pins(m, self, CONTROL_PINS, control.bus)
 
-        connect_stream(m, control.call, intake.i)
+        m.d.comb += [
+            intake.i.payload.eq(control.call.payload),
+            intake.i.valid.eq(control.call.valid & ~supervisor.discards),
+            control.call.ready.eq(intake.i.ready | supervisor.discards),
+        ]
         connect_stream(m, intake.refused, supervisor.refused)
         connect_stream(m, supervisor.finished, control.finished)
         moves = Signal()

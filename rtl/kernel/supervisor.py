@@ -46,6 +46,8 @@ class Supervisor(Component):
         One code for each call.
     drops : Out(1)
         The engine is stuck: whatever call there is, it ends here, in this cycle.
+    discards : Out(1)
+        The host has asked for a reset: calls that wait are taken, and forgotten.
     halt : Out(1)
         The engine is to ask memory for nothing more.
     reset : In(1)
@@ -76,6 +78,7 @@ class Supervisor(Component):
                 "idle": In(1),
                 "finished": Out(stream.Signature(FINISHED)),
                 "drops": Out(1),
+                "discards": Out(1),
                 "halt": Out(1),
                 "reset": In(1),
                 "clears": Out(1),
@@ -106,6 +109,7 @@ class Supervisor(Component):
         m.d.comb += [
             self.drops.eq(stuck & self.runs & codes.i.ready & ~resetting),
             self.halt.eq(stuck | resetting),
+            self.discards.eq(resetting),
             codes.i.valid.eq(self.ends | self.drops | self.refused.valid),
             self.refused.ready.eq(codes.i.ready & ~self.ends & ~self.drops),
         ]

@@ -114,7 +114,8 @@ def planned_bytes(kernel: Kernel, call: Call) -> dict[str, int]:
     n_kv = call.k.shape[1]
 
     def beats(tokens: int, width: int) -> int:
-        return -(-tokens * head_dim * width // beat) * beat // 8
+        n_beats = -(-tokens * head_dim * width // int(beat))
+        return n_beats * int(beat) // 8
 
     rounds = schedule(call, lanes=len(given["lanes"]), slots=given["slots"], block_rows=block)
     moved = dict.fromkeys("qkvo", 0)
