@@ -28,7 +28,9 @@ __all__ = [
     "PRESETS",
     "ChipDescription",
     "LaneGroup",
+    "Memory",
     "Softmax",
+    "default_data_width",
     "default_out_width",
     "default_p_width",
     "default_row_width",
@@ -98,6 +100,21 @@ class Softmax(_Table):
     fraction: int = Field(default=10, ge=6, le=12, description="Fraction bits of a base-2 score.")
 
 
+class Memory(_Table):
+    """The memory that tensors are in, as the kernel sees it."""
+
+    channels: Annotated[Literal[1, 2, 4, 8, 16, 32], _Integer] = Field(
+        default=4,
+        description="AXI4 managers, each for a channel of memory; tensors are spread over them.",
+    )
+    data_width: Annotated[Literal[64, 128, 256, 512], _Integer] | None = Field(
+        default=None,
+        description="Bits that a channel moves in a cycle. 256 if absent, or as many as a small "
+        "array's tile has.",
+        examples=[256],
+    )
+
+
 class ChipDescription(_Table):
     """A chip: its lanes, their array, and the largest problem that they take.
 
@@ -162,6 +179,9 @@ class ChipDescription(_Table):
     stationary_width: Annotated[Literal[4, 8], _Integer] = Field(
         default=8, description="Bits of what the arrays hold: keys and values."
     )
+    heads: int = Field(
+        default=128, ge=1, le=4096, description="Most query heads of a call, batch included."
+    )
     row_width: int | None = Field(
         default=None,
         ge=1,
@@ -182,6 +202,7 @@ class ChipDescription(_Table):
         examples=[40],
     )
     softmax: Softmax = Softmax()
+    memory: Memory = Memory()
 
     @model_validator(mode="after")
     def _check_rules(self) -> Self:
@@ -257,6 +278,39 @@ class ChipDescription(_Table):
         }
 
     @property
+    def channels(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Memory channels of each tensor: a quarter of them each, or what there is."""
+        n = self.memory.channels
+        if n < 4:
+            parts: dict[str, tuple[int, ...]] = {"q": (0,), "k": (0,), "v": (n - 1,), "o": (n - 1,)}
+        else:
+            quarter = n // 4
+            order = {"k": 0, "v": 1, "q": 2, "o": 3}
+            parts = {
+                name: tuple(range(order[name] * quarter, (order[name] + 1) * quarter))
+                for name in ("q", "k", "v", "o")
+            }
+        return tuple(parts.items())
+
+    @property
+    def data_width(self) -> int:
+        """Bits that a channel of memory moves in a cycle."""
+        return self.memory.data_width or default_data_width(
+            self.size, self.stream_width, self.stationary_width
+        )
+
+    @property
+    def kernel_parameters(self) -> dict[str, Any]:
+        """Keyword parameters of the kernel."""
+        return {
+            "lanes": self.matrices,
+            **self.lane_parameters,
+            "heads": self.heads,
+            "channels": self.channels,
+            "data_width": self.data_width,
+        }
+
+    @property
     def derived(self) -> dict[str, int]:
         """Numbers of the hardware that follow from the description."""
         numerics = self.numerics
@@ -278,13 +332,19 @@ class ChipDescription(_Table):
         """Return the description as plain tables, derived values filled in."""
         tables = self.model_dump(exclude_none=True)
         del tables["softmax"]
+        memory = {**tables.pop("memory"), "data_width": self.data_width}
         lanes = [dict(group) for group in tables.pop("lanes")]
         widths = {name: self.lane_parameters[name] for name in ("row_width", "out_width")}
-        return {**tables, **widths, "lanes": lanes, "softmax": self._softmax}
+        return {**tables, **widths, "lanes": lanes, "softmax": self._softmax, "memory": memory}
 
     def replace(self, **changes: Any) -> "ChipDescription":
         """Return a variant with some keys changed, checked like any description."""
         return _check({**self.model_dump(exclude_none=True), **changes}, "The variant")
+
+
+def default_data_width(size: int, stream_width: int, stationary_width: int) -> int:
+    """Return the bits of a beat of which a tile is a whole number, 256 at most."""
+    return min(256, size * size * min(stream_width, stationary_width))
 
 
 def default_p_width(stream_width: int) -> int:
@@ -360,7 +420,12 @@ def read_chip(source: str | Path | Mapping[str, Any]) -> ChipDescription:
     return _check(tables, str(path))
 
 
-_TABLES: dict[str, type[BaseModel]] = {"": ChipDescription, "lanes": LaneGroup, "softmax": Softmax}
+_TABLES: dict[str, type[BaseModel]] = {
+    "": ChipDescription,
+    "lanes": LaneGroup,
+    "softmax": Softmax,
+    "memory": Memory,
+}
 
 _Rule = Callable[..., Mistake | None]
 _RULES: list[_Rule] = []
@@ -373,8 +438,11 @@ def _rule(check: _Rule) -> _Rule:
 
 
 def _flatten(values: Mapping[str, Any]) -> dict[str, Any]:
-    softmax = values.get("softmax")
-    return {**values, **(softmax.__dict__ if isinstance(softmax, Softmax) else softmax or {})}
+    flat = dict(values)
+    for name in ("softmax", "memory"):
+        table = values.get(name)
+        flat |= table.__dict__ if isinstance(table, BaseModel) else table or {}
+    return flat
 
 
 def _broken_rules(values: Mapping[str, Any]) -> list[Mistake]:
@@ -431,6 +499,22 @@ def _head_dim_tiles(head_dim: int, size: int) -> Mistake | None:
         str(head_dim),
         f"must be a multiple of size, {size}, since the lane tiles it by its {size} x {size} array",
         f"use {_multiple(head_dim, size)} (smaller heads are padded with zeros)",
+    )
+
+
+@_rule
+def _tiles_are_beats(
+    data_width: int | None, size: int, stream_width: int, stationary_width: int
+) -> Mistake | None:
+    width = min(stream_width, stationary_width)
+    tile = size * size * width
+    if data_width is None or tile % data_width == 0:
+        return None
+    return Mistake(
+        "memory.data_width",
+        str(data_width),
+        f"must divide the {tile} bits of a tile of {size} x {size}, which is read in whole beats",
+        f"use {default_data_width(size, stream_width, stationary_width)} or leave it out",
     )
 
 
@@ -530,11 +614,13 @@ def _mistakes(error: ValidationError, tables: Mapping[str, Any]) -> list[Mistake
         if isinstance(broken, BrokenRulesError):
             return broken.mistakes
     wrong = {str(name) for detail in details for name in detail["loc"]}
-    softmax = tables.get("softmax", {})
-    given = {**tables, **(softmax if isinstance(softmax, Mapping) else {})}
+    inner = [tables.get(name, {}) for name in ("softmax", "memory")]
+    given = dict(tables)
+    for table in inner:
+        given |= table if isinstance(table, Mapping) else {}
     known = {
         name: given.get(name, field.default)
-        for table in (ChipDescription, Softmax)
+        for table in (ChipDescription, Softmax, Memory)
         for name, field in table.model_fields.items()
         if name not in wrong and (name in given or field.default is not PydanticUndefined)
     }

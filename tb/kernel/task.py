@@ -109,13 +109,14 @@ def planned_bytes(kernel: Kernel, call: Call) -> dict[str, int]:
     Reads are whole beats.
     """
     given = kernel.parameters
-    size, block, beat = given["size"], given["block_rows"], given["data_width"]
+    size, block = given["size"], given["block_rows"]
+    beat: int = given["data_width"]
     heads, n_q, head_dim = call.q.shape
     n_kv = call.k.shape[1]
 
     def beats(tokens: int, width: int) -> int:
-        n_beats = -(-tokens * head_dim * width // int(beat))
-        return n_beats * int(beat) // 8
+        n_beats: int = -(-tokens * head_dim * width // beat)
+        return n_beats * beat // 8
 
     rounds = schedule(call, lanes=len(given["lanes"]), slots=given["slots"], block_rows=block)
     moved = dict.fromkeys("qkvo", 0)
