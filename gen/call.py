@@ -7,13 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..rtl.core import Core
+from ..rtl.kernel.kernel import Kernel
 from ..tb.core import Call
 from ..tb.exact import exact_attention
 from ..tb.quantize import Operands, quantize
 from ..tb.tensors import InputError, Tensors, as_tensors
 from .chip import ChipDescription
 
-__all__ = ["Prepared", "build_core", "prepare"]
+__all__ = ["Prepared", "build_core", "build_kernel", "prepare"]
 
 
 class Prepared(NamedTuple):
@@ -46,6 +47,11 @@ class Prepared(NamedTuple):
 def build_core(description: ChipDescription) -> Core:
     """Return the hardware of a description."""
     return Core(lanes=description.matrices, **description.lane_parameters)
+
+
+def build_kernel(description: ChipDescription) -> Kernel:
+    """Return the hardware of a description with its registers and buses."""
+    return Kernel(**description.kernel_parameters)
 
 
 def prepare(

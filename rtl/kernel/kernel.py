@@ -57,8 +57,8 @@ class Kernel(Component):
         An AXI4 manager for each memory channel.
     interrupt : Out(1)
         To the host.
-    registers : tuple of Register
-        All registers by address.
+    registers, arguments : tuple of Register
+        All registers, and those of a call.
     channels : mapping
         Memory channels of each tensor.
 
@@ -124,11 +124,17 @@ class Kernel(Component):
             members |= bus_pins(channel_pins(number), self._bus)
         super().__init__(members)
         self._registers = all_registers(*registers)
+        self._arguments = registers.arguments
 
     @property
     def registers(self) -> tuple[Register, ...]:
         """All registers by address."""
         return self._registers
+
+    @property
+    def arguments(self) -> tuple[Register, ...]:
+        """Registers that say what a call is."""
+        return self._arguments
 
     @property
     def n_channels(self) -> int:

@@ -11,7 +11,7 @@ def test_chip_in_verilator_and_with_a_wrong_line(
     mini: qkloom.Chip, tmp_path: Path, bench: Any
 ) -> None:
     folder = mini.generate(tmp_path / "mini", vectors=4)
-    assert bench.run(bench.build(folder), folder).startswith("PASS: mini: ")
+    assert bench.run(bench.build(folder), folder).startswith("PASS: core_")
     verilog = folder / "mini.v"
     text = verilog.read_text()
     (module,) = re.findall(r"module output_column.*?endmodule", text, re.DOTALL)

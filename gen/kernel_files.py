@@ -1,0 +1,63 @@
+"""What comes with the Verilog of a kernel: registers, scripts, constraints."""
+
+from ..platforms.registers import register_files
+from ..platforms.vitis import vitis_files
+from ..platforms.vivado import spread_over_slrs, vivado_files
+from ..rtl.control.kernel_map import TENSORS, pointer_names
+from ..rtl.kernel.kernel import Kernel, channel_pins
+from .chip import ChipDescription
+
+__all__ = ["kernel_files"]
+
+
+def kernel_files(
+    description: ChipDescription, kernel: Kernel, has_bench: bool = False
+) -> dict[str, str]:
+    """Return registers for host software, and for a chip on UltraScale+ what Vivado and Vitis need.
+
+    Parameters
+    ----------
+    description : ChipDescription
+        The chip.
+    kernel : Kernel
+        Its hardware.
+    has_bench : bool
+        Whether a testbench in SystemVerilog comes with it.
+    """
+    top, name = description.identifier, description.name
+    files = register_files(top=top, registers=kernel.registers)
+    if description.target != "ultrascale":
+        return files
+    sources = [f"{name}.v"]
+    pins = {number: channel_pins(number) for number in range(kernel.n_channels)}
+    ports = {
+        pointer: pins[channel]
+        for tensor in TENSORS
+        for pointer, channel in zip(
+            pointer_names(tensor, len(kernel.channels[tensor])),
+            kernel.channels[tensor],
+            strict=True,
+        )
+    }
+    tables = pins[kernel.channels["q"][0]]
+    lanes = [f"engine/core/lane_{number}" for number in range(description.n_lanes)]
+    bench = ["testbench.sv", "streams.sv"] if has_bench else []
+    return {
+        **files,
+        **vitis_files(
+            top=top,
+            sources=sources,
+            arguments=kernel.arguments,
+            ports={**ports, "factors": tables, "table": tables},
+            channels={pin: f"HBM[{number}]" for number, pin in pins.items()},
+            data_width=description.data_width,
+            clock_mhz=description.clock_mhz,
+        ),
+        **vivado_files(
+            top=top,
+            sources=sources,
+            clock_mhz=description.clock_mhz,
+            groups=spread_over_slrs(lanes) if len(lanes) > 2 else {},
+            bench=bench,
+        ),
+    }
