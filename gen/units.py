@@ -27,7 +27,18 @@ __all__ = ["Unit", "find_unit", "find_units", "parse_options"]
 _KINDS: dict[str, Mapping[str, type[Component]]] = {"matrix": MATRIX_KINDS}
 
 # Values to start from where neither the component nor a chip has any; other numbers are 4.
-_EXAMPLES = {"shape": "8", "lanes": "plain,plain", "n": "2", "banks": "2", "product-width": "19"}
+_EXAMPLES = {
+    "shape": "8",
+    "lanes": "plain,plain",
+    "n": "2",
+    "banks": "2",
+    "product-width": "19",
+    "data-width": "64",
+    "element-width": "8",
+    "entry-width": "32",
+    "item": "row:i24x2,last:1",
+    "n-channels": "2",
+}
 WIDEST = 16_384
 """Most bits of a shape: Amaranth has 65,535 for a signal, and components join several."""
 
@@ -35,7 +46,10 @@ _NUMBER = "[0-9]{1,9}"
 _FLOATS = {f.name.lower(): f for f in (formats.F16, formats.BF16, formats.F32)}
 
 _EXAMPLES_OF = {
+    "collector": {"element-width": "32"},
+    "locator": {"block": "16"},
     "join": {"shape": "row:i8x4,last:1"},
+    "output-mover": {"element-width": "32"},
     "skew": {"lanes": "4"},
     "spacer": {"shape": "row:i8x4,new_tile:1"},
 }
@@ -229,6 +243,8 @@ def _modules(package: types.ModuleType) -> Iterable[types.ModuleType]:
 def _can_be_typed(parameter: inspect.Parameter) -> bool:
     """Tell whether a value has a spelling on the command line: an object of ours has none."""
     kinds = [parameter.annotation, *get_args(parameter.annotation)]
+    if any(get_origin(kind) is tuple for kind in kinds[1:]):
+        return False  # a table
     ours = [k for k in kinds if inspect.isclass(k) and k.__module__.startswith(rtl.__name__ + ".")]
     return all(map(_is_format, ours))
 

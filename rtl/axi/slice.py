@@ -1,6 +1,5 @@
 """Register slices on all channels of a bus."""
 
-from typing import Any
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
@@ -40,7 +39,7 @@ class AXISlice(Component):
         When ``bus`` is not one of these, or ``mode`` no mode of a register slice.
     """
 
-    def __init__(self, *, bus: Any, mode: str = "full") -> None:
+    def __init__(self, *, bus: AXI4 | AXI4Read | AXI4Write | AXI4Lite, mode: str = "full") -> None:
         if not isinstance(bus, (AXI4, AXI4Read, AXI4Write, AXI4Lite)):
             raise TypeError(f"Only an AXI bus can be sliced, not {bus!r}")
         if mode not in RegisterSlice.modes:

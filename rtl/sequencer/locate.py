@@ -115,6 +115,8 @@ class Locator(Component):
         check_count("Number of channels", n_channels)
         if n_channels & n_channels - 1:
             raise ValueError(f"Number of channels must be a power of two, not {n_channels}")
+        if block % size:
+            raise ValueError(f"Block must be a multiple of size {size}, not {block}")
         if size * size * element_width % data_width:
             raise ValueError(
                 f"A tile of {size} x {size} elements of {element_width} bits must be whole beats "

@@ -96,6 +96,7 @@ def test_places(d_tiles, tensor):
     ("changes", "message"),
     [
         ({"n_channels": 3}, r"^Number of channels must be a power of two, not 3$"),
+        ({"block": 12}, r"^Block must be a multiple of size 8, not 12$"),
         ({"data_width": 1024}, r"^A tile of 8 x 8 elements of 8 bits must be whole beats of 1024$"),
     ],
 )
