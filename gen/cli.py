@@ -334,6 +334,36 @@ def crossover(
 
 
 @app.command()
+def build(
+    board: Annotated[str, typer.Argument(metavar="BOARD", help="ulx3s.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="Folder to write; build/BOARD."),
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Runs of place and route: the best is kept.")
+    ] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Build the bitstream of a board: attention that checks itself, bit by bit.
+
+    Yosys and nextpnr come from Python packages: `pip install 'qkloom[board]'`. Each seed takes one
+    to two minutes, two at a time; the first start of a tool takes as long again, for translating
+    it to machine code.
+    """
+    from .build import build_board, describe, tabulate
+
+    with _progress(f"building {board}") as progress:
+        made = build_board(board, output or Path("build", board), seeds=seeds, progress=progress)
+    if as_json:
+        _print_json(made.as_dict())
+        return
+    _print_table(*tabulate(made))
+    for line in describe(made):
+        print(line)
+
+
+@app.command()
 def simulate(
     chip: ChipName,
     source: Annotated[
