@@ -347,9 +347,9 @@ def build(
 ) -> None:
     """Build the bitstream of a board: attention that checks itself, bit by bit.
 
-    Yosys and nextpnr come from Python packages: `pip install 'qkloom[board]'`. Each seed takes one
-    to two minutes, two at a time; the first start of a tool takes as long again, for translating
-    it to machine code.
+    Yosys and nextpnr come from Python packages: `pip install 'qkloom[board]'`. A seed takes two
+    minutes, and two run at a time; Yosys' first start takes another one or two, for its translation
+    to machine code. Frequencies are nextpnr's estimates.
     """
     from .build import build_board, describe, tabulate
 

@@ -53,7 +53,16 @@ def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
 class TestHelp:
     def test_lists_the_commands(self, shell: Shell) -> None:
         text = shell.run("--help")
-        for command in ("chips", "show", "schema", "doctor", "generate", "synth", "simulate"):
+        for command in (
+            "chips",
+            "show",
+            "schema",
+            "doctor",
+            "generate",
+            "synth",
+            "simulate",
+            "build",
+        ):
             assert f"\n  {command} " in text
 
     def test_imports_nothing_heavy(self) -> None:
