@@ -334,6 +334,36 @@ def crossover(
 
 
 @app.command()
+def build(
+    board: Annotated[str, typer.Argument(metavar="BOARD", help="ulx3s.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="Folder to write; build/BOARD."),
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Runs of place and route: the best is kept.")
+    ] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Build the bitstream of a board: attention that checks itself, bit by bit.
+
+    Yosys and nextpnr come from Python packages: `pip install 'qkloom[board]'`. A seed takes two
+    minutes, and two run at a time; Yosys' first start takes another one or two, for its translation
+    to machine code. Frequencies are nextpnr's estimates.
+    """
+    from .build import build_board, describe, tabulate
+
+    with _progress(f"building {board}") as progress:
+        made = build_board(board, output or Path("build", board), seeds=seeds, progress=progress)
+    if as_json:
+        _print_json(made.as_dict())
+        return
+    _print_table(*tabulate(made))
+    for line in describe(made):
+        print(line)
+
+
+@app.command()
 def simulate(
     chip: ChipName,
     source: Annotated[

