@@ -2,7 +2,7 @@
 
 from typing import Any
 
-__all__ = ["InputError", "MismatchError", "RunError", "ToolError"]
+__all__ = ["AccessError", "InputError", "MismatchError", "RunError", "ToolError"]
 
 
 class InputError(ValueError):
@@ -11,6 +11,10 @@ class InputError(ValueError):
 
 class ToolError(RuntimeError):
     """A tool is missing, fails or does not answer; the message says what to do about it."""
+
+
+class AccessError(RuntimeError):
+    """A register of a kernel was not answered for, or with an error."""
 
 
 class RunError(AssertionError):

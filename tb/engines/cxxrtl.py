@@ -9,7 +9,14 @@ from ..design import Design
 from ..yosys import run_yosys, runtime_headers
 from .cache import Cache
 from .compiler import Compiler, find_compiler
-from .native import LIBRARY, SOURCES, NativeSimulation, compile_library, describe_ports
+from .native import (
+    LIBRARY,
+    STREAMS,
+    Driver,
+    NativeSimulation,
+    compile_library,
+    describe_ports,
+)
 from .plan import Plan
 
 __all__ = ["build", "start"]
@@ -29,8 +36,8 @@ def start(plan: Plan, *, cache: Cache, waves: Path | None = None) -> NativeSimul
     return NativeSimulation(library, plan, waves)
 
 
-def build(design: Design, *, cache: Cache, waves: bool = False) -> Path:
-    """Return the shared library of a design.
+def build(design: Design, *, cache: Cache, waves: bool = False, driver: Driver = STREAMS) -> Path:
+    """Return the shared library of a design and a driver.
 
     Modules in ``design.boundaries`` stay C++ classes of their own, compiled once however often they
     are used; all others are flattened into them. Flattening everything makes compile time grow
@@ -52,21 +59,24 @@ def build(design: Design, *, cache: Cache, waves: bool = False) -> Path:
         compiler.identity,
         *compiler.flags,
         str(waves),
-        *((SOURCES / name).read_bytes() for name in ("driver.cc", ADAPTER)),
+        *driver.contents(ADAPTER),
     ]
-    builder = partial(_build, design, script, compiler, waves)
+    builder = partial(_build, design, script, compiler, driver, waves)
     title = f"the cxxrtl simulator of {design.name} with {compiler.title}"
     return cache.get(parts, builder, title=title) / LIBRARY
 
 
-def _build(design: Design, script: str, compiler: Compiler, waves: bool, folder: Path) -> None:
+def _build(
+    design: Design, script: str, compiler: Compiler, driver: Driver, waves: bool, folder: Path
+) -> None:
     work = folder / "work"
     work.mkdir()
     (work / "design.il").write_text(design.rtlil, encoding="utf-8")
     top = f"#define QKLOOM_TOP cxxrtl_design::{_mangle(design.name)}\n"
     (work / "ports.h").write_text(top + describe_ports(design, _mangle), encoding="utf-8")
     run_yosys(script, cwd=work)
-    compile_library(work, compiler, ADAPTER, [f"-I{runtime_headers()}"], waves=waves)
+    includes = [f"-I{runtime_headers()}"]
+    compile_library(work, compiler, ADAPTER, includes, driver=driver, waves=waves)
     (work / LIBRARY).rename(folder / LIBRARY)
     shutil.rmtree(work)
 

@@ -1,5 +1,6 @@
 // A design in the C++ that Yosys' write_cxxrtl makes. ports.h, generated, defines QKLOOM_TOP,
-// QKLOOM_PORTS, and QKLOOM_CLOCK and QKLOOM_RESET where the design has such a port.
+// QKLOOM_PORTS, and QKLOOM_CLOCK and QKLOOM_RESET where the design has such a port, with
+// QKLOOM_RESET_LEVEL, at which it resets.
 
 #include "design.cc"
 #include "ports.h"
@@ -33,7 +34,7 @@ class Dut {
 
   void reset(bool on) {
 #ifdef QKLOOM_RESET
-    top_.QKLOOM_RESET.set<bool>(on);
+    top_.QKLOOM_RESET.set<bool>(on == QKLOOM_RESET_LEVEL);
 #endif
   }
 

@@ -2,7 +2,7 @@
 
 import ctypes
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +16,44 @@ from .compiler import Compiler
 from .plan import Channel, Plan
 from .simulation import Cycles, Transfers
 
-__all__ = ["LIBRARY", "SOURCES", "NativeSimulation", "compile_library", "describe_ports"]
+__all__ = [
+    "LIBRARY",
+    "SOURCES",
+    "STREAMS",
+    "Driver",
+    "NativeSimulation",
+    "compile_library",
+    "describe_ports",
+    "load_library",
+]
 
 LIBRARY = "simulator.so"
 SOURCES = Path(__file__).parent
-DRIVER = "driver.cc"
+
+
+@dataclass(frozen=True)
+class Driver:
+    """The testbench's side of a compiled simulation, in C++.
+
+    Members
+    -------
+    source : str
+        The file of this package that is compiled around a design.
+    headers : tuple of str
+        What it includes, besides the design.
+    """
+
+    source: str
+    headers: tuple[str, ...]
+
+    def contents(self, adapter: str) -> list[bytes]:
+        """Return all that a library depends on, apart from the design."""
+        return [(SOURCES / name).read_bytes() for name in (self.source, *self.headers, adapter)]
+
+
+STREAMS = Driver("driver.cc", ("port.h",))
+"""Drives, samples and checks whole streams."""
+
 
 NEVER = (1 << 64) - 1
 MAX_VIOLATIONS = 64
@@ -107,7 +140,7 @@ class NativeSimulation:
 
     def __init__(self, library: Path, plan: Plan, waves: Path | None = None) -> None:
         self._plan = plan
-        self._library = _load(library)
+        self._library = load_library(library, _functions())
         self._buffers = [_Buffers.of(channel) for channel in plan.channels]
         self._streams = (_Stream * max(1, len(plan.channels)))()
         numbers = {port.name: number for number, port in enumerate(plan.design.ports)}
@@ -179,15 +212,40 @@ class NativeSimulation:
             self._handle = None
 
 
-def _load(path: Path) -> ctypes.CDLL:
+def load_library(
+    path: Path, functions: Mapping[str, tuple[object, Sequence[object]]]
+) -> ctypes.CDLL:
+    """Load a built simulator.
+
+    Parameters
+    ----------
+    path : Path
+        The library.
+    functions : mapping
+        Types of result and arguments of its functions, by name without ``qkloom_``; those that a
+        library does not have are passed over.
+
+    Raises
+    ------
+    ToolError
+        When it cannot be loaded.
+    """
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
         raise ToolError(
             f"Cannot load the built simulator {path}: {error}; remove it, and it is built again"
         ) from None
+    for name, (result, arguments) in functions.items():
+        function = getattr(library, f"qkloom_{name}", None)  # waves: not in every library
+        if function is not None:
+            function.restype, function.argtypes = result, arguments
+    return library
+
+
+def _functions() -> Mapping[str, tuple[object, Sequence[object]]]:
     pointer, u32, u64 = ctypes.c_void_p, ctypes.c_uint32, ctypes.c_uint64
-    signatures: dict[str, tuple[object, list[object]]] = {
+    return {
         "new": (pointer, [pointer, u32]),
         "delete": (None, [pointer]),
         "set": (None, [pointer, u32, pointer]),
@@ -198,11 +256,6 @@ def _load(path: Path) -> ctypes.CDLL:
         "violations": (u32, [pointer, pointer, u32]),
         "waves": (None, [pointer, ctypes.c_char_p]),
     }
-    for name, (result, arguments) in signatures.items():
-        function = getattr(library, f"qkloom_{name}", None)  # waves: not in every library
-        if function is not None:
-            function.restype, function.argtypes = result, arguments
-    return library
 
 
 def _describe(stream: _Stream, channel: Channel, numbers: dict[str, int]) -> None:
@@ -219,6 +272,9 @@ def _describe(stream: _Stream, channel: Channel, numbers: dict[str, int]) -> Non
 
 def describe_ports(design: Design, mangle: Callable[[str], str]) -> str:
     """Return the header that tells the driver what the ports of a design are called in C++.
+
+    The clock is ``clk``, with the reset ``rst``; or, where a kernel's pins have vendors' names,
+    ``ap_clk`` with ``ap_rst_n``, which resets at 0.
 
     Raises
     ------
@@ -239,9 +295,12 @@ def describe_ports(design: Design, mangle: Callable[[str], str]) -> str:
     lines = [
         "#define QKLOOM_PORTS(top) " + ", ".join(f"at(top.{mangle(p.name)})" for p in design.ports)
     ]
-    for name, macro in (("clk", "QKLOOM_CLOCK"), ("rst", "QKLOOM_RESET")):
-        if name in clocks:
-            lines.append(f"#define {macro} {mangle(name)}")
+    clock, reset, level = ("ap_clk", "ap_rst_n", 0) if "ap_clk" in inputs else ("clk", "rst", 1)
+    if clock in inputs:
+        lines.append(f"#define QKLOOM_CLOCK {mangle(clock)}")
+    if reset in inputs:
+        lines.append(f"#define QKLOOM_RESET {mangle(reset)}")
+        lines.append(f"#define QKLOOM_RESET_LEVEL {level}")
     return "\n".join(lines) + "\n"
 
 
@@ -251,9 +310,10 @@ def compile_library(
     adapter: str,
     arguments: Sequence[str],
     *,
+    driver: Driver,
     waves: bool,
 ) -> None:
-    """Compile the driver around a design into ``folder / LIBRARY``.
+    """Compile a driver around a design into ``folder / LIBRARY``.
 
     Parameters
     ----------
@@ -265,6 +325,8 @@ def compile_library(
         The header of this package that makes a ``Dut`` of the design.
     arguments : sequence of str
         Further arguments: include folders, other files.
+    driver : Driver
+        What drives the design.
     waves : bool
         Whether the simulation can write waves.
 
@@ -281,7 +343,7 @@ def compile_library(
             f"-I{SOURCES}",
             f'-DQKLOOM_DUT="{adapter}"',
             *(["-DQKLOOM_WAVES"] if waves else []),
-            str(SOURCES / DRIVER),
+            str(SOURCES / driver.source),
             *arguments,
         ],
         makes=LIBRARY,

@@ -16,7 +16,14 @@ from ..errors import ToolError
 from .blocks import Block, choose_blocks
 from .cache import Cache
 from .compiler import Compiler, find_compiler
-from .native import LIBRARY, SOURCES, NativeSimulation, compile_library, describe_ports
+from .native import (
+    LIBRARY,
+    STREAMS,
+    Driver,
+    NativeSimulation,
+    compile_library,
+    describe_ports,
+)
 from .plan import Plan
 
 __all__ = ["Verilator", "build", "find_verilator", "start"]
@@ -134,9 +141,14 @@ def start(
 
 
 def build(
-    design: Design, *, cache: Cache, waves: bool = False, verilator: str | Path | None = None
+    design: Design,
+    *,
+    cache: Cache,
+    waves: bool = False,
+    verilator: str | Path | None = None,
+    driver: Driver = STREAMS,
 ) -> Path:
-    """Return the shared library of a design.
+    """Return the shared library of a design and a driver.
 
     Raises
     ------
@@ -164,9 +176,9 @@ def build(
         *common,
         str(waves),
         str(blocks),
-        *((SOURCES / name).read_bytes() for name in ("driver.cc", ADAPTER)),
+        *driver.contents(ADAPTER),
     ]
-    builder = partial(_build, design, blocks, tool, compiler, runtime, waves)
+    builder = partial(_build, design, blocks, tool, compiler, runtime, driver, waves)
     title = f"the verilator simulator of {design.name} with {compiler.title}"
     return cache.get(parts, builder, title=title) / LIBRARY
 
@@ -184,6 +196,7 @@ def _build(
     tool: Verilator,
     compiler: Compiler,
     runtime: Path,
+    driver: Driver,
     waves: bool,
     folder: Path,
 ) -> None:
@@ -202,7 +215,7 @@ def _build(
     _compile({f"{name}.o": name for name in names}, tool, compiler, work)
     objects = sorted([*map(str, runtime.glob("*.o")), *(f"{name}.o" for name in names)])
     arguments = [*FEATURES, *tool.includes, "-pthread", *objects]
-    compile_library(work, compiler, ADAPTER, arguments, waves=waves)
+    compile_library(work, compiler, ADAPTER, arguments, driver=driver, waves=waves)
     (work / LIBRARY).rename(folder / LIBRARY)
     shutil.rmtree(work)
 

@@ -1,5 +1,6 @@
 // A design in the C++ that Verilator makes. ports.h, generated, defines QKLOOM_PORTS, and
-// QKLOOM_CLOCK and QKLOOM_RESET where the design has such a port.
+// QKLOOM_CLOCK and QKLOOM_RESET where the design has such a port, with QKLOOM_RESET_LEVEL, at which
+// it resets.
 
 #include "Vtop.h"
 #include "ports.h"
@@ -34,7 +35,7 @@ class Dut {
 
   void reset(bool on) {
 #ifdef QKLOOM_RESET
-    top_.QKLOOM_RESET = on;
+    top_.QKLOOM_RESET = on == QKLOOM_RESET_LEVEL;
 #endif
   }
 

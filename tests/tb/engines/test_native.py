@@ -13,7 +13,7 @@ from qkloom.tb.design import Port
 from qkloom.tb.engines import Cache, cxxrtl, find_verilator, run, verilator
 from qkloom.tb.engines.blocks import choose_blocks
 from qkloom.tb.engines.compiler import find_compiler
-from qkloom.tb.engines.native import NativeSimulation, describe_ports
+from qkloom.tb.engines.native import STREAMS, NativeSimulation, describe_ports
 from qkloom.tb.engines.plan import make_plan
 from qkloom.tb.errors import ToolError
 from qkloom.tb.testbench import Testbench
@@ -122,6 +122,7 @@ def test_verilator_fails(wire, tmp_path, require):
             find_verilator(),
             find_compiler(),
             tmp_path,
+            STREAMS,
             False,
             tmp_path,
         )
