@@ -10,11 +10,13 @@ from ..rtl.core import Core
 from ..rtl.kernel.kernel import Kernel
 from ..tb.core import Call
 from ..tb.exact import exact_attention
+from ..tb.kernel.image import CHANNEL_BYTES, Image
+from ..tb.memory.parameters import MemoryModel
 from ..tb.quantize import Operands, quantize
 from ..tb.tensors import InputError, Tensors, as_tensors
 from .chip import ChipDescription
 
-__all__ = ["Prepared", "build_core", "build_kernel", "prepare"]
+__all__ = ["Prepared", "build_core", "build_kernel", "memory_model", "prepare"]
 
 
 class Prepared(NamedTuple):
@@ -52,6 +54,16 @@ def build_core(description: ChipDescription) -> Core:
 def build_kernel(description: ChipDescription) -> Kernel:
     """Return the hardware of a description with its registers and buses."""
     return Kernel(**description.kernel_parameters)
+
+
+def memory_model(description: ChipDescription, image: Image) -> MemoryModel:
+    """Return a memory that is large enough for an image, at the clock of a chip."""
+    return MemoryModel(
+        clock_hz=round(description.clock_mhz * 1e6),
+        n_channels=description.memory.channels,
+        channel_bytes=CHANNEL_BYTES,
+        storage_bytes=max(image.sizes),
+    )
 
 
 def prepare(

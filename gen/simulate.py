@@ -10,16 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..platforms.targets import TARGETS
-from ..rtl.core import Core
+from ..rtl.kernel.kernel import Kernel
 from ..tb.attention import attention, compare
-from ..tb.core import program, read_back
 from ..tb.design import Design
-from ..tb.engines import ENGINES, run
+from ..tb.engines import ENGINES
+from ..tb.errors import CallError
 from ..tb.exact import count_macs
 from ..tb.files import check_writable
+from ..tb.kernel import start_kernel
+from ..tb.kernel.host import Host
+from ..tb.kernel.image import Image
+from ..tb.kernel.task import place, planned_bytes
+from ..tb.kernel.traffic import measure_traffic
 from ..tb.quantize import Operands
 from ..tb.tensors import InputError
-from .call import build_core, prepare
+from .call import build_kernel, memory_model, prepare
 from .chip import ChipDescription
 from .emit import emit
 from .mistakes import suggestion
@@ -39,7 +44,7 @@ class Simulation:
     output : array
         As the queries, in float64 if one of the tensors is, else float32.
     cycles : int
-        From the first request to the last output.
+        From the start of the call to its interrupt.
     bit_exact : bool
         Whether every bit is the exact model's.
     report : dict
@@ -88,19 +93,32 @@ def simulate(
     )
     operands, call = prepared.operands, prepared.call
     tell("emitting", None)
-    core, design = _emitted(description, engine == "verilator")
-    bench = program(core, call, max_cycles=prepared.cycle_limit)
+    kernel, design = _emitted(description, engine == "verilator")
+    image = Image(kernel.n_channels)
+    task = place(kernel, call, image)
+    planned = planned_bytes(kernel, call)
     tell("building the simulator", None)
-    result = run(
+    with start_kernel(
         design,
-        bench,
+        memory_model(description, image),
         engine,
         waves=waves,
-        progress=lambda cycle, share: tell(f"{cycle:,} cycles", share),
         verilator_command=verilator,
-    )
+    ) as simulation:
+        memory = [simulation.memory[channel] for channel in range(kernel.n_channels)]
+        image.write(memory)
+        host = Host(simulation, kernel.registers)
+        outcome = host.call(
+            task.arguments,
+            prepared.cycle_limit,
+            progress=lambda cycle: tell(f"{cycle:,} cycles", min(host.written / planned["o"], 1.0)),
+        )
+        traffic = measure_traffic(kernel, host, simulation)
+        if spoiled := image.changed(memory):
+            raise CallError(f"The kernel wrote outside its outputs, at {spoiled[0]:#x}")
+        stored = task.result(memory)
     tell("comparing with float64", None)
-    raw = _unfold(read_back(core, call, result.outputs["o"]), operands)
+    raw = _unfold(stored, operands)
     bit_exact = bool((raw == prepared.expected).all())
     output = operands.dequantize(raw)
     error = compare(output, attention(*operands.floats(), causal=causal, q_start=q_start))
@@ -109,11 +127,11 @@ def simulate(
     macs = count_macs(
         shape, description.numerics, block_rows=description.block, causal=causal, q_start=q_start
     )
-    slots = description.size**2 * description.n_lanes * result.cycles
+    slots = description.size**2 * description.n_lanes * outcome.cycles
     report = {
         "chip": description.name,
         "engine": engine,
-        "cycles": result.cycles,
+        "cycles": outcome.cycles,
         "mac_utilization": macs.slots / slots,
         "attention_efficiency": macs.useful / slots,
         "bit_exact": bit_exact,
@@ -129,17 +147,21 @@ def simulate(
         "causal": causal,
         "q_start": q_start,
         "query_bits": call.query_bits,
-        "seconds_at_clock": result.cycles / (description.clock_mhz * 1e6),
+        "bytes": traffic.n_bytes,
+        "planned_bytes": planned,
+        "channels": traffic.channels,
+        "stalls": traffic.stalls,
+        "seconds_at_clock": outcome.cycles / (description.clock_mhz * 1e6),
     }
-    return Simulation(output.astype(prepared.dtype), result.cycles, bit_exact, report)
+    return Simulation(output.astype(prepared.dtype), outcome.cycles, bit_exact, report)
 
 
 @functools.lru_cache(maxsize=4)
-def _emitted(description: ChipDescription, verilog: bool) -> tuple[Core, Design]:
+def _emitted(description: ChipDescription, verilog: bool) -> tuple[Kernel, Design]:
     """Emit a chip once for any number of runs: as its target builds it, if it is Verilog."""
-    core = build_core(description)
+    kernel = build_kernel(description)
     target = TARGETS[description.target] if verilog else None
-    return core, emit(core, name=description.identifier, verilog=verilog, target=target)
+    return kernel, emit(kernel, name=description.identifier, verilog=verilog, target=target)
 
 
 def _unfold(raw: NDArray[np.int64], operands: Operands) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-__all__ = ["AccessError", "InputError", "MismatchError", "RunError", "ToolError"]
+__all__ = ["AccessError", "CallError", "InputError", "MismatchError", "RunError", "ToolError"]
 
 
 class InputError(ValueError):
@@ -15,6 +15,20 @@ class ToolError(RuntimeError):
 
 class AccessError(RuntimeError):
     """A register of a kernel was not answered for, or with an error."""
+
+
+class CallError(RuntimeError):
+    """A kernel refused a call, did not finish it, or broke a rule of its buses.
+
+    Members
+    -------
+    code : int
+        What the kernel says of the call (:class:`~qkloom.rtl.kernel.code.Code`); 0 if nothing.
+    """
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class RunError(AssertionError):

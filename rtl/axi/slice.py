@@ -1,6 +1,5 @@
 """Register slices on all channels of a bus."""
 
-
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
