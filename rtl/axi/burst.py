@@ -97,7 +97,7 @@ class BurstSplitter(Component):
         i, o = self.i.payload, self.o.payload
         in_block = self._beat_bits + self._burst_bits
         offset = Signal(self._burst_bits, reset_less=True)  # of the first beat in its block
-        end = Signal(self._burst_bits, reset_less=True)  # of the last beat of all in its block
+        final = Signal(self._burst_bits, reset_less=True)  # of the last beat of all in its block
         blocks = Signal(max(len(i.beats) + 1 - self._burst_bits, 1), reset_less=True)  # after this
         low = Signal(min(_HALF, len(i.addr)) - in_block, reset_less=True)
         high = Signal(max(len(i.addr) - _HALF, 0), reset_less=True)
@@ -116,14 +116,14 @@ class BurstSplitter(Component):
                     offset.eq(first),
                     Cat(low, high).eq(i.addr[in_block:]),
                     carry.eq(0),
-                    Cat(end, blocks).eq(i.beats + (first - 1)),
+                    Cat(final, blocks).eq(i.beats + (first - 1)),
                 ]
                 with m.If(self.i.valid & ~self.halt):
                     m.next = "measure"
             with m.State("measure"):
                 m.d.comb += self.busy.eq(1)
                 m.d.sync += [
-                    o.len.eq(Mux(is_last, end, (1 << self._burst_bits) - 1) - offset),
+                    o.len.eq(Mux(is_last, final, (1 << self._burst_bits) - 1) - offset),
                     o.last.eq(is_last),
                     high.eq(high + carry),
                 ]

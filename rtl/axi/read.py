@@ -127,7 +127,7 @@ class ReadManager(Component):
         m.d.comb += [
             splitter.halt.eq(self.halt),
             gate.halt.eq(self.halt),
-            gate.room.eq(request.i.ready & ends.i.ready & ~self.halt),
+            gate.room.eq(request.i.ready & ends.i.ready),
             gate.gained.eq(buffer.o.valid & buffer.o.ready),
             request.i.valid.eq(gate.o.valid),
             request.i.payload.addr.eq(gate.o.payload.addr),

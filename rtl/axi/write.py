@@ -131,7 +131,7 @@ class WriteManager(Component):
         m.d.comb += [
             splitter.halt.eq(self.halt),
             gate.halt.eq(self.halt),
-            gate.room.eq(request.i.ready & lengths.i.ready & ends.i.ready & ~self.halt),
+            gate.room.eq(request.i.ready & lengths.i.ready & ends.i.ready),
             gate.gained.eq(buffer.i.valid & buffer.i.ready),
             request.i.valid.eq(gate.o.valid),
             request.i.payload.addr.eq(gate.o.payload.addr),
@@ -151,7 +151,7 @@ class WriteManager(Component):
         m.d.comb += [
             buffer.i.valid.eq(self.data.valid & ~self.halt),
             buffer.i.payload.eq(self.data.payload),
-            self.data.ready.eq(buffer.i.ready | self.halt),
+            self.data.ready.eq(buffer.i.ready),
             w.valid.eq(lengths.o.valid & buffer.o.valid),
             w.payload.data.eq(buffer.o.payload.data),
             w.payload.strb.eq(buffer.o.payload.strb),

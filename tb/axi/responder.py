@@ -15,6 +15,11 @@ __all__ = ["Responder"]
 
 OKAY = 0
 
+HASH = 0x9E37_79B9_7F4A_7C15
+"""2**64 over the golden ratio: the upper bits of its multiples are far apart (Knuth, 6.4)."""
+
+WORD = (1 << 64) - 1
+
 
 @dataclass
 class _Burst:
@@ -86,9 +91,11 @@ class Responder:
         self._offers: dict[str, int] = {}  # what is on R and B until it is taken
 
     def byte(self, address: int) -> int:
-        """Return a byte of memory: what was written last, or what no other address near it has."""
-        first = (address * 167 + (address >> 8) * 91 + 13) & 255
-        return self.written.get(address, first)
+        """Return a byte of memory: what was written last, or a hash of its address."""
+        if address in self.written:
+            return self.written[address]
+        mixed = address * HASH & WORD
+        return ((mixed ^ mixed >> 29) * HASH & WORD) >> 56
 
     def beat(self, address: int) -> int:
         """Return a beat of memory."""

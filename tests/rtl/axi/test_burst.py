@@ -2,12 +2,22 @@ from random import Random
 
 import pytest
 from amaranth.back import rtlil
+from amaranth.hdl import Assert, Assume, Cat, Const, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
 
+from qkloom.gen.emit import emit
 from qkloom.rtl.axi.burst import BurstSplitter, burst_layout
 from qkloom.rtl.axi.command import command_layout
+from qkloom.rtl.axi.signature import BEATS
+from qkloom.rtl.component import Component
+from qkloom.rtl.formats import ceil_log2
+from qkloom.rtl.stream import connect_stream
+from qkloom.tb.formal import obey, prove, witness
 from qkloom.tb.simulate import from_bits, simulate, to_bits
 
 PAGE = 4096
+TAKE, MEASURE, OFFER = range(3)
 
 
 def split(addr, beats, *, beat_bytes, burst):
@@ -20,6 +30,118 @@ def split(addr, beats, *, beat_bytes, burst):
         found.append({"addr": addr, "len": n - 1, "last": int(not beats)})
         addr += n * beat_bytes
     return found
+
+
+class SplitterClaims(Component):
+    """Bursts are the command, piece by piece; none is too long or crosses 4 KB."""
+
+    def __init__(self, *, data_width, address_width, longest, burst):
+        self.shape = dict(
+            data_width=data_width, address_width=address_width, longest=longest, burst=burst
+        )
+        self.bytes = data_width // 8
+        self.block = min(burst, PAGE // self.bytes)
+        beat_bits = ceil_log2(self.bytes)
+        block_bits = ceil_log2(self.block)
+        widths = {
+            "offset": block_bits,
+            "final": block_bits,
+            "blocks": max(longest.bit_length() + 1 - block_bits, 1),
+            "low": min(32, address_width) - beat_bits - block_bits,
+            "high": max(address_width - 32, 0),
+            "carry": int(address_width > 32),
+            "fsm_state": 2,
+        }
+        inner = {name: In(width) for name, width in widths.items()}
+        self.peek = {name: f"dut.{name}" for name, width in widths.items() if width}
+        command = command_layout(address_width=address_width, beats=longest)
+        super().__init__(
+            {
+                "halt": In(1),
+                "i": In(stream.Signature(command)),
+                "ready": In(1),
+                "several": Out(1),
+                **inner,
+            }
+        )
+        self.beat_bits = beat_bits
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.dut = dut = BurstSplitter(**self.shape)
+        connect_stream(m, wiring.flipped(self.i), dut.i)
+        m.d.comb += [dut.halt.eq(self.halt), dut.o.ready.eq(self.ready)]
+        command, piece = dut.i.payload, dut.o.payload
+        width = len(command.addr)
+        obey(m, Assume, self.i, "i")
+        obey(m, Assert, dut.o, "o")
+        m.d.comb += [
+            Assume((command.beats != 0) & (command.beats <= self.shape["longest"])),
+            Assume(command.addr[: self.beat_bits] == 0),
+        ]
+
+        left = Signal(len(command.beats), reset_less=True)
+        next_addr = Signal(width, reset_less=True)
+        beats = Signal(range(BEATS + 1))
+        first_bursts = Signal(2)
+        m.d.comb += [beats.eq(piece.len + 1), self.several.eq(first_bursts == 3)]
+        with m.If(dut.i.valid & dut.i.ready):
+            m.d.sync += [left.eq(command.beats), next_addr.eq(command.addr), first_bursts.eq(0)]
+        in_page = Signal(range(2 * PAGE + 1))
+        m.d.comb += in_page.eq(piece.addr[:12] + beats * self.bytes)
+        with m.If(dut.o.valid):
+            m.d.comb += [
+                Assert(piece.addr == next_addr),
+                Assert(beats <= left),
+                Assert(piece.last == (beats == left)),
+                Assert(beats <= self.shape["burst"]),
+                Assert(in_page <= PAGE),
+            ]
+            with m.If(dut.o.ready):
+                m.d.sync += [
+                    left.eq(left - beats),
+                    next_addr.eq(next_addr + (beats << self.beat_bits)),
+                    first_bursts.eq(first_bursts + (first_bursts != 3)),
+                ]
+
+        # What the inner state stands for.
+        offset = Signal(range(self.block + 1))
+        last = Signal(range(self.block + 1))  # number of beats up to the last one in this block
+        at = Signal(width)
+        high = Signal(len(self.high))
+        m.d.comb += [
+            high.eq(self.high + (self.carry & (self.fsm_state == MEASURE))),
+            offset.eq(self.offset),
+            last.eq(Mux(self.blocks == 0, self.final + 1, self.block)),
+            at.eq(Cat(Const(0, self.beat_bits), self.offset, self.low, high)),
+            Assert(self.fsm_state <= OFFER),
+        ]
+        with m.If(self.fsm_state != TAKE):
+            m.d.comb += [
+                Assert((left != 0) & (left <= self.shape["longest"])),
+                Assert(Cat(self.final, self.blocks) + 1 == left + offset),
+                Assert(at == next_addr),
+            ]
+        with m.If(self.fsm_state == OFFER):
+            m.d.comb += [
+                Assert(offset + beats == last),
+                Assert(piece.last == (self.blocks == 0)),
+            ]
+        return m
+
+
+@pytest.mark.parametrize(
+    ("data_width", "address_width", "longest", "burst"),
+    [(256, 64, 4096, 64), (1024, 33, 70, 64), (8, 12, 300, 256), (32, 32, 5, 1)],
+)
+def test_proof(require, data_width, address_width, longest, burst):
+    require("yosys")
+    claims = SplitterClaims(
+        data_width=data_width, address_width=address_width, longest=longest, burst=burst
+    )
+    design = emit(claims, name="claims")
+    prove(design, depth=4, peek=claims.peek)
+    assert witness(design, "several", depth=10) == 8
 
 
 def run(dut, commands, *, cycles=20_000, beside=(), **pace):

@@ -54,12 +54,10 @@ class GateClaims(Component):
         had_room = Signal()
         m.d.sync += had_room.eq(self.room & ~passes)
         with m.If(had_room):
-            m.d.comb += Assume(self.room | self.halt)
+            m.d.comb += Assume(self.room)
         m.d.comb += Assume(~self.lost | (self.halt & ~passes & (dut.held != 0)))
         with m.If(dut.held == self.credits):
             m.d.comb += Assume(~self.gained)
-        with m.If(self.halt):
-            m.d.comb += Assume(~self.room)
 
         after = Signal(range(-256, self.credits + 2))
         m.d.comb += [

@@ -72,6 +72,7 @@ def random_commands(rng, n, *, longest, beat_bytes):
         {"data_width": 64, "longest": 33, "burst": 4, "ahead": 80, "outstanding": 3},
         {"data_width": 8, "longest": 300, "burst": 256, "ahead": 256, "address_width": 40},
         {"data_width": 512, "longest": 20, "burst": 8, "ahead": 8},
+        {"data_width": 16, "longest": 90, "burst": 32, "ahead": 70},
         {"data_width": 32, "longest": 3, "burst": 1, "ahead": 1, "outstanding": 1},
     ],
 )
@@ -196,7 +197,7 @@ class TestHalt:
                 elif cycle == at:
                     halted.append(cycle)
                     ctx.set(dut.halt, 1)
-                ready = rng.random() < 0.5
+                ready = rng.random() < 0.5 and len(halted) == len(again)
                 ctx.set(dut.o.ready, ready)
 
         # Commands of before lie below those of after; some are offered during the halt.

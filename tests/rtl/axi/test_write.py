@@ -84,6 +84,7 @@ class Writer:
         {"data_width": 64, "longest": 33, "burst": 4, "ahead": 80, "outstanding": 3},
         {"data_width": 8, "longest": 300, "burst": 256, "ahead": 256, "address_width": 40},
         {"data_width": 512, "longest": 20, "burst": 8, "ahead": 8},
+        {"data_width": 16, "longest": 90, "burst": 32, "ahead": 70},
         {"data_width": 32, "longest": 3, "burst": 1, "ahead": 1, "outstanding": 1},
     ],
 )
@@ -159,9 +160,10 @@ class TestSpeed:
 
 
 class TestStarving:
-    def test_no_burst_begins_without_its_data(self):
+    @pytest.mark.parametrize("ahead", [16, 40, 80])
+    def test_no_burst_begins_without_its_data(self, ahead):
         """W, once begun, goes on to the end of the burst, however slowly data come."""
-        writer = Writer(made(burst=16, ahead=40))
+        writer = Writer(made(burst=16, ahead=ahead))
         commands = [(64, 40), (0x400, 3)]
         beats = writer.random_beats(Random(1), 43)
         logs = writer.run(commands, beats, data=0.2)
@@ -226,6 +228,9 @@ class TestHalt:
                     del items[:has_moved]
                 if cycle == at:
                     ctx.set(dut.halt, 1)
+                    # Somebody does not stop.
+                    more = writer.payloads([(0, 9)] * 900, [(1, 255)] * 900)
+                    left = {name: items + more[name] for name, items in left.items()}
                 elif cycle > at + 1 and idle and not again:
                     again.append(cycle)
                     ctx.set(dut.halt, 0)
