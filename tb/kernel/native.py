@@ -2,7 +2,7 @@
 
 import ctypes
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -255,7 +255,7 @@ class NativeKernel:
 
 def describe_model(model: MemoryModel) -> _Parameters:
     """Return ``Parameters`` of a model."""
-    timing = _Timing(**{name: getattr(model.timing, name) for name, _ in _Timing._fields_})
+    timing = _Timing(**asdict(model.timing))
     return _Parameters(
         timing=timing,
         n_channels=model.n_channels,
