@@ -59,7 +59,7 @@ class _Parameters(ctypes.Structure):
             (name, ctypes.c_uint64)
             for name in (
                 *("n_channels", "channel_bits", "storage_bytes"),
-                *("latency", "outstanding", "order"),
+                *("latency", "outstanding", "write_buffer", "order"),
             )
         ),
         ("refusals", _Pattern),
@@ -263,6 +263,7 @@ def describe_model(model: MemoryModel) -> _Parameters:
         storage_bytes=model.storage_bytes,
         latency=model.latency,
         outstanding=model.outstanding,
+        write_buffer=model.write_buffer,
         order=ORDERS.index(model.order),
         refusals=_Pattern.of(model.refusals),
         gaps=_Pattern.of(model.gaps),

@@ -228,6 +228,7 @@ class _Port:
         self._answers: list[_Burst] = []
         self._reading: _Burst | None = None
         self._answering: _Burst | None = None
+        self._draining: list[int] = []
         self._n_writes = 0
         self._waiting: dict[str, tuple[int, ...]] = {}
 
@@ -241,7 +242,14 @@ class _Port:
             not reads_stall and len(self._reads) < model.outstanding and not stalls["ar"](cycle)
         )
         pins.awready = not writes_stall and n_writes < model.outstanding and not stalls["aw"](cycle)
-        pins.wready = not writes_stall and bool(self._writing) and not stalls["w"](cycle)
+        while self._draining and self._draining[0] <= cycle:
+            del self._draining[0]
+        pins.wready = (
+            not writes_stall
+            and bool(self._writing)
+            and len(self._draining) < model.write_buffer
+            and not stalls["w"](cycle)
+        )
         if not pins.rvalid and self._reads and not reads_stall and not stalls["r"](cycle):
             self._offer_read(cycle)
         if not pins.bvalid and self._answers and not writes_stall and not stalls["b"](cycle):
@@ -355,10 +363,11 @@ class _Port:
                         offset = (atom << ATOM_BITS) - base + place[1]
                         end = memory.drams[place[0]].access(offset, arrival, writes=writes)
                         last = atom
-            ready = max(-(-end // UNITS), cycle + 1) - 1 + model.latency + extra
-            burst.ready.append(ready)
+            done = max(-(-end // UNITS), cycle + 1)
+            burst.ready.append(done - 1 + model.latency + extra)
         if writes:
             del burst.ready[:-1]
+            self._draining.append(done)
 
     def _read(self, cycle: int, request: Request) -> None:
         burst = _Burst(request)
