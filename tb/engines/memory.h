@@ -60,7 +60,7 @@ struct Pattern {
 struct Parameters {
   Timing timing;
   uint64_t n_channels, channel_bits, storage_bytes;
-  uint64_t latency, outstanding, order;
+  uint64_t latency, outstanding, write_buffer, order;
   Pattern refusals, gaps;
   uint64_t delay_threshold, delay_most;
 };
@@ -191,6 +191,7 @@ class Memory {
         while (!bursts->empty()) release(*bursts, 0);
       reading_ = nullptr;
       read_wake_ = answer_wake_ = 0;
+      draining_.clear();
       n_writes_ = 0;
       ar_waits_ = aw_waits_ = w_waits_ = false;
     }
@@ -208,7 +209,9 @@ class Memory {
       pins_.arready = !reads_stall && reads_.size() < p.outstanding && !refuses(ar, cycle);
       pins_.awready = !writes_stall && writing_.size() + answers_.size() < p.outstanding &&
                       !refuses(aw, cycle);
-      pins_.wready = !writes_stall && !writing_.empty() && !refuses(w, cycle);
+      while (!draining_.empty() && draining_.front() <= cycle) draining_.pop_front();
+      pins_.wready = !writes_stall && !writing_.empty() && draining_.size() < p.write_buffer &&
+                     !refuses(w, cycle);
       if (!pins_.rvalid && !reads_.empty() && !reads_stall && !p.gaps.stalls(p_.keys[r], cycle))
         offer_read(cycle);
       if (!pins_.bvalid && answer_wake_ <= cycle && !answers_.empty() && !writes_stall &&
@@ -345,9 +348,10 @@ class Memory {
             end = dram.access(offset - s.base + (atom << Dram::atom_bits), arrival, channel == aw);
           }
         }
-        uint64_t ready = std::max((end + 0xFFFF) >> 16, cycle + 1) - 1 + p.latency + extra;
-        if (channel == ar) burst.ready.push_back(ready);
-        else burst.ready.assign(1, ready);
+        uint64_t done = std::max((end + 0xFFFF) >> 16, cycle + 1);
+        if (channel == aw && beat == burst.request.length) draining_.push_back(done);
+        if (channel == aw) burst.ready.clear();
+        burst.ready.push_back(done - 1 + p.latency + extra);
       }
     }
 
@@ -524,6 +528,7 @@ class Memory {
     Burst *reading_ = nullptr, *answering_ = nullptr;
     Burst *candidates_[256];
     uint64_t read_wake_ = 0, answer_wake_ = 0;  // no choice before these cycles
+    std::deque<uint64_t> draining_;  // when the bus has carried each write that waits for it
     uint64_t n_writes_ = 0;
     bool ar_waits_ = false, aw_waits_ = false, w_waits_ = false, held_last_ = false;
     Request held_ar_{}, held_aw_{};

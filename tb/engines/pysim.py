@@ -15,7 +15,7 @@ from ..stalls import mix
 from .plan import Channel, Plan
 from .simulation import Transfers
 
-__all__ = ["PySimulation"]
+__all__ = ["PySimulation", "Wires"]
 
 PERIOD = 1e-8
 
@@ -86,7 +86,7 @@ class _Stream:
         return Transfers(words, np.array(self.cycles, np.uint64), self.first_valid)
 
 
-class _Wires:
+class Wires:
     """Signals joined into one, so that the simulator settles once a cycle and not once a signal."""
 
     def __init__(self, signals: Sequence[Value | None]) -> None:
@@ -94,6 +94,7 @@ class _Wires:
         self.all = Cat(signal for signal in signals if signal is not None)
 
     def join(self, values: Sequence[int]) -> int:
+        """Return the bits of all signals, from a value for each; absent ones do not count."""
         total = low = 0
         for width, value in zip(self._widths, values, strict=True):
             if width:
@@ -102,6 +103,7 @@ class _Wires:
         return total
 
     def split(self, total: int, absent: Sequence[int]) -> list[int]:
+        """Return a value for each signal, ``absent`` where there is none."""
         values = []
         for width, default in zip(self._widths, absent, strict=True):
             values.append(total & (1 << width) - 1 if width else default)
@@ -128,14 +130,14 @@ class PySimulation:
         self._clocks = ClockDomain("sync")
         streams = [channel.ports for channel in plan.channels]
         # Of an output the testbench drives `ready` and samples `valid`.
-        self._drives = _Wires(
+        self._drives = Wires(
             [
                 signal
                 for s in streams
                 for signal in ((s.valid, s.payload) if s.is_input else (s.ready, None))
             ]
         )
-        self._samples = _Wires(
+        self._samples = Wires(
             [
                 signal
                 for s in streams

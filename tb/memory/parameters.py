@@ -109,6 +109,9 @@ class MemoryModel:
         Pause of the data bus between reads and writes: an estimate.
     outstanding : int
         Bursts that a port accepts, read and written each: an estimate.
+    write_buffer : int
+        Bursts of a port whose data have arrived and wait for the data bus; with so many, no more
+        data are taken: an estimate.
     order : str
         ``in order`` of acceptance; ``bursts`` of different IDs overtake each other; ``beats``: read
         data of different IDs mix within bursts too.
@@ -136,6 +139,7 @@ class MemoryModel:
     row_cycle_ps: int = 49_000
     turnaround_ps: int = 15_000
     outstanding: int = 32
+    write_buffer: int = 4
     order: Order = "in order"
     refusals: Stall = FREE
     gaps: Stall = FREE
@@ -145,7 +149,14 @@ class MemoryModel:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("clock_hz", "n_channels", "bandwidth", "latency", "outstanding"):
+        for name in (
+            "clock_hz",
+            "n_channels",
+            "bandwidth",
+            "latency",
+            "outstanding",
+            "write_buffer",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be a positive integer, not {getattr(self, name)!r}")
         if self.outstanding > MOST_OUTSTANDING:
