@@ -64,6 +64,7 @@ def generate_chip(description: ChipDescription, directory: str | Path, *, vector
             "target": description.target,
             "parameters": description.resolved(),
             "derived": description.derived,
+            "kernel": dict(kernel.parameters),
         },
     )
 
