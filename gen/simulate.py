@@ -113,6 +113,7 @@ def simulate(
             prepared.cycle_limit,
             progress=lambda cycle: tell(f"{cycle:,} cycles", min(host.written / planned["o"], 1.0)),
         )
+        tell(f"{outcome.cycles:,} cycles", 1.0)
         traffic = measure_traffic(kernel, host, simulation)
         if spoiled := image.changed(memory):
             raise CallError(f"The kernel wrote outside its outputs, at {spoiled[0]:#x}")

@@ -127,9 +127,10 @@ def test_operands_of_4_bits(
     result = chip.simulate(q, k, v, causal=True)
     assert result.bit_exact
     assert result.report["rms_relative_error"] <= 5e-4 + 4 * 2**-p_width
-    # Digits decide how long it takes, and operands do not.
+    # Digits decide how long it takes; operands only by the beats that they are fetched in.
     if chip.description.numerics.digits == mini.description.numerics.digits:
-        assert result.cycles == mini.simulate(q, k, v, causal=True).cycles
+        cycles = mini.simulate(q, k, v, causal=True).cycles
+        assert result.cycles == pytest.approx(cycles, rel=0.02)
 
 
 def test_plain_simulator_agrees(mini: qkloom.Chip, tmp_path: Path) -> None:
