@@ -152,8 +152,7 @@ class Kernel {
     for (auto &bus : buses_) bus.drive_all(idle_of(bus));
     for (uint64_t i = 0; i < cycles; i++) {
       settle();
-      // The first edge may have been the first one at all.
-      if (i) {
+      if (i && i + 1 == cycles) {  // after an edge, which may have been the first one at all
         for (uint32_t n = 0; n < buses_.size(); n++) memory_.sample_reset(n, 0, buses_[n].sample());
         control_.sample_reset(0, sample_control());
       }

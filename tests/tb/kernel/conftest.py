@@ -176,9 +176,48 @@ class Copier(Component):
 
 @pytest.fixture(scope="session")
 def copier():
-    return emit(Copier(), verilog=True)
+    return emit(Copier())
 
 
 @pytest.fixture(scope="session")
 def vendors_copier():
     return emit(Copier(data_width=512, vendor=True), verilog=True)
+
+
+class Scripted(Component):
+    """Drive pins as a script says, from the cycle after a register was written.
+
+    The register's address is the number of the script times 4. A script is cycles with the pins
+    that are not 0 in them, or ``RESET`` with those that are not 0 in every reset.
+    """
+
+    RESET = -1
+
+    def __init__(self, *, scripts):
+        self._scripts = scripts
+        super().__init__(
+            {
+                **bus_pins("s_axi_control", AXI4Lite(address_width=12).flip()),
+                **bus_pins("m00_axi", AXI4(data_width=64, id_width=2)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        cycle, chosen, answers = Signal(6), Signal(6, reset_less=True), Signal()
+        m.d.comb += [self.s_axi_control_awready.eq(1), self.s_axi_control_wready.eq(1)]
+        m.d.comb += self.s_axi_control_bvalid.eq(answers)
+        with m.If(self.s_axi_control_bready):
+            m.d.sync += answers.eq(0)
+        with m.If((cycle != 0) & (cycle != 63)):
+            m.d.sync += cycle.eq(cycle + 1)
+        with m.If(self.s_axi_control_awvalid):
+            m.d.sync += [chosen.eq(self.s_axi_control_awaddr[2:]), answers.eq(1), cycle.eq(1)]
+        with m.Switch(chosen):
+            for number, (_, script) in enumerate(self._scripts):
+                with m.Case(number):
+                    for when, pins in script:
+                        now = ResetSignal() if when == self.RESET else cycle == when
+                        with m.If(now):
+                            m.d.comb += [getattr(self, pin).eq(value) for pin, value in pins]
+        return m
