@@ -11,11 +11,11 @@ from qkloom.tb.kernel.pins import BUS, find_pins
 
 
 class Empty(Component):
-    def __init__(self, *, two=False, level=False):
+    def __init__(self, *, two=False, level=False, data_width=32):
         members = {
             **bus_pins("m_axi_out", AXI4Write(data_width=64, id_width=3)),
             **bus_pins("m00_axi", AXI4Read(data_width=256)),
-            **bus_pins("s_axi_control", AXI4Lite(address_width=12).flip()),
+            **bus_pins("s_axi_control", AXI4Lite(address_width=12, data_width=data_width).flip()),
             "busy": Out(1),
         }
         if two:
@@ -57,3 +57,8 @@ def test_one_host_only():
 def test_no_other_inputs():
     with pytest.raises(ValueError, match=r"^\w+ has an input that is no part of AXI: level$"):
         find_pins(emit(Empty(level=True)))
+
+
+def test_registers_have_32_bits():
+    with pytest.raises(ValueError, match=r"^Registers must have 32 bits, and s_axi_control has 64"):
+        find_pins(emit(Empty(data_width=64)))

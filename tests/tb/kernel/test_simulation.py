@@ -188,6 +188,9 @@ class TestFaults:
             start(kernel)
             assert not kernel.run(600)
             ports = kernel.counters
+            assert (ports[0].reads_left, ports[1].writes_left) == (
+                (2, 0) if direction == "read" else (0, 1)
+            )
             assert (ports[0].read_beats, ports[1].write_beats) == (
                 (40, 32) if direction == "read" else (64, 40)
             )
@@ -239,6 +242,14 @@ class TestErrors:
                 kernel.write(0, 1 << 32)
             with pytest.raises(ValueError, match=r"must be written with 32 bits, not -1$"):
                 kernel.write(0, -1)
+
+    def test_closed(self, copier):
+        with start_kernel(copier, CALM, "pysim") as kernel:
+            kernel.memory[0][5] = 7
+        for call in (kernel.reset, lambda: kernel.read(0), lambda: kernel.counters):
+            with pytest.raises(ValueError, match=r"^The simulation of the kernel is closed$"):
+                call()
+        assert kernel.memory[0][5] == 7
 
     def test_waves_that_cannot_be_written(self, copier, tmp_path):
         with pytest.raises(InputError, match=r"must be a file that can be written"):
