@@ -255,7 +255,7 @@ extern "C" {
 
 QKLOOM_API void *qkloom_new(const qkloom::Setup *setup) { return new qkloom::Kernel(*setup); }
 
-QKLOOM_API void qkloom_delete(void *simulation) { delete static_cast<qkloom::Kernel *>(simulation); }
+QKLOOM_API void qkloom_delete(void *simulation) { delete &qkloom::kernel_of(simulation); }
 
 QKLOOM_API void qkloom_reset(void *simulation, uint64_t cycles) {
   qkloom::kernel_of(simulation).reset(cycles);
@@ -287,7 +287,8 @@ QKLOOM_API void qkloom_dram_counters(void *simulation, uint32_t channel, qkloom:
   *to = qkloom::kernel_of(simulation).memory().dram_counters(channel);
 }
 
-QKLOOM_API uint32_t qkloom_violations(void *simulation, qkloom::AxiViolation *found, uint32_t room) {
+QKLOOM_API uint32_t qkloom_violations(void *simulation, qkloom::AxiViolation *found,
+                                      uint32_t room) {
   auto &all = qkloom::kernel_of(simulation).memory().violations;
   uint32_t n = 0;
   for (; n < room && n < all.size(); n++) found[n] = all[n];

@@ -151,7 +151,9 @@ class Memory {
   const MemoryPins &idle(uint32_t i) const { return ports_[i].pins(); }
 
   // Take note of what the manager at port `i` does in this cycle.
-  void sample(uint32_t i, uint64_t cycle, const ManagerPins &pins) { ports_[i].sample(cycle, pins); }
+  void sample(uint32_t i, uint64_t cycle, const ManagerPins &pins) {
+    ports_[i].sample(cycle, pins);
+  }
 
   void sample_reset(uint32_t i, uint64_t cycle, const ManagerPins &pins) {
     if (pins.arvalid) violations.report(cycle, i * n_channels_of_a_port + ar, valid_in_reset);
