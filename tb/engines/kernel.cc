@@ -152,8 +152,7 @@ class Kernel {
     for (auto &bus : buses_) bus.drive_all(idle_of(bus));
     for (uint64_t i = 0; i < cycles; i++) {
       settle();
-      // The first edge may have been the first one at all.
-      if (i) {
+      if (i && i + 1 == cycles) {  // after an edge, which may have been the first one at all
         for (uint32_t n = 0; n < buses_.size(); n++) memory_.sample_reset(n, 0, buses_[n].sample());
         control_.sample_reset(0, sample_control());
       }
@@ -256,7 +255,7 @@ extern "C" {
 
 QKLOOM_API void *qkloom_new(const qkloom::Setup *setup) { return new qkloom::Kernel(*setup); }
 
-QKLOOM_API void qkloom_delete(void *simulation) { delete static_cast<qkloom::Kernel *>(simulation); }
+QKLOOM_API void qkloom_delete(void *simulation) { delete &qkloom::kernel_of(simulation); }
 
 QKLOOM_API void qkloom_reset(void *simulation, uint64_t cycles) {
   qkloom::kernel_of(simulation).reset(cycles);
@@ -288,7 +287,8 @@ QKLOOM_API void qkloom_dram_counters(void *simulation, uint32_t channel, qkloom:
   *to = qkloom::kernel_of(simulation).memory().dram_counters(channel);
 }
 
-QKLOOM_API uint32_t qkloom_violations(void *simulation, qkloom::AxiViolation *found, uint32_t room) {
+QKLOOM_API uint32_t qkloom_violations(void *simulation, qkloom::AxiViolation *found,
+                                      uint32_t room) {
   auto &all = qkloom::kernel_of(simulation).memory().violations;
   uint32_t n = 0;
   for (; n < room && n < all.size(); n++) found[n] = all[n];

@@ -83,6 +83,7 @@ struct Fault {
 struct PortCounters {
   uint64_t read_bursts, read_beats, read_bytes;
   uint64_t write_bursts, write_beats, write_bytes;
+  uint64_t reads_left, writes_left;
   uint64_t read_pending, write_pending;
   uint64_t ar_blocked, aw_blocked, w_blocked, r_blocked, b_blocked;
   uint64_t r_starved, w_starved;
@@ -150,7 +151,9 @@ class Memory {
   const MemoryPins &idle(uint32_t i) const { return ports_[i].pins(); }
 
   // Take note of what the manager at port `i` does in this cycle.
-  void sample(uint32_t i, uint64_t cycle, const ManagerPins &pins) { ports_[i].sample(cycle, pins); }
+  void sample(uint32_t i, uint64_t cycle, const ManagerPins &pins) {
+    ports_[i].sample(cycle, pins);
+  }
 
   void sample_reset(uint32_t i, uint64_t cycle, const ManagerPins &pins) {
     if (pins.arvalid) violations.report(cycle, i * n_channels_of_a_port + ar, valid_in_reset);
@@ -158,7 +161,7 @@ class Memory {
     if (pins.wvalid) violations.report(cycle, i * n_channels_of_a_port + w, valid_in_reset);
   }
 
-  const PortCounters &counters(uint32_t i) const { return ports_[i].counters; }
+  PortCounters counters(uint32_t i) const { return ports_[i].counters_now(); }
   const DramCounters &dram_counters(uint32_t i) const { return drams_[i].counters; }
 
   Violations violations;
@@ -197,6 +200,13 @@ class Memory {
     }
 
     const MemoryPins &pins() const { return pins_; }
+
+    PortCounters counters_now() const {
+      PortCounters now = counters;
+      now.reads_left = reads_.size();
+      now.writes_left = writing_.size() + answers_.size();
+      return now;
+    }
 
     const MemoryPins &drive(uint64_t cycle) {
       const Parameters &p = m_.p_;

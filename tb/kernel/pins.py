@@ -70,7 +70,7 @@ def find_pins(design: Design) -> KernelPins:
     Raises
     ------
     ValueError
-        When there is not at most one subordinate, or an input that belongs to no port.
+        When there is not at most one subordinate, of 32 bits, or an input that belongs to no port.
     """
     ports = {port.name: port for port in design.ports}
     prefixes = [found[1] for n in ports if (found := re.fullmatch(r"(\w+)_a[rw]valid", n))]
@@ -90,7 +90,11 @@ def find_pins(design: Design) -> KernelPins:
         names = ", ".join(bus.name for bus in subordinates)
         raise ValueError(f"A kernel must have one port to its host, and {design.name} has {names}")
     known = {f"{name}_{pin}" for name, bus in buses.items() for pin in bus.widths}
-    known |= {"ap_clk", "ap_rst_n"} | {f"{bus.name}_{a}prot" for bus in subordinates for a in AXES}
+    known |= {"ap_clk", "ap_rst_n"}
+    for bus in subordinates:
+        known |= {f"{bus.name}_awprot", f"{bus.name}_arprot"}
+        if bus.bytes != 4:
+            raise ValueError(f"Registers must have 32 bits, and {bus.name} has {8 * bus.bytes}")
     others = [port.name for port in design.ports if port.is_input and port.name not in known]
     if others:
         raise ValueError(f"{design.name} has an input that is no part of AXI: {', '.join(others)}")
@@ -99,6 +103,3 @@ def find_pins(design: Design) -> KernelPins:
         control=subordinates[0] if subordinates else None,
         interrupt="interrupt" in ports,
     )
-
-
-AXES = ("aw", "ar")

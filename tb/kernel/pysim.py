@@ -188,8 +188,8 @@ class PyKernel:
                 self._interrupts = bool(sampled[-1])
                 self.cycle += 1
             else:
-                # The first edge may have been the first one at all.
-                if resets != self._n_resets:
+                # After an edge, which may have been the first one at all.
+                if resets == 1 < self._n_resets:
                     for port in ports:
                         memory.sample_reset(port, managers[port])
                     control.sample_reset(answers)

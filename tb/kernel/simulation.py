@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Protocol
 
 import numpy as np
@@ -90,8 +90,9 @@ class KernelSimulation:
         memory: Mapping[int, NDArray[np.uint8]],
         stack: ExitStack,
     ) -> None:
-        self.pins, self.model, self.memory = pins, model, memory
-        self._engine = engine
+        self.pins, self.model = pins, model
+        self.memory: Mapping[int, NDArray[np.uint8]] = MappingProxyType(dict(memory))
+        self._running: Engine | None = engine
         self._stack = stack
 
     @property
@@ -166,8 +167,15 @@ class KernelSimulation:
         self._engine.set_faults(tuple(faults))
 
     def close(self) -> None:
-        """Free what the simulation holds, and complete its waves."""
+        """Free what the simulation holds, and complete its waves; the memory can still be read."""
+        self._running = None
         self._stack.close()
+
+    @property
+    def _engine(self) -> Engine:
+        if self._running is None:
+            raise ValueError("The simulation of the kernel is closed")
+        return self._running
 
     def __enter__(self) -> "KernelSimulation":
         return self

@@ -17,8 +17,10 @@ class PortCounters:
         Beats moved.
     read_bytes, write_bytes : int
         What they carried: bytes asked for, and bytes with a strobe.
+    reads_left, writes_left : int
+        Requests that are on their way now, accepted and not answered to their end.
     read_pending, write_pending : int
-        Cycles with a request on its way, accepted and not answered to its end.
+        Cycles with such a request.
     ar_blocked, aw_blocked, w_blocked : int
         Cycles in which the memory did not take what the kernel offered.
     r_blocked, b_blocked : int
@@ -35,6 +37,8 @@ class PortCounters:
     write_bursts: int = 0
     write_beats: int = 0
     write_bytes: int = 0
+    reads_left: int = 0
+    writes_left: int = 0
     read_pending: int = 0
     write_pending: int = 0
     ar_blocked: int = 0

@@ -173,7 +173,7 @@ class Memory:
 
     def port_counters(self) -> list[PortCounters]:
         """Return the counters of each port."""
-        return [PortCounters(**port.counts) for port in self._ports]
+        return [port.counters for port in self._ports]
 
     def channel_counters(self) -> list[ChannelCounters]:
         """Return the counters of each pseudo-channel."""
@@ -231,6 +231,12 @@ class _Port:
         self._draining: list[int] = []
         self._n_writes = 0
         self._waiting: dict[str, tuple[int, ...]] = {}
+
+    @property
+    def counters(self) -> PortCounters:
+        left = {"reads_left": len(self._reads)}
+        left["writes_left"] = len(self._writing) + len(self._answers)
+        return PortCounters(**{**self.counts, **left})
 
     def drive(self, cycle: int) -> MemoryPins:
         pins, model, stalls = self.pins, self._model, self._stalls

@@ -102,9 +102,10 @@ class MemoryModel:
         256 MB are (350 ns is for 8 Gb, and would allow 91.0 % of the peak, where Shuhai measured
         425 of 460 GB/s, 92.4 %). The pseudo-channels take turns: an estimate.
     activate_ps, precharge_ps, row_cycle_ps : int
-        tRCD and tRP 16 ns, tRC 49 ns: models of HBM2 by JESD235. Shuhai measured 15.6 ns more for a
-        closed row than for an open one, and 31.1 ns for another row in the same bank. There are 16
-        banks with rows of 1 KB, addressed as the U280 does by default (Shuhai: "RGBCG").
+        tRCD and tRP 16 ns, tRC 49 ns, as models of HBM2 have them from JESD235. Shuhai measured
+        15.6 ns more for a closed row than for an open one, and 31.1 ns for another row in the same
+        bank. There are 16 banks with rows of 1 KB, addressed as the U280 does by default (Shuhai:
+        "RGBCG").
     turnaround_ps : int
         Pause of the data bus between reads and writes: an estimate.
     outstanding : int

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from amaranth.hdl import DomainRenamer, Module
+from amaranth.hdl import ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal
 from amaranth.lib.wiring import In, Out
 
 from qkloom.gen.emit import emit
@@ -52,6 +52,31 @@ def test_hierarchy_is_kept_at_boundaries_only(toy, tmp_path):
 
 def test_ports_of_a_design_without_clock(wire):
     assert "CLOCK" not in describe_ports(wire, str)
+
+
+class VendorsPins(Component):
+    def __init__(self):
+        super().__init__(
+            {"ap_clk": In(1), "ap_rst_n": In(1), "interrupt": Out(1), "o__payload": Out(1)}
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.domains.sync = ClockDomain()
+        m.d.comb += [ClockSignal().eq(self.ap_clk), ResetSignal().eq(~self.ap_rst_n)]
+        m.d.sync += self.interrupt.eq(1)
+        return m
+
+
+def test_clock_of_a_kernel():
+    text = describe_ports(emit(VendorsPins()), verilator._mangle)
+    names = ("ap_clk", "ap_rst_n", "__SYM__interrupt", "o___05Fpayload")
+    assert text.splitlines() == [
+        "#define QKLOOM_PORTS(top) " + ", ".join(f"at(top.{name})" for name in names),
+        "#define QKLOOM_CLOCK ap_clk",
+        "#define QKLOOM_RESET ap_rst_n",
+        "#define QKLOOM_RESET_LEVEL 0",
+    ]
 
 
 def test_one_clock_domain_only():

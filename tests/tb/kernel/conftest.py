@@ -15,6 +15,37 @@ BEATS = 16
 START, STATUS, SOURCE, TARGET, PAIRS, STROBES, DEAF = 0x00, 0x04, 0x10, 0x18, 0x20, 0x24, 0x40
 
 
+class Store(Component):
+    """Room for two bursts: a boundary, which gets the kernel's clock as a port."""
+
+    keep_boundary = True
+
+    def __init__(self, *, width):
+        self._width = width
+        super().__init__(
+            {
+                "w_addr": In(5),
+                "w_data": In(width),
+                "w_en": In(1),
+                "r_addr": In(5),
+                "r_data": Out(width),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = memory = Memory(shape=self._width, depth=2 * BEATS, init=[])
+        w_port, r_port = memory.write_port(), memory.read_port(domain="comb")
+        m.d.comb += [
+            w_port.addr.eq(self.w_addr),
+            w_port.data.eq(self.w_data),
+            w_port.en.eq(self.w_en),
+            r_port.addr.eq(self.r_addr),
+            self.r_data.eq(r_port.data),
+        ]
+        return m
+
+
 class Copier(Component):
     """Copy pairs of bursts, each of an ID of its own, from one port to another.
 
@@ -48,9 +79,7 @@ class Copier(Component):
         registers, start, failed = self._registers(m)
         source, target = registers[0], registers[1]
 
-        memory = Memory(shape=self._bus.data_width, depth=2 * BEATS, init=[])
-        m.submodules.memory = memory
-        w_port, r_port = memory.write_port(), memory.read_port(domain="comb")
+        m.submodules.store = store = Store(width=self._bus.data_width)
         width = self._bus.beat_bits
         burst_bytes = BEATS << width
         which = Signal()
@@ -60,11 +89,11 @@ class Copier(Component):
         beat = Signal(range(BEATS))
         got, put = reader.r.payload, writer.w.payload
         m.d.comb += [
-            w_port.addr.eq(got.id[0] * BEATS + counts[got.id[0]]),
-            w_port.data.eq(got.data),
-            w_port.en.eq(reader.r.valid & reader.r.ready),
-            r_port.addr.eq(which * BEATS + beat),
-            put.data.eq(r_port.data),
+            store.w_addr.eq(got.id[0] * BEATS + counts[got.id[0]]),
+            store.w_data.eq(got.data),
+            store.w_en.eq(reader.r.valid & reader.r.ready),
+            store.r_addr.eq(which * BEATS + beat),
+            put.data.eq(store.r_data),
             put.strb.eq(registers[3]),
             put.last.eq(beat == BEATS - 1),
         ]
@@ -176,9 +205,48 @@ class Copier(Component):
 
 @pytest.fixture(scope="session")
 def copier():
-    return emit(Copier(), verilog=True)
+    return emit(Copier())
 
 
 @pytest.fixture(scope="session")
 def vendors_copier():
     return emit(Copier(data_width=512, vendor=True), verilog=True)
+
+
+class Scripted(Component):
+    """Drive pins as a script says, from the cycle after a register was written.
+
+    The register's address is the number of the script times 4. A script is cycles with the pins
+    that are not 0 in them, or ``RESET`` with those that are not 0 in every reset.
+    """
+
+    RESET = -1
+
+    def __init__(self, *, scripts):
+        self._scripts = scripts
+        super().__init__(
+            {
+                **bus_pins("s_axi_control", AXI4Lite(address_width=12).flip()),
+                **bus_pins("m00_axi", AXI4(data_width=64, id_width=2)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        cycle, chosen, answers = Signal(6), Signal(6, reset_less=True), Signal()
+        m.d.comb += [self.s_axi_control_awready.eq(1), self.s_axi_control_wready.eq(1)]
+        m.d.comb += self.s_axi_control_bvalid.eq(answers)
+        with m.If(self.s_axi_control_bready):
+            m.d.sync += answers.eq(0)
+        with m.If((cycle != 0) & (cycle != 63)):
+            m.d.sync += cycle.eq(cycle + 1)
+        with m.If(self.s_axi_control_awvalid):
+            m.d.sync += [chosen.eq(self.s_axi_control_awaddr[2:]), answers.eq(1), cycle.eq(1)]
+        with m.Switch(chosen):
+            for number, (_, script) in enumerate(self._scripts):
+                with m.Case(number):
+                    for when, pins in script:
+                        now = ResetSignal() if when == self.RESET else cycle == when
+                        with m.If(now):
+                            m.d.comb += [getattr(self, pin).eq(value) for pin, value in pins]
+        return m
