@@ -4,7 +4,7 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Module, Signal, Value, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,6 +12,7 @@ from ..check import check_count
 from ..component import Component
 from ..formats import ceil_log2
 from ..stream.connect import connect_stream
+from ..stream.fork import Fork
 from ..stream.gather import Gather
 from ..stream.queue import Queue
 from ..stream.slice import RegisterSlice
@@ -19,8 +20,8 @@ from .signature import AXI4Read, AXI4Write
 
 __all__ = ["ReadShare", "WriteShare"]
 
-_ORDER = 2
-"""Bursts of all managers that are asked for before their data are written: two leave no gap."""
+_BEATS = 8
+"""Beats between managers and W; more than are on their way when W stops."""
 
 
 class ReadShare(Component):
@@ -71,11 +72,8 @@ class ReadShare(Component):
             _join(m, self.manager[0].ar, bus.ar)
             _join(m, bus.r, self.manager[0].r)
             return m
-        requests = _merge(m, [manager.ar for manager in self.manager], bus.ar)
-        m.d.comb += [
-            requests.to.valid.eq(requests.merged.valid),
-            requests.merged.ready.eq(requests.to.ready),
-        ]
+        request = _merge(m, [manager.ar for manager in self.manager], bus.ar)
+        connect_stream(m, request, wiring.flipped(bus.ar))
         _return(m, bus.r, [manager.r for manager in self.manager])
         return m
 
@@ -88,8 +86,9 @@ class WriteShare(Component):
     :class:`~qkloom.rtl.axi.write.WriteManager` has. W waits for nothing that AW does. An answer
     that its manager does not take stops the bus.
 
-    AW comes from a register, one cycle later, two if it is another manager's turn; W too, without a
-    gap between bursts; rate 1. B goes through, without a register. One manager has wires.
+    AW is one cycle later than its manager's, two if it is another one's turn; W goes through a
+    queue, without a gap between bursts; rate 1. No path crosses from managers to AW or W. B goes
+    through, without a register. One manager has wires.
 
     Parameters
     ----------
@@ -130,52 +129,87 @@ class WriteShare(Component):
             _join(m, self.manager[0].w, bus.w)
             _join(m, bus.b, self.manager[0].b)
             return m
-        # Whose turn it is on W: one bit set, from a register.
-        m.submodules.order = order = Queue(shape=self._n, depth=_ORDER)
-        m.submodules.data = beat = RegisterSlice(shape=bus.w.payload.shape())
-        requests = _merge(m, [manager.aw for manager in self.manager], bus.aw)
+        request = _merge(m, [manager.aw for manager in self.manager], bus.aw)
+        m.submodules.fork = fork = Fork(shape=bus.aw.payload.shape(), n=2)
+        connect_stream(m, request, fork.i)
+        connect_stream(m, fork.o[0], wiring.flipped(bus.aw))
+        # Whose turn it is on W: one bit set, in a register.
+        # Two bursts that are asked for before their data are written leave no gap.
+        m.submodules.order = order = RegisterSlice(shape=unsigned(self._n))
         m.d.comb += [
-            requests.to.valid.eq(requests.merged.valid & order.i.ready),
-            order.i.valid.eq(requests.merged.valid & requests.to.ready),
-            requests.merged.ready.eq(requests.to.ready & order.i.ready),
-            order.i.payload.eq(Cat(requests.index == k for k in range(self._n))),
+            order.i.valid.eq(fork.o[1].valid),
+            order.i.payload.eq(Cat(fork.o[1].payload.id == k for k in range(self._n))),
+            fork.o[1].ready.eq(order.i.ready),
         ]
-        turn = Signal(self._n)
-        m.d.comb += turn.eq(order.o.payload & order.o.valid.replicate(self._n))
+        m.submodules.turns = turns = Turns(n=self._n)
+        m.d.comb += [
+            turns.turn.eq(order.o.payload),
+            turns.valid.eq(Cat(manager.w.valid for manager in self.manager)),
+            turns.last.eq(Cat(manager.w.payload.last for manager in self.manager)),
+        ]
+
+        # The beat of the one whose turn it is takes a step without an enable: a gate for hundreds
+        # of registers would be slow. It steps when the queue has room for it and for two before it.
+        m.submodules.beats = beats = Queue(shape=bus.w.payload.shape(), depth=_BEATS)
+        has_room = Signal()
+        accepts = Signal()
+        m.d.comb += accepts.eq(order.o.valid & has_room)
         chosen = []
-        for bit, manager in zip(turn, self.manager, strict=True):
-            m.d.comb += manager.w.ready.eq(bit & beat.i.ready)
+        for k, manager in enumerate(self.manager):
+            m.d.comb += manager.w.ready.eq(order.o.payload[k] & accepts)
             item = Value.cast(manager.w.payload)
-            chosen.append(item & bit.replicate(len(item)))
+            chosen.append(item & order.o.payload[k].replicate(len(item)))
+        step = Signal.like(bus.w.payload, reset_less=True)
+        has_step = Signal()
         m.d.comb += [
-            Value.cast(beat.i.payload).eq(reduce(or_, chosen)),
-            beat.i.valid.eq((turn & Cat(manager.w.valid for manager in self.manager)).any()),
-            order.o.ready.eq(beat.i.valid & beat.i.ready & beat.i.payload.last),
+            order.o.ready.eq(turns.is_last & has_room),
+            beats.i.valid.eq(has_step),
+            beats.i.payload.eq(step),
         ]
-        connect_stream(m, beat.o, wiring.flipped(bus.w))
+        m.d.sync += [
+            has_room.eq(beats.level <= _BEATS - 3),
+            has_step.eq(turns.is_valid & accepts),
+            Value.cast(step).eq(reduce(or_, chosen)),
+        ]
+        connect_stream(m, beats.o, wiring.flipped(bus.w))
         _return(m, bus.b, [manager.b for manager in self.manager])
         return m
 
 
-class _Requests:
-    """Requests on their way to the bus.
+class Turns(Component):
+    """What the one whose turn it is has: a module of its own, so that it stays short.
+
+    Parameters
+    ----------
+    n : int
+        How many take turns.
 
     Members
     -------
-    merged : stream
-        From all managers.
-    index : Value
-        Whose the request in ``merged`` is.
-    to : stream
-        Where it goes; its payload is connected, its handshake is the caller's to connect.
+    turn : In(n)
+        One bit set.
+    valid, last : In(n)
+        Who has something, and whose is the last of its kind.
+    is_valid, is_last : Out(1)
+        The one has something; it is the last.
     """
 
-    def __init__(self, merged: Any, to: Any) -> None:
-        self.merged, self.index, self.to = merged, merged.payload.index, to
+    def __init__(self, *, n: int) -> None:
+        ports = {"turn": In(n), "valid": In(n), "last": In(n)}
+        super().__init__({**ports, "is_valid": Out(1), "is_last": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        """Two LUTs each, up to twelve."""
+        m = Module()
+        m.d.comb += [
+            self.is_valid.eq((self.turn & self.valid).any()),
+            self.is_last.eq((self.turn & self.valid & self.last).any()),
+        ]
+        return m
 
 
-def _merge(m: Module, channels: list[Any], bus: Any) -> _Requests:
-    """Merge the address channels of managers into that of a bus, through a register."""
+def _merge(m: Module, channels: list[Any], bus: Any) -> Any:
+    """Merge the address channels of managers; return the stream, from a register."""
     plain = channels[0].payload.shape()
     m.submodules.merge = merge = Gather(shape=plain, n=len(channels))
     m.submodules.request = request = RegisterSlice(shape=bus.payload.shape())
@@ -184,8 +218,8 @@ def _merge(m: Module, channels: list[Any], bus: Any) -> _Requests:
     for name in plain.members:
         inner = merge.o.payload.index if name == "id" else merge.o.payload.item[name]
         m.d.comb += request.i.payload[name].eq(inner)
-    connect_stream(m, request.o, wiring.flipped(bus))
-    return _Requests(merge.o, request.i)
+    m.d.comb += [request.i.valid.eq(merge.o.valid), merge.o.ready.eq(request.i.ready)]
+    return request.o
 
 
 def _return(m: Module, bus: Any, channels: list[Any]) -> None:

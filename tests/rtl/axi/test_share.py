@@ -20,12 +20,12 @@ from qkloom.rtl.axi import (
 from qkloom.rtl.component import Component
 from qkloom.rtl.stream import connect_stream
 from qkloom.tb.axi import AXIChecker, Responder
-from qkloom.tb.simulate import simulate, to_bits
+from qkloom.tb.simulate import from_bits, simulate, to_bits
 
 WIDTHS = {"address_width": 32, "data_width": 32}
 COMMAND = command_layout(address_width=32, beats=100)
 BEAT = data_layout(data_width=32)
-SIZES = [1, 2, 3, 9]
+SIZES = [1, 3, 9]
 
 
 class Readers(Component):
@@ -87,7 +87,7 @@ class Writers(Component):
 def commands_of(n, rng):
     """Return commands for each manager, in a region of its own."""
     return [
-        [((k << 20) + 4 * rng.randrange(5000), rng.randint(1, 30)) for _ in range(4 - n // 4)]
+        [((k << 20) + 4 * rng.randrange(5000), rng.randint(1, 30)) for _ in range(3 - n // 4)]
         for k in range(n)
     ]
 
@@ -153,12 +153,12 @@ class TestReadShare:
 
     def test_full_rate(self, n):
         """All beats of all managers, one a cycle from the first to the last."""
-        commands = [[(k << 20, 96)] for k in range(n)]
+        commands = [[(k << 20, min(96, 200 // n // 8 * 8))] for k in range(n)]
         dut = Readers(n=n, ahead=64)
         logs = self.run(n, commands, dut=dut, memory={"latency": (10, 10)})
         cycles = logs["bus__r"].cycles
-        assert len(cycles) == 96 * n
-        assert cycles[-1] - cycles[0] == 96 * n - 1
+        assert len(cycles) == sum(beats for ((_, beats),) in commands)
+        assert cycles[-1] - cycles[0] == len(cycles) - 1
         # One manager has wires; else a register, and somebody else's turn.
         assert logs["bus__ar"].cycles[0] == 4 + (n > 1) + (n > 8)
 
@@ -168,8 +168,8 @@ class TestReadShare:
 
 @pytest.mark.parametrize("n", SIZES)
 class TestWriteShare:
-    def run(self, n, commands, *, dut=None, memory=None, **pace):
-        dut = dut or Writers(n=n)
+    def run(self, n, commands, *, memory=None, beside=None, **pace):
+        dut = Writers(n=n)
         memory = Responder(dut.bus.signature, **(memory or {}))
         checker = AXIChecker(dut.bus.signature)
         rng = Random(n)
@@ -196,7 +196,8 @@ class TestWriteShare:
             cycles=10_000,
             idle=100,
             pace=pace,
-            beside=[memory.process(dut.bus), checker.process(dut.bus), count],
+            beside=[memory.process(dut.bus), checker.process(dut.bus), count]
+            + ([beside(memory)] if beside else []),
         )
         assert checker.broken == [] and checker.finish() == []
         expected = {}
@@ -215,7 +216,7 @@ class TestWriteShare:
         self.run(
             n,
             commands_of(n, Random(n)),
-            memory={"latency": (1, 40), "pace": 0.8, "seed": n, "w_first": n != 2},
+            memory={"latency": (1, 40), "pace": 0.8, "seed": n, "w_first": n != 3},
             **pace,
         )
 
@@ -225,6 +226,53 @@ class TestWriteShare:
         cycles = logs["bus__w"].cycles
         # The first burst of one manager goes while its second one comes in.
         assert cycles[-1] - cycles[0] == 48 * n - 1
+
+    def test_nothing_is_lost_when_the_bus_stands_still(self, n):
+        def stop(memory):
+            async def process(ctx):
+                for cycle in range(100):
+                    memory.pace = float(not 30 < cycle < 70)
+                    await ctx.tick()
+
+            return process
+
+        self.run(n, [[(k << 20, 48)] for k in range(n)], beside=stop)
+
+    def test_late_data(self, n):
+        """Managers that have no data yet hold up the bus, and lose nothing."""
+        dut = WriteShare(n=n, **WIDTHS)
+        checker, memory = AXIChecker(dut.bus.signature), Responder(dut.bus.signature)
+        request, beat = dut.bus.aw.payload.shape(), dut.bus.w.payload.shape()
+        of_manager = dut.manager[0].aw.payload.shape()
+        sent = {}
+        for k in range(n):
+            sent[f"manager__{k}__aw"] = [
+                to_bits(of_manager, {"id": 0, "addr": k << 20, "len": m, "size": 2, "burst": 1})
+                for m in (0, 2, 1)
+            ]
+            sent[f"manager__{k}__w"] = [
+                to_bits(beat, {"data": k, "strb": 15, "last": last}) for last in (1, 0, 0, 1, 0, 1)
+            ]
+        pace = {name: 0.2 for name in sent if name.endswith("w")}
+        logs = simulate(
+            dut,
+            inputs=sent,
+            outputs=[f"manager__{k}__b" for k in range(n)],
+            watched=["bus__aw", "bus__w"],
+            cycles=2000,
+            idle=100,
+            pace=pace,
+            beside=[memory.process(dut.bus), checker.process(dut.bus)],
+        )
+        assert checker.broken == [] and checker.finish() == []
+        assert len(logs["bus__w"].items) == 6 * n
+        # Data are of the manager whose number its request has.
+        at = 0
+        for item in logs["bus__aw"].items:
+            fields = from_bits(request, item)
+            for _ in range(fields["len"] + 1):
+                assert from_bits(beat, logs["bus__w"].items[at])["data"] == fields["id"]
+                at += 1
 
     def test_conversion(self, n):
         emit(WriteShare(n=n, data_width=512), verilog=True)
