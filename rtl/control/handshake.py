@@ -188,7 +188,8 @@ class Handshake(Component):
             m.d.sync += [resets.eq(0), ready.eq(0), done.eq(0), self.code.eq(0)]
             m.d.sync += [inside.n.eq(0), inside.has_some.eq(0), inside.has_room.eq(1)]
 
-        enable, status, toggle = orders.interrupt_enable, Signal(2), orders.interrupt_status
+        enable, toggle = orders.interrupt_enable, orders.interrupt_status
+        status = Signal(2)
         m.d.sync += [
             status[0].eq(((status[0] ^ toggle.done) | (enable.done & done)) & ~is_new),
             status[1].eq(((status[1] ^ toggle.ready) | (enable.ready & captures)) & ~is_new),

@@ -39,7 +39,9 @@ class Tally(Component):
     def elaborate(self, platform: object) -> Module:
         """Carry from one half to the other through a register."""
         m = Module()
-        low, high, lower = Signal(_HALF), Signal(_HALF), Signal(_HALF)
+        low = Signal(_HALF)
+        high = Signal(_HALF)
+        lower = Signal(_HALF)
         carry = Signal()
         m.d.sync += [
             Cat(low, carry).eq(low + self.step),

@@ -154,7 +154,8 @@ class Fetcher(Component):
         beats = stream.Signature(beat_layout(data_width=self._data_width)).create()
         beat_width = len(beats.payload.as_value())
         chosen = Signal(beat_width)
-        offered, idle = Signal(self._n_channels), Signal(self._n_channels)
+        offered = Signal(self._n_channels)
+        idle = Signal(self._n_channels)
         terms, failures = [], []
         for k in range(self._n_channels):
             # A command waits in a queue of its own, so that others' commands go on.

@@ -60,13 +60,17 @@ class LaneQueues(Component):
         m = Module()
         n, depth = self._n, 1 << _DEPTH_BITS
         m.submodules.storage = storage = Memory(shape=self._shape, depth=n * depth, init=[])
-        write, read = storage.write_port(), storage.read_port(domain="comb")
+        write = storage.write_port()
+        read = storage.read_port(domain="comb")
         tails = Signal(data.ArrayLayout(_DEPTH_BITS, n))
         heads = Signal(data.ArrayLayout(_DEPTH_BITS, n))
-        has_room, has_some = Signal(n), Signal(n)
+        has_room = Signal(n)
+        has_some = Signal(n)
         to = Signal(index(n))
-        tail, head = Signal(_DEPTH_BITS), Signal(_DEPTH_BITS)
-        comes, goes = Signal(), Signal()
+        tail = Signal(_DEPTH_BITS)
+        head = Signal(_DEPTH_BITS)
+        comes = Signal()
+        goes = Signal()
         m.d.comb += [
             to.eq(self.i.payload.to),
             tail.eq(tails[to]),

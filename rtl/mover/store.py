@@ -91,7 +91,8 @@ class Storer(Component):
         m.submodules.places = places = LaneQueues(shape=self._place, n=self._n_lanes)
         connect_stream(m, wiring.flipped(self.places), places.i)
         m.submodules.next = memory = Memory(shape=self._place, depth=max(self._n_lanes, 2), init=[])
-        write, read = memory.write_port(), memory.read_port(domain="comb")
+        write = memory.write_port()
+        read = memory.read_port(domain="comb")
         begun = Signal(self._n_lanes)  # lanes in the middle of a query block
         goes_on = Signal()
         now = Signal(self._place, reset_less=True)
@@ -108,8 +109,10 @@ class Storer(Component):
         ]
         here = Signal(self._n_channels)
         m.d.comb += here.eq(1 << now.channel)
-        offers, passes = Signal(), Signal()
-        command_taken, beat_taken = Signal(), Signal()
+        offers = Signal()
+        passes = Signal()
+        command_taken = Signal()
+        beat_taken = Signal()
         taken = Signal(self._n_channels)
         accepted = Signal(self._n_channels)
         for k in range(self._n_channels):

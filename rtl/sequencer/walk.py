@@ -111,7 +111,8 @@ class Walker(Component):
         call, job, tile = self.call, self.jobs.payload.item, self.tiles.payload
         shape = self.i.payload.shape()
         m.submodules.round = memory = Memory(shape=shape, depth=max(self._n_lanes, 2), init=[])
-        write, read = memory.write_port(), memory.read_port(domain="comb")
+        write = memory.write_port()
+        read = memory.read_port(domain="comb")
         read_data = Signal(shape)  # named, so that it is one view of one signal
         now = Signal(shape, reset_less=True)  # the entry that is looked at
         entry = now.entry
