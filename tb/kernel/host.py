@@ -12,7 +12,7 @@ __all__ = ["Host", "Outcome"]
 
 _CHUNK = 1 << 20
 _CONTROL, _STATUS = 0x00, 0x0C
-_START, _CONTINUE = 1 << 0, 1 << 4
+_START, _DONE, _CONTINUE = 1 << 0, 1 << 1, 1 << 4
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,9 @@ class Host:
         """
         simulation = self._simulation
         begin = simulation.cycle
-        while not simulation.run(min(_CHUNK, begin + max_cycles - simulation.cycle)):
-            if simulation.cycle >= begin + max_cycles:
+        end = begin + max_cycles
+        while not self._is_done(max(end - simulation.cycle, 1)):
+            if simulation.cycle >= end:
                 raise CallError(
                     f"The call was not done in {max_cycles:,} cycles; reset the kernel "
                     "(`Host.reset`), or simulate with waves to see what waits"
@@ -99,6 +100,12 @@ class Host:
         simulation.write(_CONTROL, _CONTINUE)
         simulation.write(_STATUS, 1)
         return Outcome(code, cycles)
+
+    def _is_done(self, most: int) -> bool:
+        """Run until there is an interrupt, a while at most; tell whether it is of a call."""
+        interrupted = self._simulation.run(min(_CHUNK, most))
+        # That of the call before may last a cycle longer than the write which clears it.
+        return interrupted and bool(self._simulation.read(_CONTROL) & _DONE)
 
     @property
     def written(self) -> int:

@@ -1,0 +1,99 @@
+"""A kernel small enough to be built in seconds, and a bench around it."""
+
+import numpy as np
+import pytest
+
+from qkloom.gen.call import prepare
+from qkloom.gen.chip import read_chip
+from qkloom.gen.emit import emit
+from qkloom.rtl.kernel.kernel import Kernel
+from qkloom.tb.kernel import start_kernel
+from qkloom.tb.kernel.host import Host
+from qkloom.tb.kernel.image import CHANNEL_BYTES, Image
+from qkloom.tb.kernel.task import place, planned_bytes
+from qkloom.tb.memory import MemoryModel
+
+CHIP = read_chip(
+    {
+        "name": "mini",
+        "lanes": [{"matrix": "plain", "n": 2}],
+        "clock_mhz": 175.0,
+        "size": 4,
+        "block": 8,
+        "head_dim": 16,
+        "tokens": 128,
+        "heads": 8,
+        "memory": {"channels": 4},
+    }
+)
+TIMEOUT = 4_000
+STORAGE = 1 << 17
+
+
+class KernelBench:
+    """Runs calls on the kernel, and looks at everything that must hold in every run."""
+
+    def __init__(self):
+        self.kernel = Kernel(**CHIP.kernel_parameters, timeout=TIMEOUT)
+        self.design = emit(self.kernel, verilog=True)
+
+    def start(self, engine="cxxrtl", **model):
+        """Return a simulation of the kernel before a memory."""
+        memory = MemoryModel(
+            clock_hz=175_000_000,
+            n_channels=4,
+            channel_bytes=CHANNEL_BYTES,
+            storage_bytes=STORAGE,
+            **model,
+        )
+        return start_kernel(self.design, memory, engine)
+
+    def call(self, heads, kv_heads, n_q, n_kv, head_dim, *, seed=0, **options):
+        """Return a call on random tensors, with its answer."""
+        rng = np.random.default_rng(seed)
+        q = rng.normal(size=(heads, n_q, head_dim))
+        k, v = rng.normal(size=(2, kv_heads, n_kv, head_dim))
+        return prepare(CHIP, q, k, v, **options)
+
+    def place(self, prepared, image, places=None):
+        """Place a call in an image."""
+        return place(self.kernel, prepared.call, image, places)
+
+    def memory(self, simulation):
+        """Return the arrays of all channels."""
+        return [simulation.memory[channel] for channel in range(4)]
+
+    def is_exact(self, prepared, task, simulation):
+        """Tell whether the outputs in memory are the exact model's."""
+        got = task.result(self.memory(simulation))[..., : prepared.expected.shape[-1]]
+        return bool((got == prepared.expected.reshape(got.shape)).all())
+
+    def run(self, calls, simulation, *, queued=False):
+        """Run calls (prepared, places or None); return the outcomes."""
+        image = Image(4)
+        tasks = [self.place(prepared, image, places) for prepared, places in calls]
+        image.write(self.memory(simulation))
+        host = Host(simulation, self.kernel.registers)
+        limit = sum(prepared.cycle_limit for prepared, _ in calls)
+        if queued:
+            for task in tasks:
+                host.start(task.arguments)
+            outcomes = [host.wait(limit) for _ in tasks]
+        else:
+            outcomes = [host.call(task.arguments, limit) for task in tasks]
+        for (prepared, _), task in zip(calls, tasks, strict=True):
+            assert self.is_exact(prepared, task, simulation)
+        assert image.changed(self.memory(simulation)) == []
+        assert simulation.violations == ()
+        planned = [planned_bytes(self.kernel, prepared.call) for prepared, _ in calls]
+        for name in "qkvo":
+            assert host.read(f"{name}_bytes") == sum(each[name] for each in planned)
+        written = sum(port.write_bytes for port in simulation.counters.values())
+        assert written == sum(each["o"] for each in planned)
+        return outcomes
+
+
+@pytest.fixture(scope="session")
+def bench():
+    """Return the bench; its simulator is built once."""
+    return KernelBench()

@@ -1,0 +1,138 @@
+"""What goes wrong ends with a code, leaves memory alone, and is over after a reset."""
+
+import pytest
+
+from qkloom.rtl.kernel.code import Code
+from qkloom.tb.errors import CallError
+from qkloom.tb.kernel.host import Host
+from qkloom.tb.kernel.image import Image
+from qkloom.tb.memory import Fault
+
+SHAPE = (2, 2, 17, 33, 16)
+
+
+@pytest.fixture(autouse=True)
+def _needs(require):
+    require("compiler")
+
+
+class Session:
+    """One call in memory, run as often as one likes."""
+
+    def __init__(self, bench, simulation):
+        self.bench, self.simulation = bench, simulation
+        self.prepared = bench.call(*SHAPE)
+        self.image = Image(4)
+        self.task = bench.place(self.prepared, self.image)
+        self.image.write(bench.memory(simulation))
+        self.host = Host(simulation, bench.kernel.registers)
+
+    def run(self, **changes):
+        return self.host.call({**self.task.arguments, **changes}, self.prepared.cycle_limit)
+
+    def check_untouched(self):
+        assert self.image.changed(self.bench.memory(self.simulation)) == []
+        assert self.simulation.violations == ()
+
+    def check_works(self):
+        """Run the call, and find it exact; nothing is left of a run before."""
+        self.image.write(self.bench.memory(self.simulation))
+        self.run()
+        assert self.bench.is_exact(self.prepared, self.task, self.simulation)
+        self.check_untouched()
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("changes", "code"),
+        [
+            ({"heads": 0}, Code.HEADS),
+            ({"heads": 9}, Code.HEADS),
+            ({"kv_heads": 0}, Code.HEADS),
+            ({"heads": 3, "kv_heads": 2}, Code.HEADS),
+            ({"n_q": 0}, Code.QUERIES),
+            ({"n_q": 129}, Code.QUERIES),
+            ({"n_kv": 0}, Code.KEYS),
+            ({"n_kv": 1 << 31}, Code.KEYS),
+            ({"q_start": 1}, Code.START),
+            ({"flags": 1, "q_start": 129}, Code.START),
+            ({"flags": 1, "q_start": 2**32 - 129}, Code.START),
+            ({"head_dim": 0}, Code.HEAD_DIM),
+            ({"head_dim": 20}, Code.HEAD_DIM),
+            ({"head_dim": 10}, Code.HEAD_DIM),
+            ({"query_bits": 1}, Code.BITS),
+            ({"query_bits": 9}, Code.BITS),
+            ({"v_0": 8}, Code.ALIGNMENT),
+            ({"factors": 1}, Code.ALIGNMENT),
+            ({"flags": 4}, Code.KIND),
+        ],
+    )
+    def test_with_a_code(self, bench, changes, code):
+        with bench.start() as simulation:
+            session = Session(bench, simulation)
+            with pytest.raises(CallError, match=rf"code {code.value}, {code.name}: ") as error:
+                session.run(**changes)
+            assert error.value.code == code
+            session.check_works()
+
+
+class TestBusErrors:
+    @pytest.mark.parametrize("kind", ["slverr", "decerr"])
+    @pytest.mark.parametrize(
+        ("direction", "port", "beat"),
+        [("read", 0, 0), ("read", 1, 40), ("read", 2, 0), ("read", 2, 30), ("write", 3, 20)],
+    )
+    def test_end_with_a_code(self, bench, kind, direction, port, beat):
+        with bench.start() as simulation:
+            session = Session(bench, simulation)
+            simulation.set_faults([Fault(kind, direction, port=port, beat=beat)])
+            with pytest.raises(CallError, match=rf"code \d+, {kind.upper()}: "):
+                session.run()
+            session.check_untouched()
+            simulation.set_faults([])
+            session.host.reset()
+            session.check_works()
+
+
+class TestStuck:
+    @pytest.mark.parametrize(("direction", "port"), [("read", 0), ("read", 2), ("write", 3)])
+    def test_times_out(self, bench, direction, port):
+        with bench.start() as simulation:
+            session = Session(bench, simulation)
+            simulation.set_faults([Fault("stall", direction, port=port, beat=8)])
+            with pytest.raises(CallError, match=r"code 18, TIMEOUT: "):
+                session.run()
+            with pytest.raises(CallError, match=r"code 18, TIMEOUT: "):
+                session.run()  # it stays so
+            session.check_untouched()
+            with pytest.raises(CallError, match=r"^The soft reset did not end in 5,000 cycles: "):
+                session.host.reset(5_000)
+            simulation.set_faults([])
+            simulation.reset()
+            session.host = Host(simulation, bench.kernel.registers)
+            session.check_works()
+
+
+class TestReset:
+    @pytest.mark.parametrize("after", [1, 60, 130, 200, 331, 500, 777, 1_200])
+    def test_in_the_middle(self, bench, after):
+        with bench.start(seed=after) as simulation:
+            session = Session(bench, simulation)
+            session.host.start(session.task.arguments)
+            session.host.start(session.task.arguments)
+            simulation.run(after, until_interrupt=False)
+            session.host.reset()
+            for port in simulation.counters.values():
+                assert (port.reads_left, port.writes_left) == (0, 0)
+            session.check_untouched()
+            session.check_works()
+
+    @pytest.mark.parametrize("after", [150, 420, 901])
+    def test_of_the_whole_system(self, bench, after):
+        with bench.start() as simulation:
+            session = Session(bench, simulation)
+            session.host.start(session.task.arguments)
+            simulation.run(after, until_interrupt=False)
+            simulation.reset()
+            session.host = Host(simulation, bench.kernel.registers)
+            session.check_works()

@@ -1,0 +1,73 @@
+"""Attention through registers, AXI and memory: every bit, every byte, every rule."""
+
+import numpy as np
+import pytest
+
+from qkloom.rtl.kernel.code import Code
+from qkloom.tb.stalls import Stall
+
+SHAPES = [
+    ((1, 1, 1, 1, 4), {}),
+    ((1, 1, 8, 8, 16), {}),
+    ((2, 1, 7, 9, 8), {}),
+    ((3, 3, 9, 17, 12), {}),
+    ((8, 2, 20, 41, 16), {"causal": True, "q_start": 21}),
+    ((4, 4, 33, 33, 16), {"causal": True}),
+    ((2, 2, 24, 10, 8), {"causal": True, "q_start": -11}),
+    ((6, 2, 3, 128, 16), {"causal": True, "q_start": 100}),
+]
+
+
+@pytest.fixture(autouse=True)
+def _needs(require):
+    require("compiler")
+
+
+class TestAttention:
+    @pytest.mark.parametrize(("shape", "options"), SHAPES)
+    def test_is_exact(self, bench, shape, options):
+        with bench.start() as simulation:
+            bench.run([(bench.call(*shape, **options), None)], simulation)
+
+    @pytest.mark.parametrize("order", ["in order", "bursts", "beats"])
+    def test_whatever_memory_does(self, bench, order):
+        stalls = {
+            "refusals": Stall(0.4, seed=1),
+            "gaps": Stall(0.3, seed=2),
+            "delays": Stall(0.5, seed=3),
+        }
+        calls = [(bench.call(*SHAPES[4][0], **SHAPES[4][1]), None)]
+        with bench.start(order=order, seed=5, latency=30, **stalls) as simulation:
+            bench.run(calls, simulation)
+
+    def test_calls_queue(self, bench):
+        calls = [(bench.call(*shape, **options), None) for shape, options in SHAPES[1:5]]
+        with bench.start() as simulation:
+            outcomes = bench.run(calls, simulation, queued=True)
+        assert [outcome.code for outcome in outcomes] == [Code.OK] * 4
+
+    def test_block_table(self, bench):
+        paged = bench.call(4, 2, 9, 41, 16, causal=True, q_start=32)
+        places = np.random.default_rng(1).permutation(20)[:12]
+        plain = bench.call(2, 2, 9, 41, 16)
+        with bench.start() as simulation:
+            bench.run([(paged, places), (plain, None), (plain, places)], simulation)
+
+    def test_engines_agree(self, bench, require):
+        require("verilator")
+        call = bench.call(2, 1, 9, 17, 8, causal=True, q_start=8)
+        cycles = set()
+        for engine in ("cxxrtl", "verilator"):
+            with bench.start(engine) as simulation:
+                (outcome,) = bench.run([(call, None)], simulation)
+                cycles.add((outcome.cycles, simulation.cycle))
+        assert len(cycles) == 1
+
+
+class TestRegisters:
+    def test_are_as_described(self, bench):
+        registers = {register.name: register for register in bench.kernel.registers}
+        assert registers["control"].offset == 0
+        assert registers["q_0"].offset == 0x10
+        names = [name for name in registers if name.startswith("stall_")]
+        assert names == ["stall_q", "stall_k", "stall_v", "stall_o"]
