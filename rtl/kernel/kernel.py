@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import ClockDomain, DomainRenamer, Module, Signal, Value
+from amaranth.hdl import ClockDomain, DomainRenamer, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out
 
 from ..axi import AXI4, AXI4Lite, bus_pins, connect_bus_pins
@@ -15,6 +15,7 @@ from ..sequencer.sequencer import OUTPUT_WIDTH
 from ..stream import connect_stream
 from .engine import TENSORS, Engine
 from .intake import Intake
+from .overlap import OverlapCheck
 from .supervisor import Supervisor
 from .tally import Tally
 
@@ -37,7 +38,7 @@ class Kernel(Component):
 
     ::
 
-        s_axi_control <--> control --> intake --> engine <--> m00_axi, m01_axi, ...
+        s_axi_control <--> control --> intake, overlap --> engine <--> m00_axi, m01_axi, ...
                               ^                     |
                               +---- supervisor -----+
 
@@ -114,6 +115,17 @@ class Kernel(Component):
             data_width=data_width,
             address_width=address_width,
         )
+        self._overlap: dict[str, Any] = dict(
+            channels=tuple(counts.items()),
+            heads=heads,
+            tokens=tokens,
+            head_dim=head_dim,
+            size=size,
+            block=block_rows,
+            stream_width=stream_width,
+            stationary_width=stationary_width,
+            address_width=address_width,
+        )
         self._moved = {**counts, "o": data_width // OUTPUT_WIDTH * counts["o"]}
         self._n_channels = 1 + max(n for numbers in self._channels.values() for n in numbers)
         # As many managers as can meet on a channel, and the two tables.
@@ -155,7 +167,9 @@ class Kernel(Component):
         m.submodules.supervisor = supervisor = Supervisor(timeout=self._timeout)
         in_work = DomainRenamer("work")
         intake, engine = Intake(**self._intake), Engine(**self._engine)
+        overlap = OverlapCheck(**self._overlap)
         m.submodules.intake = in_work(intake)
+        m.submodules.overlap = in_work(overlap)
         m.submodules.engine = in_work(engine)
         m.d.comb += [
             sync.clk.eq(self.ap_clk),
@@ -171,16 +185,26 @@ class Kernel(Component):
             intake.i.valid.eq(control.call.valid & ~supervisor.discards),
             control.call.ready.eq(intake.i.ready | supervisor.discards),
         ]
-        connect_stream(m, intake.refused, supervisor.refused)
+        # A call is refused by the one or by the other.
+        late = overlap.refused.valid
+        m.d.comb += [
+            supervisor.refused.valid.eq(intake.refused.valid | late),
+            supervisor.refused.payload.eq(
+                Mux(late, overlap.refused.payload, intake.refused.payload)
+            ),
+            intake.refused.ready.eq(supervisor.refused.ready),
+            overlap.refused.ready.eq(supervisor.refused.ready),
+        ]
+        connect_stream(m, intake.o, overlap.i)
         connect_stream(m, supervisor.finished, control.finished)
         moves = Signal()
         ends = Signal()
         m.d.comb += [
-            engine.i.payload.eq(intake.o.payload),
-            engine.i.valid.eq(intake.o.valid & ~supervisor.halt),
+            engine.i.payload.eq(overlap.o.payload),
+            engine.i.valid.eq(overlap.o.valid & ~supervisor.halt),
             ends.eq(engine.i.valid & engine.i.ready),
-            intake.o.ready.eq(ends | supervisor.drops),
-            supervisor.runs.eq(intake.o.valid),
+            overlap.o.ready.eq(ends | supervisor.drops),
+            supervisor.runs.eq(overlap.o.valid),
             supervisor.ends.eq(ends),
             supervisor.moves.eq(moves),
             supervisor.failed.eq(engine.failed),
@@ -190,7 +214,7 @@ class Kernel(Component):
             control.is_reset.eq(supervisor.is_reset),
             moves.eq(Value.cast(engine.moved).any()),
         ]
-        self._count(m, control, engine, intake.o.valid, ends)
+        self._count(m, control, engine, overlap.o.valid, ends)
         for number in range(self._n_channels):
             self._connect_channel(m, engine, number)
         return m

@@ -15,15 +15,15 @@ from .locate import Locator, located_layout
 from .lookup import Lookup
 from .walk import Walker, addressed_job, factored_entry
 
-__all__ = ["OUTPUT_WIDTH", "Sequencer", "task_layout"]
+__all__ = ["FACTOR_WIDTH", "OUTPUT_WIDTH", "TABLE_WIDTH", "Sequencer", "task_layout"]
 
 OUTPUT_WIDTH = 32
 """Bits of an output in memory: ``Fixed(8, 16)``, the sign extended."""
 
-_FACTOR_WIDTH = 64
+FACTOR_WIDTH = 64
 """Bits of a head's score factor in memory: mantissa in the low half, shift in the high half."""
 
-_TABLE_WIDTH = 32
+TABLE_WIDTH = 32
 """Bits of an entry of the block table."""
 
 
@@ -140,8 +140,8 @@ class Sequencer(Component):
             "o": {**of_block, "element_width": OUTPUT_WIDTH, "n_channels": n["o"]},
         }
         self._tables: dict[str, dict[str, int]] = {
-            "factor": {"entries": heads, "entry_width": _FACTOR_WIDTH, **bus},
-            "table": {"entries": blocks, "entry_width": _TABLE_WIDTH, **bus},
+            "factor": {"entries": heads, "entry_width": FACTOR_WIDTH, **bus},
+            "table": {"entries": blocks, "entry_width": TABLE_WIDTH, **bus},
         }
         call = call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size)
         task = task_layout(call=call, channels=channels, address_width=address_width)
@@ -205,8 +205,8 @@ class Sequencer(Component):
             factors.i.payload.eq(dealer.o.payload.head),
             factors.i.valid.eq(dealer.o.valid),
             walker.i.payload.entry.eq(dealer.o.payload),
-            walker.i.payload.mantissa.eq(factors.o.payload[: _FACTOR_WIDTH // 2]),
-            walker.i.payload.shift.eq(factors.o.payload[_FACTOR_WIDTH // 2 :]),
+            walker.i.payload.mantissa.eq(factors.o.payload[: FACTOR_WIDTH // 2]),
+            walker.i.payload.shift.eq(factors.o.payload[FACTOR_WIDTH // 2 :]),
             walker.i.valid.eq(factors.o.valid),
             factors.o.ready.eq(walker.i.ready),
             dealer.o.ready.eq(factors.i.ready),

@@ -76,6 +76,31 @@ class TestRefused:
             session.check_works()
 
 
+class TestOverlap:
+    @pytest.mark.parametrize("name", ["q_0", "k_0", "v_0", "factors"])
+    @pytest.mark.parametrize("back", [False, True])
+    def test_of_outputs_is_refused(self, bench, name, back):
+        with bench.start() as simulation:
+            session = Session(bench, simulation)
+            arguments, (_, size) = session.task.arguments, session.task.outputs[0]
+            beat = bench.kernel.parameters["data_width"] // 8
+            # From the last beat of the one to the first of the other.
+            heads, _, head_dim = session.prepared.call.q.shape
+            extent = {
+                "q_0": heads * 24 * head_dim,
+                "k_0": heads * 40 * head_dim,
+                "v_0": heads * 40 * head_dim,
+                "factors": 8 * heads,
+            }[name]
+            at = arguments["o_0"]
+            clash = at - -(-extent // beat) * beat + beat if back else at + size - beat
+            with pytest.raises(CallError, match=r"code 8, OVERLAP: "):
+                session.run(**{name: clash})
+            session.check_untouched()
+            session.run(**{name: clash - beat if back else clash + beat})
+            session.check_works()
+
+
 class TestBusErrors:
     @pytest.mark.parametrize("kind", ["slverr", "decerr"])
     @pytest.mark.parametrize(

@@ -1,0 +1,259 @@
+"""Whether outputs would be written over what is still to be read."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import In, Out
+
+from ..component import Component
+from ..formats import ceil_log2
+from ..lane.job import index
+from ..sequencer.call import call_layout, n_blocks
+from ..sequencer.sequencer import FACTOR_WIDTH, OUTPUT_WIDTH, TABLE_WIDTH, task_layout
+from .code import Code
+
+__all__ = ["OverlapCheck"]
+
+_HALF = 32
+"""Bits that are added or compared at a time."""
+
+
+class OverlapCheck(Component):
+    """Refuse a call of which a part of the outputs overlaps another part, an input, or a table.
+
+    What keys and values take is not known when a block table says where they are: then they are
+    not looked at.
+
+    A call takes a cycle for each block of a head, for each head of a group, for each KV head, and
+    five for each pair of an output's pointer and another one: little beside the call.
+
+    Parameters
+    ----------
+    channels : tuple of (str, int)
+        Channels of each tensor.
+    heads, tokens, head_dim : int
+        Most query heads, longest sequence, largest head dimension.
+    size, block : int
+        Rows and columns of an array; tokens of a block.
+    stream_width, stationary_width : int
+        Bits of queries, and of keys and values.
+    address_width : int
+        Bits of an address.
+
+    Members
+    -------
+    i, o : stream
+        Calls: :func:`~qkloom.rtl.sequencer.sequencer.task_layout`.
+    refused : Out(stream)
+        :attr:`Code.OVERLAP <qkloom.rtl.kernel.code.Code>` for a call that is not passed on.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When a parameter is not a positive integer.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: tuple[tuple[str, int], ...],
+        heads: int,
+        tokens: int,
+        head_dim: int,
+        size: int,
+        block: int,
+        stream_width: int = 8,
+        stationary_width: int = 8,
+        address_width: int = 64,
+    ) -> None:
+        self._channels = dict(channels)
+        self._block = block
+        self._most = n_blocks(heads=heads, tokens=tokens, block=block)
+        widths = {"q": stream_width, "k": stationary_width, "v": stationary_width}
+        # Bytes of a block for each tile of head_dim.
+        self._bytes = {
+            name: block * size * width // 8 for name, width in {**widths, "o": OUTPUT_WIDTH}.items()
+        }
+        call = call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size)
+        task = task_layout(call=call, channels=channels, address_width=address_width)
+        super().__init__(
+            {
+                "i": In(stream.Signature(task)),
+                "o": Out(stream.Signature(task)),
+                "refused": Out(stream.Signature(data.StructLayout({"code": 8}))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Count blocks, make sizes of them, and compare all pairs, one after the other."""
+        m = Module()
+        task = self.i.payload
+        most = range(self._most + 1)
+        sizes = {name: Signal(_HALF + 16, name=f"size_{name}") for name in "qkvo"}
+        heads = Signal(most)
+        q_blocks = Signal(most)
+        kv_blocks = Signal(most)
+        counted = Signal()
+        self._count(m, heads, q_blocks, kv_blocks, sizes, counted)
+
+        # Pointers and sizes of everything; outputs first.
+        places: list[tuple[Value, Value]] = [
+            (task[name][k], sizes[name])
+            for name in ("o", "q", "k", "v")
+            for k in range(self._channels[name])
+        ]
+        places.append((task.factors, Cat(Const(0, ceil_log2(FACTOR_WIDTH // 8)), heads)))
+        table = Cat(Const(0, ceil_log2(TABLE_WIDTH // 8)), kv_blocks)
+        places.append((task.table, Mux(task.paged, table, 0)))
+
+        self._compare(m, places, counted)
+        m.d.comb += [self.o.payload.eq(task), self.refused.payload.code.eq(Code.OVERLAP)]
+        return m
+
+    def _count(
+        self,
+        m: Module,
+        heads: Signal,
+        q_blocks: Signal,
+        kv_blocks: Signal,
+        sizes: dict[str, Signal],
+        counted: Signal,
+    ) -> None:
+        """Multiply by adding."""
+        task = self.i.payload
+        call, block = task.call, self._block
+        q_left = Signal(signed(len(call.n_q) + 1))
+        kv_left = Signal(signed(len(call.n_kv) + 1))
+        per_head = Signal.like(q_blocks)
+        kv_per_head = Signal.like(q_blocks)
+        per_group = Signal.like(q_blocks)
+        left = Signal.like(call.kv_heads)
+        factor = Signal.like(call.d_tiles)
+        addends = {name: Signal.like(size, name=f"addend_{name}") for name, size in sizes.items()}
+        with m.FSM():
+            with m.State("idle"):
+                m.d.sync += [q_left.eq(call.n_q), kv_left.eq(call.n_kv)]
+                m.d.sync += [per_head.eq(0), kv_per_head.eq(0), per_group.eq(0)]
+                m.d.sync += [q_blocks.eq(0), kv_blocks.eq(0), heads.eq(0), left.eq(call.group)]
+                with m.If(self.i.valid):
+                    m.next = "blocks"
+            with m.State("blocks"):
+                with m.If(q_left > 0):
+                    m.d.sync += [q_left.eq(q_left - block), per_head.eq(per_head + 1)]
+                with m.If(kv_left > 0):
+                    m.d.sync += [kv_left.eq(kv_left - block), kv_per_head.eq(kv_per_head + 1)]
+                with m.If((q_left <= 0) & (kv_left <= 0)):
+                    m.next = "group"
+            with m.State("group"):
+                m.d.sync += [per_group.eq(per_group + per_head), left.eq(left - 1)]
+                with m.If(left == 1):
+                    m.d.sync += left.eq(call.kv_heads)
+                    m.next = "heads"
+            with m.State("heads"):
+                m.d.sync += [
+                    q_blocks.eq(q_blocks + per_group),
+                    kv_blocks.eq(kv_blocks + kv_per_head),
+                    heads.eq(heads + call.group),
+                    left.eq(left - 1),
+                ]
+                with m.If(left == 1):
+                    m.next = "spread"
+            with m.State("spread"):
+                for name, addend in addends.items():
+                    blocks = q_blocks if name in "qo" else kv_blocks
+                    n = self._channels[name]
+                    m.d.sync += addend.eq((blocks + (n - 1)) >> ceil_log2(n))
+                    m.d.sync += sizes[name].eq(0)
+                m.d.sync += factor.eq(call.d_tiles)
+                m.next = "multiply"
+            with m.State("multiply"):
+                for name, addend in addends.items():
+                    with m.If(factor[0]):
+                        m.d.sync += sizes[name].eq(sizes[name] + addend)
+                    m.d.sync += addend.eq(addend << 1)
+                m.d.sync += factor.eq(factor >> 1)
+                with m.If(factor == 0):
+                    m.next = "scale"
+            with m.State("scale"):
+                for name, size in sizes.items():
+                    m.d.sync += size.eq(size * self._bytes[name])
+                with m.If(task.paged):
+                    m.d.sync += [sizes["k"].eq(0), sizes["v"].eq(0)]
+                m.next = "counted"
+            with m.State("counted"):
+                m.d.comb += counted.eq(1)
+                with m.If(self.i.ready):
+                    m.next = "idle"
+
+    def _compare(self, m: Module, places: list[tuple[Value, Value]], counted: Signal) -> None:
+        """Go through all pairs of an output and something else."""
+        n_outputs = self._channels["o"]
+        width = len(places[0][0])
+        output = Signal(index(n_outputs))
+        other = Signal(index(len(places)))
+        names = ("output", "other")
+        begins = {name: Signal(width, name=f"{name}_begins", reset_less=True) for name in names}
+        extents = {
+            name: Signal(_HALF + 16, name=f"{name}_extent", reset_less=True) for name in names
+        }
+        lows = {name: Signal(_HALF + 1, name=f"{name}_end_low", reset_less=True) for name in names}
+        highs = {
+            name: Signal(width - _HALF, name=f"{name}_end_high", reset_less=True) for name in names
+        }
+        # The one begins before the other ends, in the high half, in the low half; or as high.
+        before = {name: Signal(3, name=f"{name}_before") for name in names}
+        is_pair = Signal()
+        overlaps = Signal()
+        with m.FSM():
+            with m.State("wait"):
+                m.d.sync += [output.eq(0), other.eq(1)]
+                with m.If(counted):
+                    m.next = "choose"
+            with m.State("choose"):
+                for name, number in (("output", output), ("other", other)):
+                    with m.Switch(number):
+                        for k, (pointer, size) in enumerate(places):
+                            if name == "output" and k >= n_outputs:
+                                continue
+                            with m.Case(k):
+                                m.d.sync += [begins[name].eq(pointer), extents[name].eq(size)]
+                m.next = "low"
+            with m.State("low"):
+                for name in names:
+                    m.d.sync += lows[name].eq(begins[name][:_HALF] + extents[name][:_HALF])
+                m.d.sync += is_pair.eq(extents["output"].any() & extents["other"].any())
+                m.next = "high"
+            with m.State("high"):
+                for name in names:
+                    high = begins[name][_HALF:] + extents[name][_HALF:] + lows[name][_HALF]
+                    m.d.sync += highs[name].eq(high)
+                m.next = "compare"
+            with m.State("compare"):
+                for one, two in (names, names[::-1]):
+                    high, low = begins[one][_HALF:], begins[one][:_HALF]
+                    m.d.sync += before[one].eq(
+                        Cat(high < highs[two], high == highs[two], low < lows[two][:_HALF])
+                    )
+                m.next = "judge"
+            with m.State("judge"):
+                m.d.comb += overlaps.eq(
+                    is_pair
+                    & (before["output"][0] | before["output"][1:].all())
+                    & (before["other"][0] | before["other"][1:].all())
+                )
+                m.d.sync += other.eq(other + 1)
+                m.next = "choose"
+                with m.If(other == len(places) - 1):
+                    m.d.sync += [output.eq(output + 1), other.eq(output + 2)]
+                    m.next = "choose"
+                    with m.If(output == n_outputs - 1):
+                        m.next = "offer"
+                with m.If(overlaps):
+                    m.next = "refuse"
+            with m.State("offer"):
+                m.d.comb += [self.o.valid.eq(1), self.i.ready.eq(self.o.ready)]
+                with m.If(self.o.ready):
+                    m.next = "wait"
+            with m.State("refuse"):
+                m.d.comb += [self.refused.valid.eq(1), self.i.ready.eq(self.refused.ready)]
+                with m.If(self.refused.ready):
+                    m.next = "wait"
