@@ -106,8 +106,8 @@ class Chip:
             When the tensors are no attention call, or one that the chip is too small for.
         ToolError
             When the simulator cannot be built or run.
-        RunError
-            When the hardware breaks a rule of its streams, or does not finish.
+        CallError
+            When the hardware breaks a rule of its buses, or does not finish.
         """
         from .simulate import simulate
 

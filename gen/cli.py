@@ -63,15 +63,16 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        from ..tb.errors import InputError, RunError, ToolError
+        from ..tb.errors import AccessError, CallError, InputError, RunError, ToolError
 
         if isinstance(error, OSError):
             place = error.filename or "The output"
             error = InputError(f"{place} cannot be used: {error.strerror or error}")
-        if not isinstance(error, InputError | ToolError | RunError):
+        astray = RunError | CallError | AccessError
+        if not isinstance(error, InputError | ToolError | astray):
             raise
         print(f"qkloom: {error}", file=sys.stderr)
-        sys.exit(1 if isinstance(error, RunError) else 2)
+        sys.exit(1 if isinstance(error, astray) else 2)
 
 
 def _print_version(asked: bool) -> None:
@@ -563,6 +564,10 @@ def _log_shown() -> Iterator[None]:
         log.removeHandler(handler)
 
 
+def _counts(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {n:,}" for name, n in numbers.items())
+
+
 def _print_report(result: "Simulation") -> None:
     report = result.report
     shape = "batch {batch}, heads {heads}, queries {n_q}, keys {n_kv}, head_dim {head_dim}"
@@ -579,5 +584,10 @@ def _print_report(result: "Simulation") -> None:
         "error against float64, RMS relative": f"{report['rms_relative_error']:.3g}",
         "worst row": f"{report['worst_row_rms_relative_error']:.3g} at {report['worst_row']}",
         "RMS relative with int8 inputs": f"{report['input_rms_relative_error']:.3g}",
+        "bytes moved": _counts(report["bytes"]),
+        "channels, share of cycles with a beat": ", ".join(
+            f"{channel['occupancy']:.1%}" for channel in report["channels"]
+        ),
+        "cycles that lanes waited for memory": _counts(report["stalls"]),
     }
     _print_table(["", f"{report['chip']} on {report['engine']}"], list(map(list, rows.items())))

@@ -294,7 +294,7 @@ class TestSimulate:
             "qkloom.gen.simulate.prepare", lambda *a, **k: whole(*a, **k)._replace(cycle_limit=100)
         )
         assert shell.run("simulate", chip, "--json", code=1) == ""
-        assert "not finished after 100 cycles" in shell.messages
+        assert "The call was not done in 100 cycles; " in shell.messages
 
     @pytest.mark.parametrize(
         ("words", "message"),
