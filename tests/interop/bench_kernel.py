@@ -166,21 +166,24 @@ async def refuses(dut):
 
 
 @cocotb.test()
-@cocotb.parametrize(cycles=[60, 333, 900])
-async def resets(dut, cycles):
+@cocotb.parametrize(begun=["ar", "r", "aw"])
+async def resets(dut, begun):
     """A soft reset in the middle of a call leaves no burst unanswered; then it computes."""
     host = Host(dut, stalls=4)
     await host.begin()
     ledgers = [Ledger(dut, n) for n in CHANNELS]
     await host.start(1)
-    await ClockCycles(dut.ap_clk, cycles)
+    for _ in range(TIMEOUT):
+        await RisingEdge(dut.ap_clk)
+        if any(ledger.moved[begun] for ledger in ledgers):
+            break
     await host.write("reset", 1)
     for _ in range(TIMEOUT // 100):
         if not await host.read("reset"):
             break
     assert not await host.read("reset")
     moved = [ledger.moved.copy() for ledger in ledgers]
-    assert sum(ledger.moved["r"] for ledger in ledgers)
+    assert any(ledger.moved[begun] for ledger in ledgers)
     for ledger in ledgers:
         assert ledger.moved["r"] == ledger.moved["ar"]
         assert ledger.moved["aw"] == ledger.moved["w"] == ledger.moved["b"]

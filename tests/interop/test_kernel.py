@@ -1,4 +1,4 @@
-"""The Verilog that `qkloom generate u280-tiny` writes, before memory and a host of cocotbext-axi."""
+"""The Verilog that `qkloom generate u280-tiny` writes, before host and memory of cocotbext-axi."""
 
 import json
 from pathlib import Path
