@@ -75,10 +75,9 @@ class Region:
                 break
             begin = -(-end // PAGE) * PAGE + PAGE
         if begin + size + PAGE > self._size:
-            free = max(0, self._size - PAGE - begin)
             raise InputError(
-                f"A buffer of {size:,} bytes must fit into what its channel has left, "
-                f"{free:,} bytes in one piece; free other buffers, or open the device with more"
+                f"A buffer of {size:,} bytes must fit, in one piece, into what is left of a "
+                f"channel's {self._size:,}; free other buffers, or open the device with more"
             )
         self._taken.append((begin, begin + size))
         self._taken.sort()
