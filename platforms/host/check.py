@@ -1,0 +1,153 @@
+"""What a call must be to be computed: the rules of the kernel's intake, told before it starts."""
+
+from collections.abc import Mapping
+
+from ...rtl.kernel.code import Code
+from ...rtl.kernel.engine import TENSORS
+from ...rtl.kernel.kernel import Kernel
+from ...tb.errors import InputError
+from ...tb.kernel.image import n_bytes
+from .buffer import Buffer
+from .errors import RefusedError
+
+__all__ = ["TABLE_FLAG", "argument_channels", "check_call"]
+
+CAUSAL_FLAG, TABLE_FLAG = 1 << 0, 1 << 1
+
+
+def argument_channels(kernel: Kernel) -> dict[str, int]:
+    """Return the memory channel of each argument that is a pointer."""
+    channels = {
+        f"{tensor}_{part}": channel
+        for tensor in TENSORS
+        for part, channel in enumerate(kernel.channels[tensor])
+    }
+    tables = kernel.channels["q"][0]
+    return {**channels, "factors": tables, "table": tables}
+
+
+def check_call(kernel: Kernel, arguments: Mapping[str, Buffer | int]) -> None:
+    """Refuse a call that the kernel would refuse, or that would leave its buffers.
+
+    What a block table says is not looked at: blocks must lie within the buffers of keys and values.
+
+    Parameters
+    ----------
+    kernel : Kernel
+        Which is to compute it.
+    arguments : mapping
+        Buffers and numbers, by the names of registers; ``table`` only if the flags ask for it.
+
+    Raises
+    ------
+    InputError
+        When an argument is missing, unknown, or of the wrong kind, channel or size.
+    RefusedError
+        When the kernel would say so.
+    """
+    pointers = argument_channels(kernel)
+    scalars = [r.name for r in kernel.arguments if r.name not in pointers]
+    flags = arguments.get("flags")
+    uses_table = isinstance(flags, int) and bool(flags & TABLE_FLAG)
+    needed = {*pointers, *scalars} - (set() if uses_table else {"table"})
+    if missing := sorted(needed - set(arguments)):
+        raise InputError(f"A call must have the arguments {', '.join(missing)}; add them")
+    if unknown := sorted(set(arguments) - {*pointers, *scalars}):
+        raise InputError(
+            f"A call must have no arguments but those of the kernel, and has {', '.join(unknown)}; "
+            "see registers.md"
+        )
+    numbers: dict[str, int] = {}
+    buffers: dict[str, Buffer] = {}
+    for name, value in arguments.items():
+        if name in pointers:
+            if not isinstance(value, Buffer):
+                raise InputError(f"{name} must be a buffer, not {value!r}; allocate one")
+            if value.channel != pointers[name]:
+                raise InputError(
+                    f"{name} must be in memory channel {pointers[name]}, "
+                    f"not {value.channel}; allocate it there"
+                )
+            buffers[name] = value
+        elif isinstance(value, Buffer) or not isinstance(value, int):
+            raise InputError(f"{name} must be an integer, not {value!r}")
+        else:
+            numbers[name] = value
+    _check_numbers(kernel, numbers)
+    for name, size in _sizes(kernel, numbers).items():
+        if buffers[name].size < size:
+            raise InputError(
+                f"{name} must be a buffer of at least {size:,} bytes for this call, "
+                f"not {buffers[name].size:,}; allocate a larger one"
+            )
+    _check_apart(buffers)
+
+
+def _check_numbers(kernel: Kernel, numbers: Mapping[str, int]) -> None:
+    given = kernel.parameters
+    heads, tokens, head_dim, size = (
+        given[name] for name in ("heads", "tokens", "head_dim", "size")
+    )
+    bits: int = given["stream_width"]
+    for name, low, high, code in (
+        ("flags", 0, CAUSAL_FLAG | TABLE_FLAG, Code.KIND),
+        ("heads", 1, heads, Code.HEADS),
+        ("kv_heads", 1, heads, Code.HEADS),
+        ("n_q", 1, tokens, Code.QUERIES),
+        ("n_kv", 1, tokens, Code.KEYS),
+        ("q_start", -tokens, tokens, Code.START),
+        ("head_dim", 1, head_dim, Code.HEAD_DIM),
+        ("query_bits", 2, bits, Code.BITS),
+    ):
+        if not low <= numbers[name] <= high:
+            raise RefusedError(f"{name} must be {low} to {high}, not {numbers[name]}", code)
+    if numbers["heads"] % numbers["kv_heads"]:
+        raise RefusedError(
+            f"heads must be a multiple of kv_heads, and {numbers['heads']} is none of "
+            f"{numbers['kv_heads']}",
+            Code.HEADS,
+        )
+    if numbers["q_start"] and not numbers["flags"] & CAUSAL_FLAG:
+        raise RefusedError(
+            f"q_start must be 0 without causal, not {numbers['q_start']}", Code.START
+        )
+    if numbers["head_dim"] % size:
+        raise RefusedError(
+            f"head_dim must be a multiple of {size}, not {numbers['head_dim']}", Code.HEAD_DIM
+        )
+
+
+def _sizes(kernel: Kernel, numbers: Mapping[str, int]) -> dict[str, int]:
+    """Return the bytes that a call reads and writes of each buffer, as far as numbers tell."""
+    given, uses_table = kernel.parameters, numbers["flags"] & TABLE_FLAG
+    sizes = {"factors": 8 * numbers["heads"]}
+    for tensor, heads, tokens, width in (
+        ("q", numbers["heads"], numbers["n_q"], given["stream_width"]),
+        ("k", numbers["kv_heads"], numbers["n_kv"], given["stationary_width"]),
+        ("v", numbers["kv_heads"], numbers["n_kv"], given["stationary_width"]),
+        ("o", numbers["heads"], numbers["n_q"], 32),
+    ):
+        if tensor in "kv" and uses_table:
+            sizes["table"] = 4 * heads * -(-tokens // given["block_rows"])
+            continue
+        parts = n_bytes(
+            heads=heads,
+            tokens=tokens,
+            head_dim=numbers["head_dim"],
+            block=given["block_rows"],
+            n_channels=len(kernel.channels[tensor]),
+            width=width,
+        )
+        sizes |= {f"{tensor}_{part}": size for part, size in enumerate(parts)}
+    return sizes
+
+
+def _check_apart(buffers: Mapping[str, Buffer]) -> None:
+    outputs = [name for name in buffers if name.startswith("o_")]
+    for output in outputs:
+        for name, buffer in buffers.items():
+            if name != output and buffer.overlaps(buffers[output]):
+                raise RefusedError(
+                    f"{output} must share no byte with another argument, and does with {name}",
+                    Code.OVERLAP,
+                )

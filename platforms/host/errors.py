@@ -1,0 +1,59 @@
+"""What can go wrong between a program and a device, and what to do about it."""
+
+from ...rtl.kernel.code import Code
+from ...tb.errors import CallError, InputError
+
+__all__ = ["REMEDIES", "DeviceError", "LaunchError", "LaunchTimeoutError", "RefusedError"]
+
+REMEDIES = {
+    Code.HEADS: "choose heads as a multiple of kv_heads, within what the chip is made for",
+    Code.QUERIES: "cut the queries, or describe a chip for longer sequences",
+    Code.KEYS: "cut the keys, or describe a chip for longer sequences",
+    Code.START: "count positions from the first key, and choose causal",
+    Code.HEAD_DIM: "pad rows with zeros to whole tiles, or describe a chip for longer ones",
+    Code.BITS: "choose as many bits as the queries have",
+    Code.ALIGNMENT: "use buffers as they are allocated",
+    Code.OVERLAP: "give the outputs buffers of their own",
+    Code.KIND: "choose other flags",
+    Code.SLVERR: "see whether the buffers still exist, and reset the device",
+    Code.DECERR: "see whether the buffers lie in memory that there is, and reset the device",
+    Code.TIMEOUT: "reset the device",
+}
+"""What helps against each code, in words."""
+
+
+class DeviceError(RuntimeError):
+    """A device that cannot be opened, was closed, or does not do what it must."""
+
+
+class RefusedError(InputError):
+    """A call that the kernel would refuse: it was not started.
+
+    Members
+    -------
+    code : Code
+        What the kernel would have said.
+    """
+
+    def __init__(self, rule: str, code: Code) -> None:
+        super().__init__(f"{rule} (code {code.value}, {code.name}); {REMEDIES[code]}")
+        self.code = code
+
+
+class LaunchError(CallError):
+    """A call that ended without results.
+
+    Members
+    -------
+    code : int
+        The kernel's :class:`~qkloom.rtl.kernel.code.Code`; 0 where the platform says it otherwise.
+    """
+
+    @classmethod
+    def of(cls, code: Code) -> "LaunchError":
+        """Say what the kernel says."""
+        return cls(f"The kernel ended the call with {code.text}; {REMEDIES[code]}", code)
+
+
+class LaunchTimeoutError(TimeoutError):
+    """A call that was not done in time, and goes on: wait again, or reset the device."""
