@@ -44,7 +44,8 @@ def generate_chip(description: ChipDescription, directory: str | Path, *, vector
     from .chip_vectors import chip_vectors
 
     folder = _checked(directory, vectors)
-    core, kernel = build_core(description), build_kernel(description)
+    kernel = build_kernel(description)
+    core = build_core(description) if vectors else None
     is_preset = description.name in preset_names() and read_chip(description.name) == description
     files = {"chip.toml": description.to_toml(), **kernel_files(description, kernel, bool(vectors))}
     return _write(
@@ -55,7 +56,7 @@ def generate_chip(description: ChipDescription, directory: str | Path, *, vector
         top=description.identifier,
         summary=description.description,
         words=[description.name if is_preset else "chip.toml"],
-        vectors=chip_vectors(description, core, vectors) if vectors else None,
+        vectors=chip_vectors(description, core, vectors) if core is not None else None,
         n_vectors=vectors,
         tested=core,
         files=files,
