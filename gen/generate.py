@@ -6,7 +6,8 @@ import json
 import shlex
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from .kernel_files import kernel_files
 from .mistakes import suggestion
 from .units import Unit
 from .vectors import Vectors, bench_files
+from .verilog import to_verilog
 
 __all__ = [
     "check_folder",
@@ -160,8 +162,11 @@ def _write(
     The Verilog is made of the target's primitives. The RTLIL has their twins instead: it is for
     simulators that know no primitives.
     """
-    design = emit(component, name=top, verilog=True, target=TARGETS[target])
-    twins = emit(component, name=top) if design.primitives else design
+    design = emit(component, name=top, target=TARGETS[target])
+    with ThreadPoolExecutor(1) as pool:  # Yosys is a process of its own, beside the second emission
+        verilog = pool.submit(to_verilog, design.rtlil)
+        twins = emit(component, name=top) if design.primitives else design
+        design = replace(design, verilog=verilog.result())
     models = {"sim/primitives.v": design.primitives} if design.primitives else {}
     if vectors is not None:
         words = [*words, "--vectors", str(n_vectors)]
