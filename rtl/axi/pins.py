@@ -46,13 +46,17 @@ def bus_pins(prefix: str, bus: wiring.Signature) -> dict[str, wiring.Member]:
     return {name: member.flip() for name, member in pins.items()} if flips else pins
 
 
-def connect_bus_pins(m: Module, component: Any, prefix: str, bus: Any) -> None:
+def connect_bus_pins(
+    m: Module, component: Any, prefix: str, bus: Any, *, is_open: Value | None = None
+) -> None:
     """Connect the pins of ``component`` to ``bus``, which belongs to a part of it.
 
     Parameters
     ----------
     bus : interface
         Of a manager, whose ``aw`` leaves, or of a subordinate, whose ``aw`` enters.
+    is_open : value, optional
+        While it is 0 the component neither offers nor takes anything.
     """
     signature = bus.signature
     flips = isinstance(signature, wiring.FlippedSignature)
@@ -65,15 +69,18 @@ def connect_bus_pins(m: Module, component: Any, prefix: str, bus: Any) -> None:
         def pin(name: str, channel: str = channel) -> Value:
             return Value.cast(getattr(component, f"{prefix}_{channel}{name}"))
 
+        def opened(bit: Value) -> Value:
+            return bit if is_open is None else bit & is_open
+
         for name in _fields(member.signature):
             inner = Value.cast(port.payload[name])
             m.d.comb += pin(name).eq(inner) if outwards else inner.eq(pin(name))
         if outwards:
-            m.d.comb += [pin("valid").eq(port.valid), port.ready.eq(pin("ready"))]
+            m.d.comb += [pin("valid").eq(opened(port.valid)), port.ready.eq(pin("ready"))]
             if channel in ("aw", "ar"):
                 m.d.comb += [pin(name).eq(Const(v, w)) for name, (w, v) in constant.items()]
         else:
-            m.d.comb += [port.valid.eq(pin("valid")), pin("ready").eq(port.ready)]
+            m.d.comb += [port.valid.eq(pin("valid")), pin("ready").eq(opened(port.ready))]
 
 
 def _fields(signature: wiring.Signature) -> dict[str, int]:

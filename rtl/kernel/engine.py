@@ -20,6 +20,9 @@ from ..stream import connect_stream
 
 __all__ = ["TENSORS", "Engine", "check_channels"]
 
+_BLOCKS_WIDTH = 16
+"""Bits of a number of query blocks that are on their way: a few per lane and channel."""
+
 TENSORS = ("q", "k", "v", "o")
 """Queries, keys, values, outputs: what a call has in memory."""
 
@@ -248,18 +251,24 @@ class Engine(Component):
 
     def _end_calls(self, m: Module, sequencer: Sequencer, output: OutputMover) -> None:
         """Take a call when as many query blocks are written as were asked to be."""
-        n_blocks = Signal(32)  # on their way; far fewer than lanes could have
+        n_blocks = Signal(_BLOCKS_WIDTH)  # on their way
         begun = Signal()
         ended = Signal(range(len(self._writers) + 1))
         asked = Signal()
+        counted = Signal()  # all of them
+        is_done = Signal()
         m.d.comb += [
-            begun.eq(output.places.valid & output.places.ready),
-            ended.eq(sum(output.written[k] for k in range(len(self._writers)))),
             sequencer.i.payload.eq(self.i.payload),
             sequencer.i.valid.eq(self.i.valid & ~asked),
-            self.i.ready.eq(asked & (n_blocks == 0)),
+            self.i.ready.eq(is_done),
         ]
-        m.d.sync += n_blocks.eq(n_blocks + begun - ended)
+        m.d.sync += [
+            begun.eq(output.places.valid & output.places.ready),
+            ended.eq(sum(output.written[k] for k in range(len(self._writers)))),
+            n_blocks.eq(n_blocks + begun - ended),
+            counted.eq(asked & ~is_done),
+            is_done.eq(counted & (n_blocks == 0) & ~is_done),
+        ]
         with m.If(sequencer.i.valid & sequencer.i.ready):
             m.d.sync += asked.eq(1)
         with m.If(self.i.valid & self.i.ready):

@@ -40,7 +40,7 @@ class Intake(Component):
     Members
     -------
     i : In(stream)
-        What the host wrote; taken when ``o`` or ``refused`` is.
+        What the host wrote; a call is taken when what became of the one before was.
     o : Out(stream)
         Calls to compute: :func:`~qkloom.rtl.sequencer.sequencer.task_layout`.
     refused : Out(stream)
@@ -82,7 +82,19 @@ class Intake(Component):
     def elaborate(self, platform: object) -> Module:
         """Compare in one cycle, divide in some, choose the first mistake in another."""
         m = Module()
-        given, task = self.i.payload, self.o.payload
+        # Registers, for the whole engine looks at them. Whether they take is one too.
+        takes = Signal(init=1)
+        given = Signal(self.i.payload.shape(), reset_less=True)
+        offers = Signal()
+        refuses = Signal()
+        m.d.comb += [
+            self.i.ready.eq(takes),
+            self.o.valid.eq(offers),
+            self.refused.valid.eq(refuses),
+        ]
+        with m.If(takes):
+            m.d.sync += given.eq(self.i.payload)
+        task = self.o.payload
         call = task.call
         left = Signal(len(call.kv_heads))
         group = Signal.like(call.group)
@@ -97,11 +109,11 @@ class Intake(Component):
             (Code.HEADS, _out_of_range(given.kv_heads, self._limits["heads"])),
             (Code.QUERIES, _out_of_range(given.n_q, tokens)),
             (Code.KEYS, _out_of_range(given.n_kv, tokens)),
-            (Code.START, (given.q_start > tokens) | (given.q_start < -tokens)),
+            (Code.START, _is_beyond(given.q_start, tokens)),
             (Code.START, ~given.flags.causal & (given.q_start != 0)),
             (Code.HEAD_DIM, _out_of_range(given.head_dim, self._limits["head_dim"])),
             (Code.HEAD_DIM, given.head_dim[: self._size_bits].any()),
-            (Code.BITS, _out_of_range(given.query_bits - 1, self._stream_width - 1)),
+            (Code.BITS, (given.query_bits < 2) | (given.query_bits > self._stream_width)),
             (Code.ALIGNMENT, reduce(or_, (p[: self._align_bits] for p in pointers)).any()),
             (Code.KIND, given.flags.gemm),
         ]
@@ -127,36 +139,49 @@ class Intake(Component):
             m.d.comb += [task[name][k].eq(given[f"{name}_{k}"]) for k in range(n)]
 
         with m.FSM():
+            with m.State("take"):
+                with m.If(self.i.valid):
+                    m.d.sync += takes.eq(0)
+                    m.next = "compare"
             with m.State("compare"):
                 m.d.sync += [left.eq(given.heads), group.eq(0)]
-                with m.If(self.i.valid):
-                    m.next = "judge"
+                m.next = "judge"
             with m.State("judge"):
                 for number, (rule, _) in reversed(list(enumerate(rules))):
                     with m.If(broken[number]):
                         m.d.sync += code.eq(rule)
                 m.next = "divide"
                 with m.If(broken.any()):
+                    m.d.sync += refuses.eq(1)
                     m.next = "refuse"
             with m.State("divide"):
                 m.d.sync += code.eq(Code.HEADS)
                 with m.If(left >= call.kv_heads):
                     m.d.sync += [left.eq(left - call.kv_heads), group.eq(group + 1)]
                 with m.Elif(left == 0):
+                    m.d.sync += offers.eq(1)
                     m.next = "offer"
                 with m.Else():
+                    m.d.sync += refuses.eq(1)
                     m.next = "refuse"
             with m.State("offer"):
-                m.d.comb += [self.o.valid.eq(1), self.i.ready.eq(self.o.ready)]
                 with m.If(self.o.ready):
-                    m.next = "compare"
+                    m.d.sync += [offers.eq(0), takes.eq(1)]
+                    m.next = "take"
             with m.State("refuse"):
-                m.d.comb += [self.refused.valid.eq(1), self.i.ready.eq(self.refused.ready)]
                 with m.If(self.refused.ready):
-                    m.next = "compare"
+                    m.d.sync += [refuses.eq(0), takes.eq(1)]
+                    m.next = "take"
         return m
 
 
 def _out_of_range(value: Value, most: int) -> Value:
     """Return whether a number is not 1 to ``most``."""
     return (value == 0) | (value > most)
+
+
+def _is_beyond(value: Value, most: int) -> Value:
+    """Return whether a signed number is not ``-most`` to ``most``; only low bits are compared."""
+    low = value[: ceil_log2(most) + 2].as_signed()
+    signs = value[len(low) - 1 :]
+    return (signs.any() & ~signs.all()) | (low > most) | (low < -most)

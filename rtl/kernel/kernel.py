@@ -163,6 +163,7 @@ class Kernel(Component):
         m = Module()
         m.domains.sync = sync = ClockDomain(local=True)
         m.domains.work = work = ClockDomain(local=True)
+        m.domains.start = start = ClockDomain(local=True, reset_less=True)
         m.submodules.control = control = Control(**self._control)
         m.submodules.supervisor = supervisor = Supervisor(timeout=self._timeout)
         in_work = DomainRenamer("work")
@@ -173,12 +174,19 @@ class Kernel(Component):
         m.submodules.engine = in_work(engine)
         m.d.comb += [
             sync.clk.eq(self.ap_clk),
-            sync.rst.eq(~self.ap_rst_n),
             work.clk.eq(self.ap_clk),
-            work.rst.eq(supervisor.clears | ~self.ap_rst_n),
+            start.clk.eq(self.ap_clk),
             self.interrupt.eq(control.interrupt),
         ]
-        connect_bus_pins(m, self, CONTROL_PINS, control.bus)
+        # Thousands of pins: resets come from registers, which tools can double. So they begin and
+        # end a cycle late, and until then the buses stand still.
+        is_open = Signal()
+        m.d.start += [
+            sync.rst.eq(~self.ap_rst_n),
+            work.rst.eq(supervisor.clears | ~self.ap_rst_n),
+            is_open.eq(self.ap_rst_n),
+        ]
+        connect_bus_pins(m, self, CONTROL_PINS, control.bus, is_open=is_open)
 
         m.d.comb += [
             intake.i.payload.eq(control.call.payload),
@@ -216,7 +224,7 @@ class Kernel(Component):
         ]
         self._count(m, control, engine, overlap.o.valid, ends)
         for number in range(self._n_channels):
-            self._connect_channel(m, engine, number)
+            self._connect_channel(m, engine, number, is_open)
         return m
 
     def _count(
@@ -225,7 +233,8 @@ class Kernel(Component):
         """Count what the host can read."""
         status = control.status
         done = Signal(32)
-        m.d.sync += done.eq(done + ends)
+        ended = Signal()
+        m.d.sync += [ended.eq(ends), done.eq(done + ended)]
         m.d.comb += [status.calls_done.eq(done), status.error.code.eq(control.code)]
         steps: dict[str, tuple[Any, int, int]] = {"cycles": (1, 1, 1), "busy_cycles": (runs, 1, 1)}
         for name in TENSORS:
@@ -236,10 +245,10 @@ class Kernel(Component):
             m.submodules[f"tally_{name}"] = tally = Tally(most=most)
             m.d.comb += [tally.step.eq(step), status[name].eq(tally.total << ceil_log2(unit))]
 
-    def _connect_channel(self, m: Module, engine: Engine, number: int) -> None:
+    def _connect_channel(self, m: Module, engine: Engine, number: int, is_open: Signal) -> None:
         """Connect what reads and what writes a channel to its pins."""
         bus = self._bus.create(path=("channel", str(number)))
-        connect_bus_pins(m, self, channel_pins(number), bus)
+        connect_bus_pins(m, self, channel_pins(number), bus, is_open=is_open)
         for half, names in (("read", ("ar", "r")), ("write", ("aw", "w", "b"))):
             side = getattr(engine, f"{half}_{number}", None)
             if side is None:

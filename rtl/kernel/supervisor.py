@@ -103,12 +103,11 @@ class Supervisor(Component):
         with m.Elif(patience != 0):
             m.d.sync += patience.eq(patience - 1)
         with m.If(is_out & self.runs & ~self.moves):
-            m.d.sync += stuck.eq(1)
+            m.d.sync += [stuck.eq(1), self.halt.eq(1)]
 
         resetting = Signal()
         m.d.comb += [
             self.drops.eq(stuck & self.runs & codes.i.ready & ~resetting),
-            self.halt.eq(stuck | resetting),
             self.discards.eq(resetting),
             codes.i.valid.eq(self.ends | self.drops | self.refused.valid),
             self.refused.ready.eq(codes.i.ready & ~self.ends & ~self.drops),
@@ -126,7 +125,7 @@ class Supervisor(Component):
 
         with m.FSM():
             with m.State("works"), m.If(self.reset):
-                m.d.sync += resetting.eq(1)
+                m.d.sync += [resetting.eq(1), self.halt.eq(1)]
                 m.next = "halts"
             with m.State("halts"):
                 m.next = "drains"  # the engine has seen the halt when it says that it is idle
@@ -140,6 +139,6 @@ class Supervisor(Component):
                 m.d.comb += self.is_reset.eq(1)
                 m.d.sync += self.clears.eq(0)
                 with m.If(~self.reset):
-                    m.d.sync += resetting.eq(0)
+                    m.d.sync += [resetting.eq(0), self.halt.eq(0)]
                     m.next = "works"
         return m

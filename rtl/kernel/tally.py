@@ -12,7 +12,7 @@ _HALF = 32
 
 
 class Tally(Component):
-    """Add ``step`` every cycle, to 64 bits; the upper half follows a cycle behind.
+    """Add ``step`` every cycle, to 64 bits. The sum follows three cycles behind.
 
     Parameters
     ----------
@@ -29,24 +29,29 @@ class Tally(Component):
     Raises
     ------
     TypeError, ValueError
-        When ``most`` is not a positive integer.
+        When ``most`` is not a positive integer up to 2**30.
     """
 
     def __init__(self, *, most: int) -> None:
-        check_count("Largest step", most)
+        check_count("Largest step", most, most=1 << _HALF - 2)
         super().__init__({"step": In(range(most + 1)), "total": Out(2 * _HALF)})
 
     def elaborate(self, platform: object) -> Module:
-        """Carry from one half to the other through a register."""
+        """Add to the low half, and a cycle later to the high half what has gone over."""
         m = Module()
+        step = Signal.like(self.step)
         low = Signal(_HALF)
         high = Signal(_HALF)
         lower = Signal(_HALF)
-        carry = Signal()
+        wraps = Signal()
+        # A step is far less than half the range: only over its end does the highest bit fall.
+        # A carry out of the sum would be one bit more of carry.
+        m.d.comb += wraps.eq(lower[-1] & ~low[-1])
         m.d.sync += [
-            Cat(low, carry).eq(low + self.step),
+            step.eq(self.step),
+            low.eq(low + step),
             lower.eq(low),
-            high.eq(high + carry),
+            high.eq(high + wraps),
         ]
         m.d.comb += self.total.eq(Cat(lower, high))
         return m
