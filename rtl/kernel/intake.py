@@ -139,10 +139,9 @@ class Intake(Component):
             m.d.comb += [task[name][k].eq(given[f"{name}_{k}"]) for k in range(n)]
 
         with m.FSM():
-            with m.State("take"):
-                with m.If(self.i.valid):
-                    m.d.sync += takes.eq(0)
-                    m.next = "compare"
+            with m.State("take"), m.If(self.i.valid):
+                m.d.sync += takes.eq(0)
+                m.next = "compare"
             with m.State("compare"):
                 m.d.sync += [left.eq(given.heads), group.eq(0)]
                 m.next = "judge"
@@ -164,14 +163,12 @@ class Intake(Component):
                 with m.Else():
                     m.d.sync += refuses.eq(1)
                     m.next = "refuse"
-            with m.State("offer"):
-                with m.If(self.o.ready):
-                    m.d.sync += [offers.eq(0), takes.eq(1)]
-                    m.next = "take"
-            with m.State("refuse"):
-                with m.If(self.refused.ready):
-                    m.d.sync += [refuses.eq(0), takes.eq(1)]
-                    m.next = "take"
+            with m.State("offer"), m.If(self.o.ready):
+                m.d.sync += [offers.eq(0), takes.eq(1)]
+                m.next = "take"
+            with m.State("refuse"), m.If(self.refused.ready):
+                m.d.sync += [refuses.eq(0), takes.eq(1)]
+                m.next = "take"
         return m
 
 
