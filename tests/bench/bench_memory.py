@@ -7,7 +7,7 @@ from typing import Any
 from amaranth.hdl import Module, Mux, Signal
 
 from qkloom.gen.emit import emit
-from qkloom.rtl.axi import AXI4, bus_pins, connect_bus_pins
+from qkloom.rtl.axi import AXI4, ReadManager, WriteManager, bus_pins, connect_bus_pins
 from qkloom.rtl.component import Component
 from qkloom.tb.kernel import start_kernel
 from qkloom.tb.memory import MemoryModel, deliverable, peak_bytes
@@ -70,9 +70,45 @@ class Streamer(Component):
         return m
 
 
+class Managed(Component):
+    """A read or a write manager that is told to move one half of 16 MB after the other."""
+
+    def __init__(self, *, data_width: int, writes: bool):
+        self._bus = AXI4(data_width=data_width)
+        self._writes = writes
+        super().__init__(bus_pins("m00_axi", self._bus))
+
+    def elaborate(self, platform: Any) -> Module:
+        """Offer commands and data always, and take always."""
+        m = Module()
+        beats = 1024
+        kind = WriteManager if self._writes else ReadManager
+        m.submodules.manager = manager = kind(
+            data_width=self._bus.data_width, longest=beats, burst=BEATS
+        )
+        connect_bus_pins(m, self, "m00_axi", manager.bus)
+        awake = Signal()
+        offset = Signal(23)
+        m.d.sync += awake.eq(1)
+        m.d.comb += [
+            manager.i.valid.eq(awake),
+            manager.i.payload.addr.eq(offset),
+            manager.i.payload.beats.eq(beats),
+        ]
+        with m.If(manager.i.valid & manager.i.ready):
+            m.d.sync += offset.eq(offset + beats * self._bus.beat_bytes)
+        if self._writes:
+            m.d.comb += [manager.data.valid.eq(awake), manager.data.payload.strb.eq(~0)]
+        else:
+            seen = Signal(self._bus.data_width)
+            m.d.comb += manager.o.ready.eq(1)
+            m.d.sync += seen.eq(seen ^ manager.o.payload.data)
+        return m
+
+
 def delivered(model: MemoryModel, data_width: int, *, writes: bool) -> float:
-    """Return the share of the peak that hardware gets, after its first 2,000 cycles."""
-    design = emit(Streamer(n_ports=1, data_width=data_width, writes=writes))
+    """Return the share of the peak that a manager gets, after its first 2,000 cycles."""
+    design = emit(Managed(data_width=data_width, writes=writes))
     with start_kernel(design, model) as kernel:
         counts = []
         for cycles in (2_000 + model.latency, 20_000):
@@ -116,12 +152,12 @@ def rows() -> Iterator[dict]:
                 "how": f"the model alone; {where}",
             }
             yield {
-                "name": f"delivered to hardware, {name}",
+                "name": f"delivered to a manager, {name}",
                 "value": got,
                 "unit": "",
                 "asked": 0.95 * best,
                 "better": "more",
-                "how": f"a manager that always offers, cxxrtl; asked: 95 % of deliverable; {where}",
+                "how": f"a manager of rtl/axi, cxxrtl; asked: 95 % of deliverable; {where}",
             }
             if clock == 450:
                 yield {
