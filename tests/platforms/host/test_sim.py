@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 from qkloom.platforms.host import PAGE, Device, LaunchError, attention, kernel_numerics
+from qkloom.platforms.host.folder import read_folder
 from qkloom.platforms.host.sim import Simulated
 from qkloom.rtl.kernel.code import Code
+from qkloom.tb.engines.cache import Cache
 from qkloom.tb.errors import InputError
 from qkloom.tb.exact import exact_attention
+from qkloom.tb.kernel import start_kernel
 from qkloom.tb.memory.parameters import Fault, MemoryModel
 from qkloom.tb.quantize import Operands, quantize
 from qkloom.tb.stalls import Stall
@@ -108,20 +111,29 @@ def test_memory_of_another_kind(folder: Path) -> None:
         np.testing.assert_array_equal(run(device, given)[0], expected(device, given))
 
 
-def test_engines_take_the_same_cycles(folder: Path) -> None:
-    found = []
-    for engine in ("cxxrtl", "pysim"):
-        with Device.open("sim", folder, engine=engine) as device:
-            rng = np.random.default_rng(0)
-            given = quantize(
-                *(rng.standard_normal((1, 3, 4)) for _ in range(3)), kernel_numerics(device.kernel)
-            )
-            output, status = run(device, given)
-            found.append((output.tolist(), status))
-    assert found[0] == found[1]
+@pytest.mark.parametrize("engine", ["cxxrtl", "verilator", "pysim"])
+def test_engine_gets_what_it_needs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engine: str
+) -> None:
+    found: list[Any] = []
+
+    def start(*arguments: Any, **options: Any) -> Any:
+        found.extend((arguments, options))
+        return start_kernel(sim_design, arguments[1])
+
+    sim_design = read_folder(folder).design()
+    monkeypatch.setattr("qkloom.platforms.host.sim.start_kernel", start)
+    cache = Cache(tmp_path / "cache")
+    Device.open("sim", folder, engine=engine, cache=cache, channel_bytes=1 << 16).close()
+    (design, model, given), options = found
+    assert given == engine
+    assert (design.verilog is not None) == (engine == "verilator")
+    assert (model.clock_hz, model.n_channels) == (100_000_000, 2)
+    assert model.storage_bytes == 1 << 16
+    assert options == {"waves": None, "cache": cache}
 
 
-def test_waves(folder: Path, tmp_path: Path, opened: Any) -> None:
+def test_waves(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"must be a file that can be written"):
         Device.open("sim", folder, waves=tmp_path)
 
