@@ -99,6 +99,8 @@ class TestBuffers:
         buffer = device.allocate(0, 8)
         device.write(buffer, np.arange(16, dtype=np.uint8).reshape(4, 4)[::2, ::2].T)
         assert device.read(buffer).tolist()[:4] == [0, 8, 2, 10]
+        device.write(buffer, np.arange(8, dtype="<i2")[::2])
+        assert device.read(buffer).tolist() == [0, 0, 2, 0, 4, 0, 6, 0]
 
     def test_parts_share_bytes(self, device: Device) -> None:
         whole = device.allocate(1, 3 * PAGE)
@@ -174,11 +176,14 @@ class TestCalls:
             assert device.queued == number + 1
         with pytest.raises(InputError, match=r"^At most 4 calls may be on their way; wait for one"):
             device.launch(calls[0][1])
+        cycles = []
         for number, (given, arguments) in enumerate(calls):
             status = device.wait(timeout=60)
             assert isinstance(status, Status)
+            cycles += [] if status.cycles is None else [status.cycles]
             assert device.queued == 3 - number
             np.testing.assert_array_equal(outputs(device, arguments), expected(device, given))
+        assert max(cycles, default=0) < 2 * min(cycles, default=1)
         with pytest.raises(InputError, match=r"^There must be a call to wait for; launch one$"):
             device.wait()
 
@@ -244,12 +249,16 @@ class TestCalls:
     def test_reset(self, device: Device) -> None:
         given = operands(device, 9)
         arguments = prepare(device, given)
+        device.launch(arguments)
+        alone = device.wait(timeout=60)
         for _ in range(2):
             device.launch(arguments)
             device.reset()
             assert not device.queued
         device.launch(arguments)
-        device.wait(timeout=60)
+        status = device.wait(timeout=60)
+        if status.cycles is not None and alone.cycles is not None:
+            assert abs(status.cycles - alone.cycles) < 50
         np.testing.assert_array_equal(outputs(device, arguments), expected(device, given))
 
 
