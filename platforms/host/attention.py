@@ -107,6 +107,7 @@ def attention(
     heads, kv_heads = len(folded["q"]), len(folded["k"])
     head_dim = shape.head_dim + padding
     table = None if places is None else _table(places, kv_heads * -(-shape.n_kv // block))
+    factors = factor_table(*_factors(mantissa, shift, q.shape[:-2]))
     with _memory(device) as place:
         arguments: dict[str, Buffer | int] = {}
         for name, x in folded.items():
@@ -132,7 +133,6 @@ def attention(
             for channel, size in zip(channels["o"], sizes, strict=True)
         ]
         arguments |= {f"o_{number}": buffer for number, buffer in enumerate(outputs)}
-        factors = factor_table(*_factors(mantissa, shift, q.shape[:-2]))
         arguments["factors"] = place(channels["q"][0], factors)
         if table is not None:
             arguments["table"] = place(channels["q"][0], table.astype("<u4"))

@@ -28,6 +28,8 @@ _SLICE_SECONDS = 0.05
 
 _CAPTURE_READS = 1000
 
+_START, _DONE = 1 << 0, 1 << 1
+
 
 class Place(NamedTuple):
     """Bytes in a simulated channel."""
@@ -147,7 +149,7 @@ class Simulated:
     def start(self, arguments: Mapping[str, Any]) -> None:
         """Write the registers, when those of the call before were captured."""
         for _ in range(_CAPTURE_READS):
-            if not self._host.read("control") & 1:
+            if not self._host.read("control") & _START:
                 break
         else:
             raise CallError("The kernel did not capture the arguments of a call; reset the device")
@@ -164,7 +166,8 @@ class Simulated:
         cycles = 256
         while True:
             begun = time.monotonic()
-            if self.simulation.run(cycles):
+            # The interrupt of the call before may still be there for a cycle.
+            if self.simulation.run(cycles) and self._host.read("control") & _DONE:
                 break
             now = time.monotonic()
             if deadline is not None and now >= deadline:

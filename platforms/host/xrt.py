@@ -68,8 +68,9 @@ class Card:
         described = read_folder(_folder_of(binary) if folder is None else folder)
         self.kernel: Kernel = described.kernel
         self.name = f"xrt {described.name}"
-        names = [register.name for register in self.kernel.arguments]
-        self._numbers = {name: number for number, name in enumerate(names)}
+        # Numbered as in kernel.xml: by address.
+        listed = sorted(self.kernel.arguments, key=lambda register: register.offset)
+        self._numbers = {register.name: number for number, register in enumerate(listed)}
         # Any pointer into a channel says to XRT which memory that is.
         self._pointers = {c: name for name, c in argument_channels(self.kernel).items()}
         self._runs: deque[tuple[Any, Mapping[str, Any]]] = deque()
