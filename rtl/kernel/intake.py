@@ -101,7 +101,7 @@ class Intake(Component):
             (Code.START, ~given.flags.causal & (given.q_start != 0)),
             (Code.HEAD_DIM, _out_of_range(given.head_dim, self._limits["head_dim"])),
             (Code.HEAD_DIM, given.head_dim[: self._size_bits].any()),
-            (Code.BITS, _out_of_range(given.query_bits - 1, self._stream_width - 1)),
+            (Code.BITS, (given.query_bits < 2) | (given.query_bits > self._stream_width)),
             (Code.ALIGNMENT, reduce(or_, (p[: self._align_bits] for p in pointers)).any()),
             (Code.KIND, given.flags.gemm),
         ]
