@@ -52,7 +52,7 @@ class TestWiden:
         assert logs["i"].cycles == list(range(20 * n))
 
     def test_never_taken(self, n):
-        logs, expected = run(n, 3, o=0)
+        logs, _ = run(n, 3, o=0)
         assert len(logs["i"].items) == n
         assert logs["o"].valid_cycles[0] == n
         assert logs["o"].items == []
