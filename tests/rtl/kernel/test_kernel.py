@@ -40,6 +40,11 @@ class TestAttention:
         with bench.start(order=order, seed=5, latency=30, **stalls) as simulation:
             bench.run(calls, simulation)
 
+    def test_whatever_the_host_does(self, bench):
+        calls = [(bench.call(*shape, **options), None) for shape, options in SHAPES[1:4]]
+        with bench.start(host=Stall(0.6, burst=2, seed=4)) as simulation:
+            bench.run(calls, simulation, queued=True)
+
     def test_calls_queue(self, bench):
         calls = [(bench.call(*shape, **options), None) for shape, options in SHAPES[1:5]]
         with bench.start() as simulation:
@@ -53,11 +58,16 @@ class TestAttention:
         with bench.start() as simulation:
             bench.run([(paged, places), (plain, None), (plain, places)], simulation)
 
-    def test_engines_agree(self, bench, require):
-        require("verilator")
-        call = bench.call(2, 1, 9, 17, 8, causal=True, q_start=8)
+    @pytest.mark.parametrize(
+        ("shape", "engines"),
+        [((2, 1, 9, 17, 8), ("cxxrtl", "verilator")), ((1, 1, 2, 3, 4), ("cxxrtl", "pysim"))],
+    )
+    def test_engines_agree(self, bench, require, shape, engines):
+        if "verilator" in engines:
+            require("verilator")
+        call = bench.call(*shape, causal=True, q_start=shape[3] - shape[2])
         cycles = set()
-        for engine in ("cxxrtl", "verilator"):
+        for engine in engines:
             with bench.start(engine) as simulation:
                 (outcome,) = bench.run([(call, None)], simulation)
                 cycles.add((outcome.cycles, simulation.cycle))
