@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from qkloom.rtl.kernel.code import Code
+from qkloom.tb.kernel.host import Host
+from qkloom.tb.kernel.image import Image
 from qkloom.tb.stalls import Stall
 
 SHAPES = [
@@ -57,6 +59,19 @@ class TestAttention:
         plain = bench.call(2, 2, 9, 41, 16)
         with bench.start() as simulation:
             bench.run([(paged, places), (plain, None), (plain, places)], simulation)
+
+    def test_nothing_is_kept_from_a_call(self, bench):
+        """The same places hold other tensors, factors and tables in the next one."""
+        places = [np.random.default_rng(seed).permutation(8) for seed in (1, 2)]
+        with bench.start() as simulation:
+            host = Host(simulation, bench.kernel.registers)
+            for seed in range(2):
+                call = bench.call(2, 2, 9, 32, 16, seed=seed)
+                image = Image(4)
+                task = bench.place(call, image, places[seed])
+                image.write(bench.memory(simulation))
+                host.call(task.arguments, call.cycle_limit)
+                assert bench.is_exact(call, task, simulation)
 
     @pytest.mark.parametrize(
         ("shape", "engines"),

@@ -135,7 +135,7 @@ class TestPlannedBytes:
         [
             ((8, 2, 33, 64, 16), {}),
             ((6, 2, 20, 44, 16), {"causal": True, "q_start": 24}),
-            ((3, 3, 17, 32, 8), {"causal": True, "q_start": -4}),
+            ((3, 3, 16, 32, 8), {"causal": True, "q_start": -4}),
         ],
     )
     def test_are_the_rows_of_the_streams(self, kernel, shape, options):
