@@ -8,6 +8,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
+from ..check import check_count
 from ..component import Component
 from ..control.register import Register, values_layout
 from ..formats import ceil_log2
@@ -65,6 +66,15 @@ class Intake(Component):
         data_width: int,
         address_width: int = 64,
     ) -> None:
+        for name, value in {
+            "Heads": heads,
+            "Tokens": tokens,
+            "Head dimension": head_dim,
+            "Size": size,
+            "Stream width": stream_width,
+            "Data width": data_width,
+        }.items():
+            check_count(name, value)
         self._channels = channels
         self._limits = {"heads": heads, "tokens": tokens, "head_dim": head_dim}
         self._size_bits, self._stream_width = ceil_log2(size), stream_width

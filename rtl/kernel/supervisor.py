@@ -102,7 +102,7 @@ class Supervisor(Component):
             m.d.sync += patience.eq(self._timeout)
         with m.Elif(patience != 0):
             m.d.sync += patience.eq(patience - 1)
-        with m.If(is_out & self.runs & ~self.moves):
+        with m.If(is_out & self.runs & ~self.moves & ~self.ends):
             m.d.sync += [stuck.eq(1), self.halt.eq(1)]
 
         resetting = Signal()

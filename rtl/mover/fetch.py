@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..axi import AXI4Read, ReadManager
 from ..axi.command import beat_layout, command_layout
+from ..check import check_count
 from ..component import Component
 from ..lane.job import index
 from ..sequencer.locate import fetch_layout
@@ -88,7 +89,20 @@ class Fetcher(Component):
         fills: bool,
         ahead: int = 256,
     ) -> None:
+        for name, value in {
+            "Number of channels": n_channels,
+            "Size": size,
+            "Element width": element_width,
+            "Tokens": tokens,
+            "Head dimension": head_dim,
+            "Data width": data_width,
+        }.items():
+            check_count(name, value)
         row_width = size * element_width
+        if data_width % row_width and row_width % data_width:
+            raise ValueError(
+                f"Rows of {row_width} bits and beats of {data_width} must divide each other"
+            )
         self._joined = max(row_width // data_width, 1)
         self._framer: dict[str, Any] = dict(
             to=to,

@@ -7,6 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..axi import AXI4Write, WriteManager
+from ..check import check_count
 from ..component import Component
 from ..stream import Queue, RegisterSlice, connect_stream
 from .collect import Collector
@@ -71,7 +72,13 @@ class OutputMover(Component):
         data_width: int,
         address_width: int = 64,
     ) -> None:
-        self._n_channels = n_channels
+        check_count("Number of lanes", n_lanes)
+        self._n_channels = check_count("Number of channels", n_channels)
+        row: Any = item.members["row"]
+        if data_width % (row.length * check_count("Element width", element_width)):
+            raise ValueError(
+                f"{row.length} elements of {element_width} bits must divide a beat of {data_width}"
+            )
         self._bus = {"data_width": data_width, "address_width": address_width}
         self._collector: dict[str, Any] = dict(
             item=item,

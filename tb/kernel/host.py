@@ -84,7 +84,12 @@ class Host:
         simulation = self._simulation
         begin = simulation.cycle
         end = begin + max_cycles
-        while not self._is_done(max(end - simulation.cycle, 1)):
+        while True:
+            interrupted = simulation.run(min(_CHUNK, max(end - simulation.cycle, 1)))
+            cycles = simulation.cycle - begin
+            # That of the call before may last a cycle longer than the write which clears it.
+            if interrupted and simulation.read(_CONTROL) & _DONE:
+                break
             if simulation.cycle >= end:
                 raise CallError(
                     f"The call was not done in {max_cycles:,} cycles; reset the kernel "
@@ -92,7 +97,6 @@ class Host:
                 )
             if progress is not None:
                 progress(simulation.cycle)
-        cycles = simulation.cycle - begin
         if broken := simulation.violations:
             raise CallError(f"The kernel broke rules of AXI: {', '.join(map(str, broken[:3]))}")
         code = Code(self.read("error") & 0xFF)
@@ -100,12 +104,6 @@ class Host:
         simulation.write(_CONTROL, _CONTINUE)
         simulation.write(_STATUS, 1)
         return Outcome(code, cycles)
-
-    def _is_done(self, most: int) -> bool:
-        """Run until there is an interrupt, a while at most; tell whether it is of a call."""
-        interrupted = self._simulation.run(min(_CHUNK, most))
-        # That of the call before may last a cycle longer than the write which clears it.
-        return interrupted and bool(self._simulation.read(_CONTROL) & _DONE)
 
     @property
     def written(self) -> int:

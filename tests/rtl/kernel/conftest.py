@@ -12,6 +12,7 @@ from qkloom.tb.kernel.host import Host
 from qkloom.tb.kernel.image import CHANNEL_BYTES, Image
 from qkloom.tb.kernel.task import place, planned_bytes
 from qkloom.tb.memory import MemoryModel
+from qkloom.tb.stalls import FREE
 
 CHIP = read_chip(
     {
@@ -37,8 +38,8 @@ class KernelBench:
         self.kernel = Kernel(**CHIP.kernel_parameters, timeout=TIMEOUT)
         self.design = emit(self.kernel, verilog=True)
 
-    def start(self, engine="cxxrtl", **model):
-        """Return a simulation of the kernel before a memory."""
+    def start(self, engine="cxxrtl", *, host=FREE, **model):
+        """Return a simulation of the kernel before a memory; the host stalls as it says."""
         memory = MemoryModel(
             clock_hz=175_000_000,
             n_channels=4,
@@ -46,7 +47,7 @@ class KernelBench:
             storage_bytes=STORAGE,
             **model,
         )
-        return start_kernel(self.design, memory, engine)
+        return start_kernel(self.design, memory, engine, stalls=host)
 
     def call(self, heads, kv_heads, n_q, n_kv, head_dim, *, seed=0, **options):
         """Return a call on random tensors, with its answer."""
@@ -85,12 +86,24 @@ class KernelBench:
             assert self.is_exact(prepared, task, simulation)
         assert image.changed(self.memory(simulation)) == []
         assert simulation.violations == ()
-        planned = [planned_bytes(self.kernel, prepared.call) for prepared, _ in calls]
-        for name in "qkvo":
-            assert host.read(f"{name}_bytes") == sum(each[name] for each in planned)
-        written = sum(port.write_bytes for port in simulation.counters.values())
-        assert written == sum(each["o"] for each in planned)
+        self.check_bytes(calls, host, simulation)
         return outcomes
+
+    def check_bytes(self, calls, host, simulation):
+        """Compare what was planned, what the kernel counted, and what each channel did."""
+        each = [planned_bytes(self.kernel, prepared.call) for prepared, _ in calls]
+        planned = {name: sum(one[name] for one in each) for name in "qkvo"}
+        assert {name: host.read(f"{name}_bytes") for name in "qkvo"} == planned
+        ports = {name: simulation.counters[self.kernel.channels[name][0]] for name in "qkvo"}
+        assert ports["k"].read_bytes == planned["k"]
+        assert ports["v"].read_bytes == planned["v"]
+        assert ports["o"].write_bytes == planned["o"]
+        # Tables are whole beats beside the queries: one at least for each call.
+        tables, rest = divmod(ports["q"].read_bytes - planned["q"], CHIP.data_width // 8)
+        assert tables >= len(calls) and not rest
+        assert not any(ports[name].write_bytes for name in "qkv") and not ports["o"].read_bytes
+        for port in ports.values():
+            assert (port.reads_left, port.writes_left) == (0, 0)
 
 
 @pytest.fixture(scope="session")

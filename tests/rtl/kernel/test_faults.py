@@ -5,8 +5,9 @@ import pytest
 from qkloom.rtl.kernel.code import Code
 from qkloom.tb.errors import CallError
 from qkloom.tb.kernel.host import Host
-from qkloom.tb.kernel.image import Image
+from qkloom.tb.kernel.image import CHANNEL_BYTES, Image
 from qkloom.tb.memory import Fault
+from qkloom.tb.stalls import Stall
 
 SHAPE = (2, 2, 17, 33, 16)
 
@@ -49,10 +50,12 @@ class TestRefused:
             ({"heads": 0}, Code.HEADS),
             ({"heads": 9}, Code.HEADS),
             ({"kv_heads": 0}, Code.HEADS),
+            ({"kv_heads": 9}, Code.HEADS),
             ({"heads": 3, "kv_heads": 2}, Code.HEADS),
             ({"n_q": 0}, Code.QUERIES),
             ({"n_q": 129}, Code.QUERIES),
             ({"n_kv": 0}, Code.KEYS),
+            ({"n_kv": 129}, Code.KEYS),
             ({"n_kv": 1 << 31}, Code.KEYS),
             ({"q_start": 1}, Code.START),
             ({"flags": 1, "q_start": 129}, Code.START),
@@ -60,10 +63,15 @@ class TestRefused:
             ({"head_dim": 0}, Code.HEAD_DIM),
             ({"head_dim": 20}, Code.HEAD_DIM),
             ({"head_dim": 10}, Code.HEAD_DIM),
+            ({"query_bits": 0}, Code.BITS),
             ({"query_bits": 1}, Code.BITS),
             ({"query_bits": 9}, Code.BITS),
+            ({"q_0": 1}, Code.ALIGNMENT),
+            ({"k_0": 2}, Code.ALIGNMENT),
             ({"v_0": 8}, Code.ALIGNMENT),
+            ({"o_0": 4}, Code.ALIGNMENT),
             ({"factors": 1}, Code.ALIGNMENT),
+            ({"flags": 2, "table": 8}, Code.ALIGNMENT),
             ({"flags": 4}, Code.KIND),
         ],
     )
@@ -73,6 +81,7 @@ class TestRefused:
             with pytest.raises(CallError, match=rf"code {code.value}, {code.name}: ") as error:
                 session.run(**changes)
             assert error.value.code == code
+            assert not any(p.read_bursts or p.write_bursts for p in simulation.counters.values())
             session.check_works()
 
 
@@ -115,7 +124,22 @@ class TestBusErrors:
                 session.run()
             session.check_untouched()
             simulation.set_faults([])
+            with pytest.raises(CallError, match=rf"code \d+, {kind.upper()}: "):
+                session.run()  # it stays so
             session.host.reset()
+            session.check_works()
+
+    @pytest.mark.parametrize("name", ["q_0", "k_0", "v_0", "o_0", "factors"])
+    def test_of_a_pointer_to_nowhere(self, bench, name):
+        with bench.start() as simulation:
+            session = Session(bench, simulation)
+            nowhere = session.task.arguments[name] | CHANNEL_BYTES // 2
+            with pytest.raises(CallError, match=r"there is no memory at"):
+                session.run(**{name: nowhere})
+            assert session.host.read("error") == Code.DECERR
+            assert session.image.changed(bench.memory(simulation)) == []
+            simulation.reset()
+            session.host = Host(simulation, bench.kernel.registers)
             session.check_works()
 
 
@@ -137,6 +161,19 @@ class TestStuck:
             session.host = Host(simulation, bench.kernel.registers)
             session.check_works()
 
+    def test_until_memory_goes_on(self, bench):
+        """A soft reset ends when memory answers after all."""
+        with bench.start() as simulation:
+            session = Session(bench, simulation)
+            simulation.set_faults([Fault("stall", "write", port=3, beat=8)])
+            with pytest.raises(CallError, match=r"code 18, TIMEOUT: "):
+                session.run()
+            with pytest.raises(CallError, match=r"^The soft reset did not end"):
+                session.host.reset(2_000)
+            simulation.set_faults([])
+            session.host.reset()
+            session.check_works()
+
 
 class TestReset:
     @pytest.mark.parametrize("after", [1, 60, 130, 200, 331, 500, 777, 1_200])
@@ -150,6 +187,46 @@ class TestReset:
             for port in simulation.counters.values():
                 assert (port.reads_left, port.writes_left) == (0, 0)
             session.check_untouched()
+            session.check_works()
+
+    def test_at_any_time(self, bench):
+        """Before a memory that is slow and reorders, over the whole length of a call."""
+        slow = {
+            "refusals": Stall(0.5, seed=1),
+            "gaps": Stall(0.5, seed=2),
+            "delays": Stall(0.3, seed=3),
+        }
+        with bench.start(order="beats", latency=60, **slow) as simulation:
+            session = Session(bench, simulation)
+            begin = simulation.cycle
+            session.check_works()
+            longest = simulation.cycle - begin
+            begun = {"read": 0, "write": 0}
+            for after in range(1, longest, 37):
+                session.host.start(session.task.arguments)
+                simulation.run(after, until_interrupt=False)
+                ports = simulation.counters.values()
+                begun["read"] += any(port.reads_left for port in ports)
+                begun["write"] += any(port.writes_left for port in ports)
+                session.host.reset()
+                for port in simulation.counters.values():
+                    assert (port.reads_left, port.writes_left) == (0, 0)
+                session.check_untouched()
+                session.check_works()
+            assert min(begun.values()) > 5  # resets met what they are for
+
+    def test_of_calls_that_are_refused(self, bench):
+        """No code of a call before the reset comes out after it."""
+        with bench.start() as simulation:
+            session = Session(bench, simulation)
+            for after in range(1, 40):
+                session.host.start({**session.task.arguments, "heads": 0})
+                for _ in range(3):
+                    session.host.start({})
+                simulation.run(after, until_interrupt=False)
+                session.host.reset()
+                simulation.run(20, until_interrupt=False)
+                assert session.host.read("control") == 4  # idle, and nothing is done
             session.check_works()
 
     @pytest.mark.parametrize("after", [150, 420, 901])

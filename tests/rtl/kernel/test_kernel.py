@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from qkloom.rtl.kernel.code import Code
+from qkloom.tb.kernel.host import Host
+from qkloom.tb.kernel.image import Image
 from qkloom.tb.stalls import Stall
 
 SHAPES = [
@@ -40,6 +42,11 @@ class TestAttention:
         with bench.start(order=order, seed=5, latency=30, **stalls) as simulation:
             bench.run(calls, simulation)
 
+    def test_whatever_the_host_does(self, bench):
+        calls = [(bench.call(*shape, **options), None) for shape, options in SHAPES[1:4]]
+        with bench.start(host=Stall(0.6, burst=2, seed=4)) as simulation:
+            bench.run(calls, simulation, queued=True)
+
     def test_calls_queue(self, bench):
         calls = [(bench.call(*shape, **options), None) for shape, options in SHAPES[1:5]]
         with bench.start() as simulation:
@@ -53,11 +60,29 @@ class TestAttention:
         with bench.start() as simulation:
             bench.run([(paged, places), (plain, None), (plain, places)], simulation)
 
-    def test_engines_agree(self, bench, require):
-        require("verilator")
-        call = bench.call(2, 1, 9, 17, 8, causal=True, q_start=8)
+    def test_nothing_is_kept_from_a_call(self, bench):
+        """The same places hold other tensors, factors and tables in the next one."""
+        places = [np.random.default_rng(seed).permutation(8) for seed in (1, 2)]
+        with bench.start() as simulation:
+            host = Host(simulation, bench.kernel.registers)
+            for seed in range(2):
+                call = bench.call(2, 2, 9, 32, 16, seed=seed)
+                image = Image(4)
+                task = bench.place(call, image, places[seed])
+                image.write(bench.memory(simulation))
+                host.call(task.arguments, call.cycle_limit)
+                assert bench.is_exact(call, task, simulation)
+
+    @pytest.mark.parametrize(
+        ("shape", "engines"),
+        [((2, 1, 9, 17, 8), ("cxxrtl", "verilator")), ((1, 1, 2, 3, 4), ("cxxrtl", "pysim"))],
+    )
+    def test_engines_agree(self, bench, require, shape, engines):
+        if "verilator" in engines:
+            require("verilator")
+        call = bench.call(*shape, causal=True, q_start=shape[3] - shape[2])
         cycles = set()
-        for engine in ("cxxrtl", "verilator"):
+        for engine in engines:
             with bench.start(engine) as simulation:
                 (outcome,) = bench.run([(call, None)], simulation)
                 cycles.add((outcome.cycles, simulation.cycle))

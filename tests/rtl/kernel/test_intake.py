@@ -1,0 +1,205 @@
+"""Every call is either passed on, cut to the sequencer's widths, or refused with the right code."""
+
+import random
+
+import pytest
+
+from qkloom.gen.emit import emit
+from qkloom.rtl.control.kernel_map import kernel_registers
+from qkloom.rtl.kernel.code import Code
+from qkloom.rtl.kernel.intake import Intake
+from qkloom.tb.simulate import from_bits, simulate, to_bits
+
+CHANNELS = {"q": 2, "k": 1, "v": 2, "o": 4}
+HEADS, TOKENS, HEAD_DIM, SIZE, WIDTH = 12, 100, 32, 4, 8
+ALIGN = 32
+CAUSAL, TABLE, GEMM = 1, 2, 4
+
+
+def intake(**changes):
+    registers = kernel_registers(**{f"{name}_channels": n for name, n in CHANNELS.items()})
+    given = dict(
+        arguments=registers.arguments,
+        channels=tuple(CHANNELS.items()),
+        heads=HEADS,
+        tokens=TOKENS,
+        head_dim=HEAD_DIM,
+        size=SIZE,
+        stream_width=WIDTH,
+        data_width=8 * ALIGN,
+    )
+    return Intake(**{**given, **changes})
+
+
+def call(rng=None, **changes):
+    """Return a call that can be computed, as registers have it, with some of them changed."""
+    rng = rng or random.Random(0)
+    kv_heads = rng.randint(1, 4)
+    causal = rng.randrange(2)
+    pointers = [f"{name}_{k}" for name, n in CHANNELS.items() for k in range(n)]
+    return {
+        **{name: rng.getrandbits(59) * ALIGN for name in [*pointers, "factors", "table"]},
+        "flags": causal | rng.choice([0, TABLE]),
+        "heads": kv_heads * rng.randint(1, HEADS // kv_heads),
+        "kv_heads": kv_heads,
+        "n_q": rng.choice([1, TOKENS, rng.randint(1, TOKENS)]),
+        "n_kv": rng.choice([1, TOKENS, rng.randint(1, TOKENS)]),
+        "q_start": rng.choice([-TOKENS, TOKENS, rng.randint(-TOKENS, TOKENS)]) if causal else 0,
+        "head_dim": SIZE * rng.randint(1, HEAD_DIM // SIZE),
+        "query_bits": rng.randint(2, WIDTH),
+        **changes,
+    }
+
+
+def payload(dut, given):
+    shape = dut.i.payload.shape()
+    flags = {name: given["flags"] >> k & 1 for k, name in enumerate(("causal", "table", "gemm"))}
+    return to_bits(shape, {**given, "flags": flags})
+
+
+def passed_on(given):
+    """Return what the sequencer is told of a call."""
+    pointers = {name: [given[f"{name}_{k}"] for k in range(n)] for name, n in CHANNELS.items()}
+    return {
+        "call": {
+            "kv_heads": given["kv_heads"],
+            "group": given["heads"] // given["kv_heads"],
+            "n_q": given["n_q"],
+            "n_kv": given["n_kv"],
+            "q_start": given["q_start"],
+            "causal": given["flags"] & CAUSAL,
+            "d_tiles": given["head_dim"] // SIZE,
+            "planes": given["query_bits"],
+        },
+        **pointers,
+        "factors": given["factors"],
+        "table": given["table"],
+        "paged": given["flags"] >> 1 & 1,
+    }
+
+
+def run(calls, **pace):
+    dut = intake()
+    logs = simulate(
+        dut,
+        inputs={"i": [payload(dut, given) for given in calls]},
+        outputs=["o", "refused"],
+        cycles=4000,
+        idle=60,
+        pace=pace,
+    )
+    tasks = [from_bits(dut.o.payload.shape(), bits) for bits in logs["o"].items]
+    return tasks, logs
+
+
+REFUSALS = [
+    ({"heads": 0}, Code.HEADS),
+    ({"heads": HEADS + 1, "kv_heads": 1}, Code.HEADS),
+    ({"heads": 1 << 16 | 4, "kv_heads": 1}, Code.HEADS),
+    ({"kv_heads": 0}, Code.HEADS),
+    ({"heads": 3, "kv_heads": 6}, Code.HEADS),
+    ({"heads": 7, "kv_heads": 3}, Code.HEADS),
+    ({"n_q": 0}, Code.QUERIES),
+    ({"n_q": TOKENS + 1}, Code.QUERIES),
+    ({"n_q": 1 << 31}, Code.QUERIES),
+    ({"n_kv": 0}, Code.KEYS),
+    ({"n_kv": TOKENS + 1}, Code.KEYS),
+    ({"n_kv": 1 << 7}, Code.KEYS),
+    ({"flags": CAUSAL, "q_start": TOKENS + 1}, Code.START),
+    ({"flags": CAUSAL, "q_start": -TOKENS - 1}, Code.START),
+    ({"flags": CAUSAL, "q_start": -(1 << 31)}, Code.START),
+    ({"flags": 0, "q_start": 1}, Code.START),
+    ({"flags": 0, "q_start": -1}, Code.START),
+    ({"head_dim": 0}, Code.HEAD_DIM),
+    ({"head_dim": HEAD_DIM + SIZE}, Code.HEAD_DIM),
+    ({"head_dim": SIZE + 1}, Code.HEAD_DIM),
+    ({"query_bits": 0}, Code.BITS),
+    ({"query_bits": 1}, Code.BITS),
+    ({"query_bits": WIDTH + 1}, Code.BITS),
+    ({"query_bits": 1 << 31}, Code.BITS),
+    *(
+        ({f"{name}_{k}": at}, Code.ALIGNMENT)
+        for (name, n), at in zip(CHANNELS.items(), (1, 2, 4, 16), strict=True)
+        for k in range(n)
+    ),
+    ({"factors": 8}, Code.ALIGNMENT),
+    ({"flags": TABLE, "table": 16, "q_start": 0}, Code.ALIGNMENT),
+    ({"flags": GEMM, "q_start": 0}, Code.KIND),
+]
+
+
+class TestPassed:
+    @pytest.mark.parametrize("pace", [1, 0.4])
+    def test_random(self, pace):
+        rng = random.Random(1)
+        calls = [call(rng) for _ in range(60)]
+        tasks, logs = run(calls, i=pace, o=pace)
+        assert tasks == [passed_on(given) for given in calls]
+        assert logs["refused"].valid_cycles == []
+
+    @pytest.mark.parametrize("heads", [1, 5, HEADS])
+    def test_latency(self, heads):
+        _, logs = run([call(heads=heads, kv_heads=1)])
+        assert logs["o"].cycles == [3 + heads]
+
+    def test_a_table_that_is_not_used(self):
+        given = call(flags=0, table=1, q_start=0)
+        tasks, _ = run([given])
+        assert tasks == [passed_on(given)]
+
+    def test_never_taken(self):
+        tasks, logs = run([call()], o=0)
+        assert logs["o"].valid_cycles and not tasks and not logs["i"].items
+
+
+class TestRefused:
+    @pytest.mark.parametrize(("changes", "code"), REFUSALS)
+    def test_has_a_code(self, changes, code):
+        good = call()
+        tasks, logs = run([call(**changes), good])
+        assert logs["refused"].items == [code]
+        assert tasks == [passed_on(good)]
+        assert len(logs["i"].items) == 2
+
+    def test_random(self):
+        rng = random.Random(2)
+        calls = [(call(rng), None) for _ in range(20)]
+        # Changes to a fixed call: with another one, some of them would be allowed.
+        calls += [(call(**changes), code) for changes, code in REFUSALS]
+        rng.shuffle(calls)
+        tasks, logs = run([given for given, _ in calls], i=0.5, o=0.5, refused=0.3)
+        assert logs["refused"].items == [code for _, code in calls if code]
+        assert tasks == [passed_on(given) for given, code in calls if not code]
+
+    def test_lowest_code_first(self):
+        mistakes = {"heads": 0, "n_q": 0, "n_kv": 0, "head_dim": 0, "query_bits": 0, "q_0": 1}
+        for name, code in zip(
+            ["heads", "n_q", "n_kv", "head_dim", "query_bits", "q_0"],
+            [Code.HEADS, Code.QUERIES, Code.KEYS, Code.HEAD_DIM, Code.BITS, Code.ALIGNMENT],
+            strict=True,
+        ):
+            _, logs = run([call(**mistakes)])
+            assert logs["refused"].items == [code]
+            del mistakes[name]
+
+
+def test_conversion():
+    emit(intake(), verilog=True)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "name"),
+    [
+        ("heads", "Heads"),
+        ("tokens", "Tokens"),
+        ("head_dim", "Head dimension"),
+        ("size", "Size"),
+        ("stream_width", "Stream width"),
+        ("data_width", "Data width"),
+    ],
+)
+def test_errors(parameter, name):
+    with pytest.raises(ValueError, match=rf"^{name} must be a positive integer, not 0$"):
+        intake(**{parameter: 0})
+    with pytest.raises(TypeError, match=rf"^{name} must be a positive integer, not '4'$"):
+        intake(**{parameter: "4"})

@@ -1,0 +1,177 @@
+"""Jobs, and what is to be moved for them: the schedule, with addresses."""
+
+import itertools
+import random
+
+import pytest
+from amaranth.hdl import Value
+
+from qkloom.gen.emit import emit
+from qkloom.rtl.sequencer.call import n_blocks
+from qkloom.rtl.sequencer.sequencer import Sequencer
+from qkloom.tb.simulate import from_bits, simulate, to_bits
+
+from .test_walk import SHAPE, expected, random_call
+
+CHANNELS = {"q": 2, "k": 1, "v": 4, "o": 2}
+BEAT = 16
+WIDTHS = {"q": 8, "k": 8, "v": 8, "o": 32}
+SHIFT = 5
+"""Of every head's factor; its mantissa is the head's number, as in the tests of the walker."""
+
+
+def sequencer(**changes):
+    given = dict(SHAPE, n_lanes=2, channels=tuple(CHANNELS.items()), data_width=8 * BEAT)
+    return Sequencer(**{**given, **changes})
+
+
+def random_task(rng, paged):
+    """Return a call with places of its tensors, some near a carry into the upper half."""
+
+    def pointer():
+        return rng.choice([0xFFFF_F000, rng.getrandbits(40) * BEAT]) + rng.randrange(256) * BEAT
+
+    return {
+        "call": random_call(rng),
+        **{name: [pointer() for _ in range(n)] for name, n in CHANNELS.items()},
+        "factors": pointer(),
+        "table": pointer(),
+        "paged": int(paged),
+    }
+
+
+def moves(name, requests, task, places):
+    """Return what is to be moved of a tensor."""
+    n, size, block = CHANNELS[name], SHAPE["size"], SHAPE["block"]
+    row = size * task["call"]["d_tiles"] * WIDTHS[name]  # bits of a token
+    found = []
+    for request in requests:
+        number = request["index"]
+        if name in "kv" and task["paged"]:
+            number = places[number]
+        tokens = number // n * block + request["tile"] * size
+        found.append(
+            {
+                "to": request["to"],
+                "channel": number % n,
+                "addr": task[name][number % n] + tokens * row // 8,
+                "beats": -(-request["tokens"] * row // (8 * BEAT)),
+                "tokens": request["tokens"],
+            }
+        )
+    return found
+
+
+def memory(dut, name, base_of, entry_bytes, entry, rng):
+    """Return a process that reads a table, and a list of the beats that were read."""
+    command, beat = getattr(dut, f"{name}_command"), getattr(dut, f"{name}_beat")
+    read = []
+
+    async def process(ctx):
+        waits = []
+        signals = (command.valid, command.ready, command.payload.addr, beat.valid, beat.ready)
+        async for _, _, asks, takes, addr, offers, taken in ctx.tick().sample(*signals):
+            if offers and taken:
+                ctx.set(beat.valid, 0)
+            if asks and takes:
+                read.append(addr)
+                waits.append(addr)
+            if waits and (taken or not offers) and rng.random() < 0.3:
+                first = (waits.pop(0) - base_of()) // entry_bytes
+                data = sum(
+                    entry(first + k) << 8 * entry_bytes * k for k in range(BEAT // entry_bytes)
+                )
+                ctx.set(Value.cast(beat.payload), data | 1 << 8 * BEAT)
+                ctx.set(beat.valid, 1)
+            ctx.set(command.ready, rng.random() < 0.5)
+
+    return process, read
+
+
+@pytest.mark.parametrize(("n_lanes", "pace"), [(1, 1.0), (2, 0.5), (3, 0.8)])
+@pytest.mark.parametrize("paged", [False, True])
+def test_is_the_schedule(n_lanes, pace, paged):
+    rng = random.Random(10 * n_lanes + paged)
+    dut = sequencer(n_lanes=n_lanes)
+    tasks = [random_task(rng, paged) for _ in range(5)]
+    places = list(range(n_blocks(heads=8, tokens=100, block=8)))
+    rng.shuffle(places)
+    done = []
+
+    async def count(ctx):
+        async for _, _, valid, ready in ctx.tick().sample(dut.i.valid, dut.i.ready):
+            if valid and ready:
+                done.append(1)
+
+    def now():
+        return tasks[len(done)]
+
+    factors, factor_reads = memory(
+        dut, "factor", lambda: now()["factors"], 8, lambda k: k | SHIFT << 32, rng
+    )
+    table, table_reads = memory(
+        dut, "table", lambda: now()["table"], 4, lambda k: dict(enumerate(places)).get(k, 0), rng
+    )
+    logs = simulate(
+        dut,
+        inputs={"i": [to_bits(dut.i.payload.shape(), task) for task in tasks]},
+        outputs=["jobs", "q", "k", "v", "o"],
+        watched=["factor_command", "table_command"],
+        cycles=30_000,
+        idle=150,
+        pace=dict.fromkeys(["jobs", "q", "k", "v", "o"], pace),
+        seed=n_lanes,
+        beside=[count, factors, table],
+    )
+    assert len(logs["i"].items) == len(tasks)
+    wanted = {name: [] for name in ("jobs", *CHANNELS)}
+    for task in tasks:
+        plan = expected(task["call"], n_lanes)
+        wanted["jobs"] += plan["jobs"]
+        for name in CHANNELS:
+            requests = plan["blocks" if name in "qo" else "tiles"]
+            wanted[name] += moves(name, requests, task, places)
+    for name, items in wanted.items():
+        shape = getattr(dut, name).payload.shape()
+        assert [from_bits(shape, bits) for bits in logs[name].items] == items
+    assert factor_reads
+    assert bool(table_reads) == paged
+    # A beat is read once for the entries in it that are wanted one behind the other.
+    assert all(a != b for a, b in itertools.pairwise(table_reads))
+
+
+def test_never_taken():
+    """Nothing is lost when the lanes take no jobs."""
+    rng = random.Random(1)
+    dut = sequencer()
+    task = random_task(rng, False)
+    factors, _ = memory(dut, "factor", lambda: task["factors"], 8, lambda k: k, rng)
+    logs = simulate(
+        dut,
+        inputs={"i": [to_bits(dut.i.payload.shape(), task)]},
+        outputs=["jobs", "q", "k", "v", "o"],
+        cycles=600,
+        pace={"jobs": 0},
+        beside=[factors],
+    )
+    assert logs["jobs"].valid_cycles and not logs["i"].items
+
+
+@pytest.mark.parametrize("runtime_precision", [False, True])
+def test_conversion(runtime_precision):
+    dut = sequencer(runtime_precision=runtime_precision)
+    emit(dut, verilog=True)
+    assert ("planes" in dut.jobs.payload.shape()["item"].shape.members) == runtime_precision
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"heads": 0}, r"^Heads must be a positive integer, not 0$"),
+        ({"tokens": 0}, r"^Tokens must be a positive integer, not 0$"),
+        ({"block": 0}, r"^Block must be a positive integer, not 0$"),
+    ],
+)
+def test_errors(changes, message):
+    with pytest.raises(ValueError, match=message):
+        sequencer(**changes)
