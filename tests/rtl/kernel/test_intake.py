@@ -140,7 +140,7 @@ class TestPassed:
     @pytest.mark.parametrize("heads", [1, 5, HEADS])
     def test_latency(self, heads):
         _, logs = run([call(heads=heads, kv_heads=1)])
-        assert logs["o"].cycles == [3 + heads]
+        assert logs["o"].cycles == [4 + heads]
 
     def test_a_table_that_is_not_used(self):
         given = call(flags=0, table=1, q_start=0)
@@ -149,7 +149,8 @@ class TestPassed:
 
     def test_never_taken(self):
         tasks, logs = run([call()], o=0)
-        assert logs["o"].valid_cycles and not tasks and not logs["i"].items
+        assert logs["o"].valid_cycles and not tasks
+        assert len(logs["i"].items) == 1  # the call that is offered; no other is taken
 
 
 class TestRefused:
