@@ -17,7 +17,7 @@ def _needs(require):
     require("compiler")
 
 
-class Session:
+class Trial:
     """One call in memory, run as often as one likes."""
 
     def __init__(self, bench, simulation):
@@ -77,12 +77,12 @@ class TestRefused:
     )
     def test_with_a_code(self, bench, changes, code):
         with bench.start() as simulation:
-            session = Session(bench, simulation)
+            trial = Trial(bench, simulation)
             with pytest.raises(CallError, match=rf"code {code.value}, {code.name}: ") as error:
-                session.run(**changes)
+                trial.run(**changes)
             assert error.value.code == code
             assert not any(p.read_bursts or p.write_bursts for p in simulation.counters.values())
-            session.check_works()
+            trial.check_works()
 
 
 class TestOverlap:
@@ -90,11 +90,11 @@ class TestOverlap:
     @pytest.mark.parametrize("back", [False, True])
     def test_of_outputs_is_refused(self, bench, name, back):
         with bench.start() as simulation:
-            session = Session(bench, simulation)
-            arguments, (_, size) = session.task.arguments, session.task.outputs[0]
+            trial = Trial(bench, simulation)
+            arguments, (_, size) = trial.task.arguments, trial.task.outputs[0]
             beat = bench.kernel.parameters["data_width"] // 8
             # From the last beat of the one to the first of the other.
-            heads, _, head_dim = session.prepared.call.q.shape
+            heads, _, head_dim = trial.prepared.call.q.shape
             extent = {
                 "q_0": heads * 24 * head_dim,
                 "k_0": heads * 40 * head_dim,
@@ -104,10 +104,10 @@ class TestOverlap:
             at = arguments["o_0"]
             clash = at - -(-extent // beat) * beat + beat if back else at + size - beat
             with pytest.raises(CallError, match=r"code 8, OVERLAP: "):
-                session.run(**{name: clash})
-            session.check_untouched()
-            session.run(**{name: clash - beat if back else clash + beat})
-            session.check_works()
+                trial.run(**{name: clash})
+            trial.check_untouched()
+            trial.run(**{name: clash - beat if back else clash + beat})
+            trial.check_works()
 
 
 class TestBusErrors:
@@ -118,76 +118,76 @@ class TestBusErrors:
     )
     def test_end_with_a_code(self, bench, kind, direction, port, beat):
         with bench.start() as simulation:
-            session = Session(bench, simulation)
+            trial = Trial(bench, simulation)
             simulation.set_faults([Fault(kind, direction, port=port, beat=beat)])
             with pytest.raises(CallError, match=rf"code \d+, {kind.upper()}: "):
-                session.run()
-            session.check_untouched()
+                trial.run()
+            trial.check_untouched()
             simulation.set_faults([])
             with pytest.raises(CallError, match=rf"code \d+, {kind.upper()}: "):
-                session.run()  # it stays so
-            session.host.reset()
-            session.check_works()
+                trial.run()  # it stays so
+            trial.host.reset()
+            trial.check_works()
 
     @pytest.mark.parametrize("name", ["q_0", "k_0", "v_0", "o_0", "factors"])
     def test_of_a_pointer_to_nowhere(self, bench, name):
         with bench.start() as simulation:
-            session = Session(bench, simulation)
-            nowhere = session.task.arguments[name] | CHANNEL_BYTES // 2
+            trial = Trial(bench, simulation)
+            nowhere = trial.task.arguments[name] | CHANNEL_BYTES // 2
             with pytest.raises(CallError, match=r"there is no memory at"):
-                session.run(**{name: nowhere})
-            assert session.host.read("error") == Code.DECERR
-            assert session.image.changed(bench.memory(simulation)) == []
+                trial.run(**{name: nowhere})
+            assert trial.host.read("error") == Code.DECERR
+            assert trial.image.changed(bench.memory(simulation)) == []
             simulation.reset()
-            session.host = Host(simulation, bench.kernel.registers)
-            session.check_works()
+            trial.host = Host(simulation, bench.kernel.registers)
+            trial.check_works()
 
 
 class TestStuck:
     @pytest.mark.parametrize(("direction", "port"), [("read", 0), ("read", 2), ("write", 3)])
     def test_times_out(self, bench, direction, port):
         with bench.start() as simulation:
-            session = Session(bench, simulation)
+            trial = Trial(bench, simulation)
             simulation.set_faults([Fault("stall", direction, port=port, beat=8)])
             with pytest.raises(CallError, match=r"code 18, TIMEOUT: "):
-                session.run()
+                trial.run()
             with pytest.raises(CallError, match=r"code 18, TIMEOUT: "):
-                session.run()  # it stays so
-            session.check_untouched()
+                trial.run()  # it stays so
+            trial.check_untouched()
             with pytest.raises(CallError, match=r"^The soft reset did not end in 5,000 cycles: "):
-                session.host.reset(5_000)
+                trial.host.reset(5_000)
             simulation.set_faults([])
             simulation.reset()
-            session.host = Host(simulation, bench.kernel.registers)
-            session.check_works()
+            trial.host = Host(simulation, bench.kernel.registers)
+            trial.check_works()
 
     def test_until_memory_goes_on(self, bench):
         """A soft reset ends when memory answers after all."""
         with bench.start() as simulation:
-            session = Session(bench, simulation)
+            trial = Trial(bench, simulation)
             simulation.set_faults([Fault("stall", "write", port=3, beat=8)])
             with pytest.raises(CallError, match=r"code 18, TIMEOUT: "):
-                session.run()
+                trial.run()
             with pytest.raises(CallError, match=r"^The soft reset did not end"):
-                session.host.reset(2_000)
+                trial.host.reset(2_000)
             simulation.set_faults([])
-            session.host.reset()
-            session.check_works()
+            trial.host.reset()
+            trial.check_works()
 
 
 class TestReset:
     @pytest.mark.parametrize("after", [1, 60, 130, 200, 331, 500, 777, 1_200])
     def test_in_the_middle(self, bench, after):
         with bench.start(seed=after) as simulation:
-            session = Session(bench, simulation)
-            session.host.start(session.task.arguments)
-            session.host.start(session.task.arguments)
+            trial = Trial(bench, simulation)
+            trial.host.start(trial.task.arguments)
+            trial.host.start(trial.task.arguments)
             simulation.run(after, until_interrupt=False)
-            session.host.reset()
+            trial.host.reset()
             for port in simulation.counters.values():
                 assert (port.reads_left, port.writes_left) == (0, 0)
-            session.check_untouched()
-            session.check_works()
+            trial.check_untouched()
+            trial.check_works()
 
     def test_at_any_time(self, bench):
         """Before a memory that is slow and reorders, over the whole length of a call."""
@@ -197,44 +197,44 @@ class TestReset:
             "delays": Stall(0.3, seed=3),
         }
         with bench.start(order="beats", latency=60, **slow) as simulation:
-            session = Session(bench, simulation)
+            trial = Trial(bench, simulation)
             begin = simulation.cycle
-            session.check_works()
+            trial.check_works()
             longest = simulation.cycle - begin
             begun = {"read": 0, "write": 0}
             for after in range(1, longest, 37):
-                session.host.start(session.task.arguments)
+                trial.host.start(trial.task.arguments)
                 simulation.run(after, until_interrupt=False)
                 ports = simulation.counters.values()
                 begun["read"] += any(port.reads_left for port in ports)
                 begun["write"] += any(port.writes_left for port in ports)
-                session.host.reset()
+                trial.host.reset()
                 for port in simulation.counters.values():
                     assert (port.reads_left, port.writes_left) == (0, 0)
-                session.check_untouched()
-                session.check_works()
+                trial.check_untouched()
+                trial.check_works()
             assert min(begun.values()) > 5  # resets met what they are for
 
     def test_of_calls_that_are_refused(self, bench):
         """No code of a call before the reset comes out after it."""
         with bench.start() as simulation:
-            session = Session(bench, simulation)
+            trial = Trial(bench, simulation)
             for after in range(1, 40):
-                session.host.start({**session.task.arguments, "heads": 0})
+                trial.host.start({**trial.task.arguments, "heads": 0})
                 for _ in range(3):
-                    session.host.start({})
+                    trial.host.start({})
                 simulation.run(after, until_interrupt=False)
-                session.host.reset()
+                trial.host.reset()
                 simulation.run(20, until_interrupt=False)
-                assert session.host.read("control") == 4  # idle, and nothing is done
-            session.check_works()
+                assert trial.host.read("control") == 4  # idle, and nothing is done
+            trial.check_works()
 
     @pytest.mark.parametrize("after", [150, 420, 901])
     def test_of_the_whole_system(self, bench, after):
         with bench.start() as simulation:
-            session = Session(bench, simulation)
-            session.host.start(session.task.arguments)
+            trial = Trial(bench, simulation)
+            trial.host.start(trial.task.arguments)
             simulation.run(after, until_interrupt=False)
             simulation.reset()
-            session.host = Host(simulation, bench.kernel.registers)
-            session.check_works()
+            trial.host = Host(simulation, bench.kernel.registers)
+            trial.check_works()
