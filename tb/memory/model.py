@@ -266,7 +266,7 @@ class _Port:
         pins, counts = self.pins, self.counts
         counts["read_pending"] += bool(self._reads)
         counts["write_pending"] += bool(self._writing or self._answers)
-        # What was offered first: a burst that is asked for now cannot answer now.
+        # Offers of before come first: a burst cannot answer in the cycle that asks for it.
         if pins.rvalid:
             if got.rready:
                 self._take_read()
