@@ -188,10 +188,12 @@ class Kernel(Component):
         ]
         connect_bus_pins(m, self, CONTROL_PINS, control.bus, is_open=is_open)
 
+        # Calls that wait while the host wants a reset pass an intake that does not see them, once
+        # it is cleared and ready.
         m.d.comb += [
             intake.i.payload.eq(control.call.payload),
             intake.i.valid.eq(control.call.valid & ~supervisor.discards),
-            control.call.ready.eq(intake.i.ready | supervisor.discards),
+            control.call.ready.eq(intake.i.ready),
         ]
         # A call is refused by the one or by the other.
         late = overlap.refused.valid

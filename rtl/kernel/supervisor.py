@@ -47,7 +47,7 @@ class Supervisor(Component):
     drops : Out(1)
         The engine is stuck: whatever call there is, it ends here, in this cycle.
     discards : Out(1)
-        The host has asked for a reset: calls that wait are taken, and forgotten.
+        The host has asked for a reset: calls that wait are not begun.
     halt : Out(1)
         The engine is to ask memory for nothing more.
     reset : In(1)

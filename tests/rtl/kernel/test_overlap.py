@@ -28,6 +28,10 @@ def random_task(rng):
     }
     place = lambda: NEAR + 64 * rng.randrange(0, 4096)  # noqa: E731
     pointers = {name: [place() for _ in range(n)] for name, n in CHANNELS.items()}
+    if rng.randrange(2):  # one right behind another, or a beat less
+        heads = call["kv_heads"] * call["group"]
+        size = heads * -(-call["n_q"] // 16) * 16 * 8 * call["d_tiles"]
+        pointers["o"][0] = pointers["q"][0] + size - 32 * rng.randrange(2)
     return {
         "call": call,
         **pointers,

@@ -62,7 +62,7 @@ def random_call(rng):
         "group": group,
         "n_q": rng.choice([1, 7, 8, 9, 16, rng.randint(1, 40)]),
         "n_kv": rng.choice([1, 7, 8, 9, 16, rng.randint(1, 100)]),
-        "q_start": rng.randint(-12, 80) if causal else 0,
+        "q_start": rng.choice([rng.randint(-20, -1), rng.randint(0, 80)]) if causal else 0,
         "causal": causal,
         "d_tiles": rng.randint(1, 8),
         "planes": rng.randint(2, 8),
