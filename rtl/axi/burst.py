@@ -7,13 +7,10 @@ from amaranth.lib.wiring import In, Out
 from ..check import check_count
 from ..component import Component
 from ..formats import ceil_log2
-from .command import command_layout
+from .command import HALF, command_layout
 from .signature import BEATS, BOUNDARY, AXI4Read
 
 __all__ = ["BurstSplitter", "burst_layout", "check_split"]
-
-_HALF = 32
-"""Bits of an address that are counted at a time."""
 
 
 def burst_layout(*, address_width: int) -> data.StructLayout:
@@ -99,8 +96,8 @@ class BurstSplitter(Component):
         offset = Signal(self._burst_bits, reset_less=True)  # of the first beat in its block
         final = Signal(self._burst_bits, reset_less=True)  # of the last beat of all in its block
         blocks = Signal(max(len(i.beats) + 1 - self._burst_bits, 1), reset_less=True)  # after this
-        low = Signal(min(_HALF, len(i.addr)) - in_block, reset_less=True)
-        high = Signal(max(len(i.addr) - _HALF, 0), reset_less=True)
+        low = Signal(min(HALF, len(i.addr)) - in_block, reset_less=True)
+        high = Signal(max(len(i.addr) - HALF, 0), reset_less=True)
         carry = Signal(reset_less=True)  # not yet added to `high`
         first = Signal(self._burst_bits)
         is_last = Signal()

@@ -2,7 +2,10 @@
 
 from amaranth.lib import data
 
-__all__ = ["beat_layout", "command_layout", "data_layout"]
+__all__ = ["HALF", "beat_layout", "command_layout", "data_layout"]
+
+HALF = 32
+"""Bits of an address that are added, or compared, at a time: a carry chain of all would be long."""
 
 
 def command_layout(*, address_width: int, beats: int) -> data.StructLayout:

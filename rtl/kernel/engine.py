@@ -1,6 +1,8 @@
 """The engine: a core with everything that feeds it from memory and takes from it."""
 
 from collections.abc import Mapping
+from functools import reduce
+from operator import and_, or_
 from types import MappingProxyType
 from typing import Any
 
@@ -245,7 +247,7 @@ class Engine(Component):
             m.d.sync += n_words.eq(sum(written[4 * word] for word in range(self._words)))
             total += n_words
         m.d.comb += self.moved.o.eq(total)
-        m.d.comb += [self.idle.eq(_all(idle)), self.failed.eq(_or(failed))]
+        m.d.comb += [self.idle.eq(reduce(and_, idle)), self.failed.eq(reduce(or_, failed))]
         self._end_calls(m, sequencer, output)
         return m
 
@@ -305,17 +307,3 @@ def _readers(channels: Mapping[str, tuple[int, ...]]) -> dict[int, list[str]]:
             readers.setdefault(number, []).append(f"{name}_{k}")
     readers[channels["q"][0]] += ["factor", "table"]
     return dict(sorted(readers.items()))
-
-
-def _or(values: list[Any]) -> Value:
-    joined = values[0]
-    for value in values[1:]:
-        joined = joined | value
-    return joined
-
-
-def _all(values: list[Any]) -> Value:
-    joined = values[0]
-    for value in values[1:]:
-        joined = joined & value
-    return joined

@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
+from ..axi.command import HALF
 from ..component import Component
 from ..formats import ceil_log2
 from ..lane.job import index
@@ -12,9 +13,6 @@ from ..sequencer.sequencer import FACTOR_WIDTH, OUTPUT_WIDTH, TABLE_WIDTH, task_
 from .code import Code
 
 __all__ = ["OverlapCheck"]
-
-_HALF = 32
-"""Bits that are added or compared at a time."""
 
 
 class OverlapCheck(Component):
@@ -88,7 +86,7 @@ class OverlapCheck(Component):
         m = Module()
         task = self.i.payload
         most = range(self._most + 1)
-        sizes = {name: Signal(_HALF + 16, name=f"size_{name}") for name in "qkvo"}
+        sizes = {name: Signal(HALF + 16, name=f"size_{name}") for name in "qkvo"}
         heads = Signal(most)
         q_blocks = Signal(most)
         kv_blocks = Signal(most)
@@ -193,11 +191,11 @@ class OverlapCheck(Component):
         names = ("output", "other")
         begins = {name: Signal(width, name=f"{name}_begins", reset_less=True) for name in names}
         extents = {
-            name: Signal(_HALF + 16, name=f"{name}_extent", reset_less=True) for name in names
+            name: Signal(HALF + 16, name=f"{name}_extent", reset_less=True) for name in names
         }
-        lows = {name: Signal(_HALF + 1, name=f"{name}_end_low", reset_less=True) for name in names}
+        lows = {name: Signal(HALF + 1, name=f"{name}_end_low", reset_less=True) for name in names}
         highs = {
-            name: Signal(width - _HALF, name=f"{name}_end_high", reset_less=True) for name in names
+            name: Signal(width - HALF, name=f"{name}_end_high", reset_less=True) for name in names
         }
         # The one begins before the other ends, in the high half, in the low half; or as high.
         before = {name: Signal(3, name=f"{name}_before") for name in names}
@@ -219,19 +217,19 @@ class OverlapCheck(Component):
                 m.next = "low"
             with m.State("low"):
                 for name in names:
-                    m.d.sync += lows[name].eq(begins[name][:_HALF] + extents[name][:_HALF])
+                    m.d.sync += lows[name].eq(begins[name][:HALF] + extents[name][:HALF])
                 m.d.sync += is_pair.eq(extents["output"].any() & extents["other"].any())
                 m.next = "high"
             with m.State("high"):
                 for name in names:
-                    high = begins[name][_HALF:] + extents[name][_HALF:] + lows[name][_HALF]
+                    high = begins[name][HALF:] + extents[name][HALF:] + lows[name][HALF]
                     m.d.sync += highs[name].eq(high)
                 m.next = "compare"
             with m.State("compare"):
                 for one, two in (names, names[::-1]):
-                    high, low = begins[one][_HALF:], begins[one][:_HALF]
+                    high, low = begins[one][HALF:], begins[one][:HALF]
                     m.d.sync += before[one].eq(
-                        Cat(high < highs[two], high == highs[two], low < lows[two][:_HALF])
+                        Cat(high < highs[two], high == highs[two], low < lows[two][:HALF])
                     )
                 m.next = "judge"
             with m.State("judge"):

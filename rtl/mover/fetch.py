@@ -1,5 +1,7 @@
 """A tensor on its way from memory to the lanes."""
 
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from amaranth.hdl import Module, Signal, Value
@@ -190,11 +192,11 @@ class Fetcher(Component):
             terms.append(manager.o.payload.as_value() & turn[k].replicate(beat_width))
             failures.append(Value.cast(manager.failed))
         m.d.comb += [
-            chosen.eq(_or(terms)),
+            chosen.eq(reduce(or_, terms)),
             beats.payload.as_value().eq(chosen),
             beats.valid.eq(order.o.valid & offered.any()),
             order.o.ready.eq(beats.valid & beats.ready & beats.payload.last),
-            self.failed.eq(_or(failures)),
+            self.failed.eq(reduce(or_, failures)),
             self.idle.eq(idle.all()),
         ]
         if self._joined > 1:
@@ -210,11 +212,3 @@ class Fetcher(Component):
         connect_stream(m, frames.o, framer.i)
         connect_stream(m, framer.o, wiring.flipped(self.o))
         return m
-
-
-def _or(terms: list[Any]) -> Any:
-    """Return the terms joined by OR."""
-    joined = terms[0]
-    for term in terms[1:]:
-        joined = joined | term
-    return joined

@@ -1,5 +1,7 @@
 """Outputs on their way from the lanes to memory."""
 
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from amaranth.hdl import Module, Signal
@@ -132,8 +134,5 @@ class OutputMover(Component):
                 failures[k].eq(manager.failed),
             ]
         m.d.comb += [self.written.eq(storer.written), self.idle.eq(idle.all())]
-        worst = failures[0]
-        for k in range(1, self._n_channels):
-            worst = worst | failures[k]
-        m.d.comb += self.failed.eq(worst)
+        m.d.comb += self.failed.eq(reduce(or_, failures))
         return m

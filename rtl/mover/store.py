@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..axi.command import command_layout, data_layout
+from ..axi.command import HALF, command_layout, data_layout
 from ..check import check_count
 from ..component import Component
 from ..formats import ceil_log2
@@ -15,9 +15,6 @@ from .collect import chunk_layout
 from .lane_queues import LaneQueues
 
 __all__ = ["Storer", "place_layout"]
-
-_HALF = 32
-"""Bits of an address that are added at a time."""
 
 _WAITING = 16
 """Commands of a channel that are not done yet."""
@@ -97,7 +94,7 @@ class Storer(Component):
         goes_on = Signal()
         now = Signal(self._place, reset_less=True)
         beats_left = Signal.like(chunk.beats)
-        low = Signal(_HALF + 1)
+        low = Signal(HALF + 1)
         width = len(now.addr)
         m.d.comb += [
             places.lane.eq(coming.lane),
@@ -149,14 +146,14 @@ class Storer(Component):
                     m.next = "beats"
             with m.State("beats"):
                 m.d.comb += passes.eq(1)
-                m.d.sync += low.eq(now.addr[:_HALF] + (chunk.beats << self._beat_bits))
+                m.d.sync += low.eq(now.addr[:HALF] + (chunk.beats << self._beat_bits))
                 with m.If(beat_taken):
                     m.d.sync += beats_left.eq(beats_left - 1)
                     with m.If(beats_left == 1):
                         m.next = "add"
             with m.State("add"):
-                high = (now.addr[_HALF:] + low[_HALF])[: width - _HALF]
-                m.d.sync += now.addr.eq(Cat(low[:_HALF], high))
+                high = (now.addr[HALF:] + low[HALF])[: width - HALF]
+                m.d.sync += now.addr.eq(Cat(low[:HALF], high))
                 m.next = "keep"
             with m.State("keep"):
                 m.d.comb += write.en.eq(1)

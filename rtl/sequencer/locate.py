@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
+from ..axi.command import HALF
 from ..check import check_count
 from ..component import Component
 from ..formats import ceil_log2
@@ -13,9 +14,6 @@ from ..lane.job import index
 from .call import request_layout
 
 __all__ = ["Locator", "fetch_layout", "located_layout"]
-
-_HALF = 32
-"""Bits of an address that are added at a time."""
 
 
 def fetch_layout(
@@ -155,8 +153,8 @@ class Locator(Component):
         rows = Signal.like(rows_addend)  # of the array's size, in it
         factor = Signal(width)
         offset = Signal(len(o.addr))  # tiles are of a power of two of bytes: wires
-        low = Signal(_HALF + 1)
-        high = Signal(len(o.addr) - _HALF)
+        low = Signal(HALF + 1)
+        high = Signal(len(o.addr) - HALF)
         pointer = Signal(len(o.addr))
         # The whole request stays at `i` until it is done: nothing of it is stored.
         m.d.comb += [
@@ -167,7 +165,7 @@ class Locator(Component):
             o.to.eq(i.to),
             o.tokens.eq(i.tokens),
             o.channel.eq(channel),
-            o.addr.eq(Cat(low[:_HALF], high)),
+            o.addr.eq(Cat(low[:HALF], high)),
         ]
         with m.FSM():
             with m.State("take"):
@@ -193,12 +191,12 @@ class Locator(Component):
                     m.next = "low"
             with m.State("low"):
                 m.d.sync += [
-                    low.eq(pointer[:_HALF] + offset[:_HALF]),
+                    low.eq(pointer[:HALF] + offset[:HALF]),
                     o.beats.eq(self._beats(rows)),
                 ]
                 m.next = "high"
             with m.State("high"):
-                m.d.sync += high.eq(pointer[_HALF:] + offset[_HALF:] + low[_HALF])
+                m.d.sync += high.eq(pointer[HALF:] + offset[HALF:] + low[HALF])
                 m.next = "offer"
             with m.State("offer"):
                 m.d.comb += self.o.valid.eq(1)

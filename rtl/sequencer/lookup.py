@@ -4,16 +4,13 @@ from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
-from ..axi.command import beat_layout, command_layout
+from ..axi.command import HALF, beat_layout, command_layout
 from ..check import check_count
 from ..component import Component
 from ..formats import ceil_log2
 from ..lane.job import index
 
 __all__ = ["Lookup"]
-
-_HALF = 32
-"""Bits of an address that are added at a time."""
 
 
 class Lookup(Component):
@@ -86,25 +83,25 @@ class Lookup(Component):
         is_kept = Signal()
         kept = Signal(self._data_width, reset_less=True)
         offset = Signal(len(command.addr))
-        low = Signal(_HALF + 1)
-        high = Signal(len(command.addr) - _HALF)
+        low = Signal(HALF + 1)
+        high = Signal(len(command.addr) - HALF)
         m.d.comb += [
             within.eq(i[:within_bits]),
             line.eq(i[within_bits:]),
             offset.eq(Cat(Const(0, ceil_log2(self._data_width // 8)), line)),
-            command.addr.eq(Cat(low[:_HALF], high)),
+            command.addr.eq(Cat(low[:HALF], high)),
             command.beats.eq(1),
         ]
         with m.FSM():
             with m.State("compare"):
-                m.d.sync += low.eq(self.base[:_HALF] + offset[:_HALF])
+                m.d.sync += low.eq(self.base[:HALF] + offset[:HALF])
                 with m.If(self.i.valid):
                     m.next = "add"
                     with m.If(is_kept & (line == kept_line)):
                         m.next = "select"
             with m.State("add"):
                 m.d.sync += [
-                    high.eq(self.base[_HALF:] + offset[_HALF:] + low[_HALF]),
+                    high.eq(self.base[HALF:] + offset[HALF:] + low[HALF]),
                     kept_line.eq(line),
                     is_kept.eq(1),
                 ]
