@@ -38,6 +38,7 @@ class Core(Component):
     -------
     i_job, i_query : In(stream)
         ``to``: the number of a lane, ``item``: a job, a query row.
+        With ``gemm``, ``to`` of a query row is a bit per lane.
     i_key, i_value : In(stream)
         ``to``: a bit per lane, ``item``: a row. It is taken when every lane that it is for has
         taken it.
@@ -73,6 +74,7 @@ class Core(Component):
         slots: int = 2,
         stream_width: int = 8,
         stationary_width: int = 8,
+        gemm: bool = False,
     ) -> None:
         if not lanes:
             raise ValueError(f"Lanes must be one or more, not {lanes!r}")
@@ -87,7 +89,10 @@ class Core(Component):
             raise ValueError(f"Block rows must be a multiple of size {size}, not {block_rows}")
         n = len(lanes)
         members = {}
-        for name, to in (("i_job", range(n)), ("i_query", range(n)), ("i_key", n), ("i_value", n)):
+        # Activations are sent once, too, to all lanes that need them.
+        self._query_way: type[Route] | type[Multicast] = Multicast if gemm else Route
+        queries = n if gemm else range(n)
+        for name, to in (("i_job", range(n)), ("i_query", queries), ("i_key", n), ("i_value", n)):
             addressed = data.StructLayout({"to": to, "item": self._shapes[name]})
             members[name] = In(stream.Signature(addressed))
         tagged = data.StructLayout({"index": range(n), "item": self._shapes["o"]})
@@ -108,7 +113,7 @@ class Core(Component):
         m = Module()
         n, shapes = len(self._lanes), self._shapes
         m.submodules.jobs = jobs = Route(shape=shapes["i_job"], n=n)
-        m.submodules.queries = queries = Route(shape=shapes["i_query"], n=n)
+        m.submodules.queries = queries = self._query_way(shape=shapes["i_query"], n=n)
         m.submodules.keys = keys = Multicast(shape=shapes["i_key"], n=n)
         m.submodules.values = values = Multicast(shape=shapes["i_value"], n=n)
         m.submodules.merge = merge = Gather(shape=shapes["o"], n=n)

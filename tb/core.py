@@ -108,7 +108,7 @@ def program(core: Core, call: Call, *, max_cycles: int, stall: Stall = NEVER) ->
     )
     contents = {
         "i_job": _jobs(rounds, call, core.i_job.payload.shape()["item"].shape, **lane),
-        "i_query": _queries(rounds, call, lane["size"]),
+        "i_query": _queries(rounds, call, lane["size"], is_mask=lane["gemm"]),
         "i_key": _tile_rows(call.k, tiles, lane["size"]),
         "i_value": _tile_rows(call.v, tiles, lane["size"]),
     }
@@ -177,14 +177,24 @@ def _jobs(
     }
     if "planes" in layout.members:
         item["planes"] = call.query_bits
+    if "gemm" in layout.members:
+        item |= {"gemm": 0, "out_slot": 0}
     return {"to": [block.lane for block, _ in jobs], "item": item}
 
 
-def _queries(rounds: list[list[QueryBlock]], call: Call, size: int) -> dict[str, Any]:
-    """Return the rows of each query block, cut into chunks of the array's size."""
+def _queries(
+    rounds: list[list[QueryBlock]], call: Call, size: int, *, is_mask: bool
+) -> dict[str, Any]:
+    """Return the rows of each query block, cut into chunks of the array's size.
+
+    Where they go to is a lane's number, or its bit in a mask.
+    """
     blocks = [block for blocks in rounds for block in blocks]
     rows = [call.q[b.head, b.first : b.first + b.rows].reshape(-1, size) for b in blocks]
-    lanes = [np.full(len(r), b.lane) for b, r in zip(blocks, rows, strict=True)]
+    lanes = [
+        np.full(len(r), 1 << b.lane if is_mask else b.lane)
+        for b, r in zip(blocks, rows, strict=True)
+    ]
     return {"to": np.concatenate(lanes), "item": np.concatenate(rows)}
 
 

@@ -3,6 +3,10 @@
 A *job* is one KV block for one query block of one head. A *step* is one key tile of a job: the unit
 of the softmax. A *pass* is one tile held by the matrix unit while the rows of a query block stream
 by.
+
+A lane with ``gemm`` multiplies matrices too. A job is then a chunk of the inner dimension for a row
+block of the activations (its *queries*) and as many output channels (its *keys*) as a query block
+has columns of outputs; jobs of one sum are ``first`` to ``last``.
 """
 
 from amaranth.hdl import signed
@@ -92,6 +96,12 @@ def _planes(runtime_precision: bool) -> dict[str, object]:
     return {"planes": PLANES} if runtime_precision else {}
 
 
+def _product(gemm: bool, slots: int) -> dict[str, object]:
+    """Return the fields that jobs and steps of lanes that multiply matrices share."""
+    # The slot of a job's activations is another one than that of its sums.
+    return {"gemm": 1, "out_slot": index(slots)} if gemm else {}
+
+
 def _common(
     *,
     block_rows: int,
@@ -100,6 +110,7 @@ def _common(
     tokens: int,
     slots: int,
     runtime_precision: bool,
+    gemm: bool,
 ) -> dict[str, object]:
     """Return the fields that jobs and steps share."""
     check_shape(size=size, block_rows=block_rows, head_dim=head_dim, tokens=tokens, slots=slots)
@@ -114,6 +125,7 @@ def _common(
         "mantissa": 17,  # score factor = mantissa / 2**shift
         "shift": 6,
         **_planes(runtime_precision),
+        **_product(gemm, slots),
     }
 
 
@@ -125,6 +137,7 @@ def job_layout(
     tokens: int,
     slots: int,
     runtime_precision: bool = False,
+    gemm: bool = False,
 ) -> data.StructLayout:
     """Return a job's layout; ``keys``, ``diagonal`` count from its KV block's first key.
 
@@ -140,6 +153,8 @@ def job_layout(
         (head, query block) pairs in the lane at a time.
     runtime_precision : bool
         Whether a job says how many bits of its queries count, the low ones: ``planes``.
+    gemm : bool
+        Whether a job may be one of a matrix product.
     """
     common = _common(
         block_rows=block_rows,
@@ -148,6 +163,7 @@ def job_layout(
         tokens=tokens,
         slots=slots,
         runtime_precision=runtime_precision,
+        gemm=gemm,
     )
     return data.StructLayout({**common, "keys": range(block_rows + 1)})
 
@@ -160,10 +176,13 @@ def step_layout(
     tokens: int,
     slots: int,
     runtime_precision: bool = False,
+    gemm: bool = False,
 ) -> data.StructLayout:
     """Return a step's layout: ``keys`` and ``diagonal`` count from its key tile's first key.
 
-    Steps alternate between the two banks of scores and of probabilities.
+    Steps alternate between the two banks of scores and of probabilities. In a matrix product
+    ``first`` and ``last`` are of the job, whose activations come and go with it, and ``sum_first``
+    and ``sum_last`` say that the job is the first, the last of a sum.
     """
     common = _common(
         block_rows=block_rows,
@@ -172,8 +191,10 @@ def step_layout(
         tokens=tokens,
         slots=slots,
         runtime_precision=runtime_precision,
+        gemm=gemm,
     )
-    return data.StructLayout({**common, "keys": range(size + 1), "bank": 1})
+    of_sum = {"sum_first": 1, "sum_last": 1} if gemm else {}
+    return data.StructLayout({**common, "keys": range(size + 1), "bank": 1, **of_sum})
 
 
 def pass_layout(

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,6 +11,7 @@ from ..formats import Fixed, Integer
 from ..matrix.kinds import matrix_kind
 from ..stream import Queue, RegisterSlice, connect_fields, connect_stream
 from ..stream.level import count_level
+from .deposit import Deposit
 from .feeder import Feeder
 from .job import check_chunk, job_layout
 from .loader import TileLoader
@@ -21,6 +22,7 @@ from .place import row_layout
 from .probability import ProbabilityBuffer
 from .query import QueryBuffer
 from .reciprocal import Reciprocal
+from .requantize import WORD, Requantizer
 from .row import RowUnit
 from .schedule import PassScheduler, StepExpander
 from .score import ScoreAccumulator
@@ -78,6 +80,7 @@ def lane_payloads(
     stream_width: int = 8,
     stationary_width: int = 8,
     runtime_precision: bool = False,
+    gemm: bool = False,
 ) -> dict[str, data.StructLayout | data.ArrayLayout]:
     """Return the payload of each stream of a lane; parameters, and errors, as of :class:`Lane`."""
     _check_matrix(matrix, runtime_precision)
@@ -96,6 +99,9 @@ def lane_payloads(
     check_chunk("Row width", row_width, size=size)
     check_chunk("Out width", out_width, size=size)
     check_memory(memory)
+    if gemm and size % (4 * out_width):
+        raise ValueError(f"Out width must be at most {size // 4} with gemm, not {out_width}")
+    output = WORD if gemm else Fixed(Numerics.out_integer, Numerics.out_fraction)
     tile_row = data.StructLayout(
         {"row": data.ArrayLayout(Integer(stationary_width), size), "last": 1}
     )
@@ -106,13 +112,14 @@ def lane_payloads(
         tokens=tokens,
         slots=slots,
         runtime_precision=runtime_precision,
+        gemm=gemm,
     )
     return {
         "i_job": job,
         "i_query": data.ArrayLayout(Integer(stream_width), size),
         "i_key": tile_row,
         "i_value": tile_row,
-        "o": data.StructLayout({"row": data.ArrayLayout(Fixed(8, 16), out_width), "last": 1}),
+        "o": data.StructLayout({"row": data.ArrayLayout(output, out_width), "last": 1}),
     }
 
 
@@ -166,6 +173,10 @@ class Lane(Component):
     runtime_precision : bool
         Of a LUT lane, feed the bits of what streams one after the other: a row takes as many cycles
         as it has bits. Jobs say how many their queries have; digits have what they need.
+    gemm : bool
+        Multiply matrices as well: weights are keys, activations queries, and a job is as
+        :mod:`~qkloom.rtl.lane.job` says. A product follows attention, and attention a product, only
+        when all outputs have left.
 
     Members
     -------
@@ -179,7 +190,8 @@ class Lane(Component):
         early is filled up to ``size`` tokens; what the filling holds does not matter.
     o : Out(stream)
         Output rows in the order of jobs, ``out_width`` elements of ``Fixed(8, 16)`` a beat,
-        ``last`` on the last beat of a query block.
+        ``last`` on the last beat of a query block. With ``gemm``, elements are words of 32 bits:
+        outputs with their sign extended, or four integers of 8 bits each.
 
     Every stream must be served independently of the others: a lane may need a job's keys before it
     takes the next job's queries.
@@ -210,6 +222,7 @@ class Lane(Component):
         stream_width: int = 8,
         stationary_width: int = 8,
         runtime_precision: bool = False,
+        gemm: bool = False,
     ) -> None:
         payloads = lane_payloads(**self.parameters)
         self._numerics = Numerics(
@@ -226,7 +239,7 @@ class Lane(Component):
             size=size, block_rows=block_rows, head_dim=head_dim, slots=slots
         )
         self._matrix, self._memory = matrix, memory
-        self._runtime_precision = runtime_precision
+        self._runtime_precision, self._gemm = runtime_precision, gemm
         self._tokens, self._row_width, self._out_width = tokens, row_width, out_width
         super().__init__(
             {
@@ -251,8 +264,9 @@ class Lane(Component):
             "tokens": self._tokens,
             "runtime_precision": self._runtime_precision,
         }
-        m.submodules.expander = expander = StepExpander(**shape, **order)
-        m.submodules.scheduler = scheduler = PassScheduler(**shape, **order)
+        product = {"gemm": True} if self._gemm else {}
+        m.submodules.expander = expander = StepExpander(**shape, **order, **product)
+        m.submodules.scheduler = scheduler = PassScheduler(**shape, **order, **product)
         stream_width, stationary_width = numbers.stream_width, numbers.stationary_width
         m.submodules.loader = loader = TileLoader(
             **shape,
@@ -287,6 +301,7 @@ class Lane(Component):
             row_width=self._row_width,
             product_width=matrix.acc_width,
             score_width=numbers.score_width,
+            **product,
         )
         m.submodules.row_unit = row_unit = RowUnit(
             **shape,
@@ -304,11 +319,12 @@ class Lane(Component):
         )
         m.submodules.outputs = outputs = OutputAccumulator(
             **shape,
-            product_width=matrix.acc_width,
+            product_width=numbers.score_width if self._gemm else matrix.acc_width,
             acc_width=numbers.acc_width,
             digits=numbers.digits,
             digit_bits=numbers.digit_bits,
             memory=self._memory,
+            **product,
         )
         m.submodules.normalizer = normalizer = Normalizer(
             **shape,
@@ -317,17 +333,20 @@ class Lane(Component):
             stationary_width=stationary_width,
         )
 
-        # Jobs become steps and passes; a query block's first job also fetches its queries.
+        # Jobs become steps and passes; a query block's first job also fetches its queries, and
+        # every job of a matrix product its activations.
         job = self.i_job.payload
+        loads_rows = Signal()
+        m.d.comb += loads_rows.eq(job.first | job.gemm if self._gemm else job.first)
         m.submodules.job = next_job = RegisterSlice(shape=job.shape(), mode="half")
         connect_stream(m, next_job.o, expander.i)
         m.submodules.loads = loads = Queue(shape=queries.load.payload.shape(), depth=slots)
         noted = Signal()
         m.d.comb += [
-            loads.i.valid.eq(self.i_job.valid & job.first & ~noted),
-            next_job.i.valid.eq(self.i_job.valid & (~job.first | noted)),
+            loads.i.valid.eq(self.i_job.valid & loads_rows & ~noted),
+            next_job.i.valid.eq(self.i_job.valid & (~loads_rows | noted)),
             next_job.i.payload.eq(job),
-            self.i_job.ready.eq(next_job.i.ready & (~job.first | noted)),
+            self.i_job.ready.eq(next_job.i.ready & (~loads_rows | noted)),
         ]
         for name in ("slot", "rows", "d_tiles"):
             m.d.comb += loads.i.payload[name].eq(job[name])
@@ -370,16 +389,14 @@ class Lane(Component):
         wiring.connect(m, feeder.probabilities, probabilities.r)
         connect_stream(m, feeder.o, matrix.i)
         connect_stream(m, queries.loaded, feeder.loaded)
-        for accumulator in (scores, outputs):
-            m.d.comb += accumulator.i.valid.eq(matrix.o.valid)
-            m.d.comb += accumulator.i.payload.eq(matrix.o.payload)
+        m.d.comb += scores.i.valid.eq(matrix.o.valid)
+        m.d.comb += scores.i.payload.eq(matrix.o.payload)
 
         # The row unit starts a step once its scores are complete.
-        step_shape = row_unit.step.payload.shape()
+        step_shape = (scheduler.steps if self._gemm else row_unit.step).payload.shape()
         m.submodules.scored = scored = Queue(shape=step_shape, depth=3)
         m.submodules.step = step = RegisterSlice(shape=step_shape)
         connect_fields(m, scheduler.steps, scored.i)
-        connect_stream(m, step.o, row_unit.step)
         starts = Signal()
         complete = count_level(
             m,
@@ -394,7 +411,6 @@ class Lane(Component):
             scored.o.ready.eq(starts),
             starts.eq(step.i.valid & step.i.ready),
         ]
-        wiring.connect(m, row_unit.r, scores.r)
         connect_stream(m, row_unit.o_p, probabilities.w)
         connect_stream(m, row_unit.done, feeder.done)
 
@@ -406,9 +422,78 @@ class Lane(Component):
         ]
         connect_stream(m, finished.o, normalizer.i)
         connect_stream(m, row_unit.o_sum, reciprocal.i)
-        connect_stream(m, reciprocal.o, normalizer.recip)
         connect_stream(m, normalizer.read, outputs.read)
         connect_stream(m, outputs.data, normalizer.data)
-        connect_stream(m, normalizer.done, queries.freed)
-        connect_stream(m, normalizer.o, wiring.flipped(self.o))
+        if self._gemm:
+            self._multiply(m, step.o)
+        else:
+            m.d.comb += outputs.i.valid.eq(matrix.o.valid)
+            m.d.comb += outputs.i.payload.eq(matrix.o.payload)
+            connect_stream(m, step.o, row_unit.step)
+            wiring.connect(m, row_unit.r, scores.r)
+            connect_stream(m, reciprocal.o, normalizer.recip)
+            connect_stream(m, normalizer.done, queries.freed)
+            connect_stream(m, normalizer.o, wiring.flipped(self.o))
         return m
+
+    def _multiply(self, m: Module, step: Any) -> None:
+        """Put the deposit beside row unit and second product; whose turn it is, a step says."""
+        parts, numbers = m.submodules, self._numerics
+        matrix, scores, row_unit = parts.matrix, parts.scores, parts.row_unit
+        outputs, normalizer, queries = parts.outputs, parts.normalizer, parts.queries
+        m.submodules.deposit = deposit = Deposit(
+            **self._shape,
+            tokens=self._tokens,
+            digits=numbers.digits,
+            row_width=self._row_width,
+            runtime_precision=self._runtime_precision,
+        )
+        m.submodules.requantizer = requantizer = Requantizer(out_width=self._out_width)
+        is_product = Signal()  # of the last step that was seen
+        mine = Signal()
+        m.d.comb += mine.eq(step.payload.gemm)
+        with m.If(step.valid):
+            m.d.sync += is_product.eq(mine)
+
+        for name in row_unit.step.payload.shape().members:
+            m.d.comb += row_unit.step.payload[name].eq(step.payload[name])
+        m.d.comb += [
+            deposit.step.payload.eq(step.payload),
+            row_unit.step.valid.eq(step.valid & ~mine),
+            deposit.step.valid.eq(step.valid & mine),
+            step.ready.eq(Mux(mine, deposit.step.ready, row_unit.step.ready)),
+            scores.r.en.eq(Mux(mine, deposit.en, row_unit.r.en)),
+            scores.r.bank.eq(step.payload.bank),
+            scores.r.address.eq(Mux(mine, deposit.address, row_unit.r.address)),
+            row_unit.r.data.eq(scores.r.data),
+            outputs.i.valid.eq(deposit.place.valid | matrix.o.valid),
+            outputs.alone.eq(deposit.place.valid),
+        ]
+        came, row = matrix.o.payload, outputs.i.payload.row
+        m.d.comb += outputs.i.payload.tag.eq(came.tag)
+        for column in range(self._shape["size"]):
+            m.d.comb += row[column].eq(came.row[column])
+        with m.If(deposit.place.valid):
+            m.d.comb += [row.eq(scores.word), outputs.i.payload.tag.eq(deposit.place.payload)]
+
+        # Factors, and who frees what
+        factor, recip = deposit.factor, normalizer.recip
+        m.d.comb += [
+            recip.valid.eq(factor.valid | parts.reciprocal.o.valid),
+            recip.payload.eq(parts.reciprocal.o.payload),
+            deposit.done.valid.eq(normalizer.done.valid & is_product),
+            deposit.done.payload.eq(normalizer.done.payload),
+            queries.freed.valid.eq(normalizer.done.valid),
+            queries.freed.payload.eq(normalizer.done.payload),
+            requantizer.narrow.eq(is_product),
+        ]
+        with m.If(factor.valid):
+            m.d.comb += recip.payload.eq(factor.payload)
+        with m.If(is_product):
+            m.d.comb += [
+                queries.freed.valid.eq(deposit.unload.valid),
+                queries.freed.payload.eq(deposit.unload.payload),
+            ]
+        connect_stream(m, deposit.drained, parts.scheduler.drained)
+        connect_stream(m, normalizer.o, requantizer.i)
+        connect_stream(m, requantizer.o, wiring.flipped(self.o))

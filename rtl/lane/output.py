@@ -1,6 +1,6 @@
 """The output accumulator: sums probabilities times values, rescaling by shifts."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
@@ -67,11 +67,15 @@ class OutputAccumulator(Component):
         Digits of a probability, and how many bits apart they are.
     memory : str
         What outputs are kept in: ``"auto"``, what synthesis finds best; ``"ultra"``, UltraRAM.
+    gemm : bool
+        Take sums of a matrix product, too.
 
     Members
     -------
     i : In(stream)
         Rows from the matrix unit; those of the first product are not for this unit.
+    alone : In(1)
+        With ``gemm``, the row is a whole number without a high digit.
     read : In(stream)
         What the normalizer wants: see :func:`place_layout`.
     data : Out(stream)
@@ -103,6 +107,7 @@ class OutputAccumulator(Component):
         digits: int,
         digit_bits: int,
         memory: str = "auto",
+        gemm: bool = False,
     ) -> None:
         shape = {"size": size, "block_rows": block_rows, "head_dim": head_dim, "slots": slots}
         check_shape(**shape)
@@ -116,12 +121,14 @@ class OutputAccumulator(Component):
         check_digits(digits)
         check_memory(memory)
         self._size, self._digits, self._memory = size, digits, memory
-        self._column = {
+        self._column: dict[str, Any] = {
             "product_width": product_width,
             "acc_width": acc_width,
             "digits": digits,
             "digit_bits": digit_bits,
+            "gemm": gemm,
         }
+        self._gemm = gemm
         self._bits = {
             "row": ceil_log2(block_rows),
             "tile": ceil_log2(head_dim // size),
@@ -133,6 +140,7 @@ class OutputAccumulator(Component):
         super().__init__(
             {
                 "i": In(stream.Signature(row, always_ready=True)),
+                **({"alone": In(1)} if gemm else {}),
                 "read": In(stream.Signature(place_layout(**shape))),
                 "data": Out(stream.Signature(self._outputs, always_ready=True)),
                 "complete": Out(stream.Signature(block_layout(**shape), always_ready=True)),
@@ -194,6 +202,7 @@ class OutputAccumulator(Component):
                 column.takes.eq(mine),
                 column.first.eq(tag.first),
                 column.rescale.eq(tag.rescale),
+                *([column.alone.eq(self.alone)] if self._gemm else []),
                 column.product.eq(products.word_select(number, len(column.product))),
                 column.old.eq(r.data.as_value().word_select(number, len(column.old))),
                 w.data.as_value().word_select(number, len(column.updated)).eq(column.updated),
@@ -206,7 +215,7 @@ class OutputColumn(Component):
 
     Parameters
     ----------
-    product_width, acc_width, digits, digit_bits : int
+    product_width, acc_width, digits, digit_bits, gemm
         As of :class:`OutputAccumulator`.
 
     Members
@@ -220,6 +229,8 @@ class OutputColumn(Component):
         Products of the columns.
     first, rescale : In
         Whether there is no output so far, and the shift; with ``takes``.
+    alone : In(1)
+        With ``gemm``, whether the product has no high digit; with ``takes``.
     old : In
         Outputs so far, two cycles after ``takes``.
     updated : Out
@@ -228,7 +239,16 @@ class OutputColumn(Component):
     Ports are plain bits, the first column in the lowest.
     """
 
-    def __init__(self, *, product_width: int, acc_width: int, digits: int, digit_bits: int) -> None:
+    def __init__(
+        self,
+        *,
+        product_width: int,
+        acc_width: int,
+        digits: int,
+        digit_bits: int,
+        gemm: bool = False,
+    ) -> None:
+        self._gemm = gemm
         self._product, self._acc = Integer(product_width), Integer(acc_width)
         self._digits, self._digit_bits = digits, digit_bits
         super().__init__(
@@ -238,6 +258,7 @@ class OutputColumn(Component):
                 "product": In(product_width * digits),
                 "first": In(1),
                 "rescale": In(RESCALE),
+                **({"alone": In(1)} if gemm else {}),
                 "old": In(acc_width * digits),
                 "updated": Out(acc_width * digits),
             }
@@ -260,12 +281,17 @@ class OutputColumn(Component):
             control.rescale.eq(self.rescale),
         ]
 
+        alone: Value = Const(0)
+        if self._gemm:
+            alone = Signal(name="is_alone", reset_less=True)
+            m.d.sync += alone.eq(self.alone)
+
         # 2: sums, beside the outputs so far; the control stays for every column's turn
         old, new = [], []
         for column in range(self._digits):
             digit = Signal(self._product, name=f"digit_{column}")
             m.d.comb += digit.eq(product.word_select(column, self._product.width))
-            total = self._total(m, digit, valid, column)
+            total = self._total(m, digit, valid, alone, column)
             before = self.old.word_select(column, self._acc.width).as_signed()
             if column:  # its turn is a cycle later
                 late_total = Signal.like(total, name=f"late_total_{column}", reset_less=True)
@@ -290,7 +316,7 @@ class OutputColumn(Component):
         m.d.comb += self.updated.eq(total)
         return m
 
-    def _total(self, m: Module, digit: Signal, valid: Signal, column: int) -> Signal:
+    def _total(self, m: Module, digit: Signal, valid: Signal, alone: Value, column: int) -> Signal:
         """Return a register with the sum that a product completes."""
         width = self._product.width + self._digit_bits * (self._digits - 1) + 1
         total = Signal(Integer(width), name=f"sum_{column}", reset_less=True)
@@ -300,5 +326,6 @@ class OutputColumn(Component):
         high = Signal(self._product, name=f"high_{column}", reset_less=True)
         with m.If(valid):
             m.d.sync += high.eq(digit)
-        m.d.sync += total.eq((high << self._digit_bits) + digit)
+        above = Mux(alone, 0, high).as_signed() if self._gemm else high
+        m.d.sync += total.eq((above << self._digit_bits) + digit)
         return total

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import stream
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from ..component import Component
@@ -35,8 +35,9 @@ class StepExpander(Component):
         tokens: int,
         slots: int,
         runtime_precision: bool = False,
+        gemm: bool = False,
     ) -> None:
-        self._size = size
+        self._size, self._gemm = size, gemm
         shape: dict[str, Any] = dict(
             size=size,
             block_rows=block_rows,
@@ -44,6 +45,7 @@ class StepExpander(Component):
             tokens=tokens,
             slots=slots,
             runtime_precision=runtime_precision,
+            gemm=gemm,
         )
         super().__init__(
             {
@@ -75,6 +77,16 @@ class StepExpander(Component):
         for name in ("slot", "rows", "d_tiles", "causal", "mantissa", "shift", "planes"):
             if name in step.shape().members:
                 m.d.comb += step[name].eq(job[name])
+        if self._gemm:
+            # Every job of a product has activations of its own.
+            m.d.comb += [
+                step.gemm.eq(job.gemm),
+                step.out_slot.eq(job.out_slot),
+                step.first.eq((job.first | job.gemm) & tile_first),
+                step.last.eq((job.last | job.gemm) & tile_last),
+                step.sum_first.eq(job.first),
+                step.sum_last.eq(job.last),
+            ]
         bank = Signal()
         m.d.comb += step.bank.eq(bank)
         with m.If(self.o.valid & self.o.ready):
@@ -96,6 +108,9 @@ class PassScheduler(Component):
     Nor does the last one of a query block when the next query block takes the same slot: its
     queries would wait for the slot, and the slot for the output.
 
+    Steps of a matrix product have no second product; they follow when all others are done, and
+    wait until what was in their bank has been drained.
+
     Members
     -------
     i : In(stream)
@@ -104,6 +119,8 @@ class PassScheduler(Component):
         ``d_tiles`` passes over key tiles, then ``d_tiles`` over value tiles of the step before.
     steps : Out(stream)
         Each step, once its Q.K passes are all issued: work for the row unit.
+    drained : In(stream)
+        With ``gemm``, the bank of a product's step whose sums have been read.
 
     One pass per cycle at most; what follows takes a tile's loading time for each.
     """
@@ -117,7 +134,9 @@ class PassScheduler(Component):
         tokens: int,
         slots: int,
         runtime_precision: bool = False,
+        gemm: bool = False,
     ) -> None:
+        self._gemm = gemm
         shape: dict[str, Any] = dict(
             size=size,
             block_rows=block_rows,
@@ -125,12 +144,14 @@ class PassScheduler(Component):
             slots=slots,
             runtime_precision=runtime_precision,
         )
-        steps = stream.Signature(step_layout(**shape, tokens=tokens))
+        steps = stream.Signature(step_layout(**shape, tokens=tokens, gemm=gemm))
+        bank = stream.Signature(data.StructLayout({"bank": 1}), always_ready=True)
         super().__init__(
             {
                 "i": In(steps),
                 "steps": Out(steps),
                 "passes": Out(stream.Signature(pass_layout(**shape))),
+                **({"drained": In(bank)} if gemm else {}),
             }
         )
 
@@ -163,10 +184,22 @@ class PassScheduler(Component):
 
         takes_slot = Signal()
         m.d.comb += takes_slot.eq(older_valid & step.first & (step.slot == older.slot))
+        waits, has_values = takes_slot, Value.cast(1)
+        if self._gemm:
+            has_values = ~step.gemm
+            holds = Signal(2)  # banks with sums of a product
+            waits = Signal()
+            m.d.comb += waits.eq(
+                takes_slot | older_valid & step.gemm | holds.bit_select(step.bank, 1)
+            )
+            with m.If(self.drained.valid):
+                m.d.sync += holds.bit_select(self.drained.payload.bank, 1).eq(0)
+            with m.If(self.i.valid & self.i.ready & step.gemm):
+                m.d.sync += holds.bit_select(step.bank, 1).eq(1)
 
         with m.FSM():
             with m.State("choose"):
-                with m.If(self.i.valid & ~takes_slot):
+                with m.If(self.i.valid & ~waits):
                     m.d.sync += issues.eq(1)
                     m.next = "keys"
                 with m.Elif(older_valid):
@@ -183,7 +216,7 @@ class PassScheduler(Component):
                     m.d.sync += [newer.eq(step), newer_valid.eq(1), issues.eq(1)]
                     m.next = "values"
                 with m.Elif(self.steps.ready):
-                    m.d.sync += [older.eq(step), older_valid.eq(1)]
+                    m.d.sync += [older.eq(step), older_valid.eq(has_values)]
                     m.next = "choose"
             with m.State("values"):
                 m.d.comb += [source.eq(older), out.value.eq(1)]

@@ -29,6 +29,8 @@ class ScoreAccumulator(Component):
         As of the lane.
     product_width, score_width : int
         Bits of a partial sum from the array, and of a score.
+    gemm : bool
+        Show whole rows, for sums of a matrix product.
 
     Members
     -------
@@ -39,6 +41,8 @@ class ScoreAccumulator(Component):
         row; latency 1. Never of the bank that is being summed up.
     complete : Out(stream)
         A bank whose last row has been stored; readable from the next cycle on.
+    word : Out
+        With ``gemm``, the whole row of which a chunk is read.
 
     Raises
     ------
@@ -58,6 +62,7 @@ class ScoreAccumulator(Component):
         row_width: int,
         product_width: int,
         score_width: int,
+        gemm: bool = False,
     ) -> None:
         check_shape(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
         check_chunk("Row width", row_width, size=size)
@@ -67,6 +72,7 @@ class ScoreAccumulator(Component):
             raise ValueError(
                 f"Score width must be at least product width {product_width}, not {score_width}"
             )
+        self._gemm = gemm
         self._size, self._row_width, self._score = size, row_width, Integer(score_width)
         self._row_bits, self._chunk_bits = ceil_log2(block_rows), ceil_log2(size // row_width)
         chunk = data.ArrayLayout(self._score, row_width)
@@ -84,6 +90,7 @@ class ScoreAccumulator(Component):
                 "complete": Out(
                     stream.Signature(data.StructLayout({"bank": 1}), always_ready=True)
                 ),
+                **({"word": Out(data.ArrayLayout(self._score, size))} if gemm else {}),
             }
         )
 
@@ -143,4 +150,6 @@ class ScoreAccumulator(Component):
                 with m.Case(at):
                     for i in range(self._row_width):
                         m.d.comb += self.r.data[i].eq(words[bank][first + i])
+        if self._gemm:
+            m.d.comb += self.word.eq(Mux(drained[-1], *(word.as_value() for word in words[::-1])))
         return m

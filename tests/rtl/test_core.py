@@ -149,7 +149,7 @@ def test_jobs_wait_at_their_lane():
 def test_attributes():
     core = Core(lanes=("plain", "plain", "plain"), **SMALL)
     assert core.n_lanes == 3
-    defaults = {"slots": 2, "stream_width": 8, "stationary_width": 8}
+    defaults = {"slots": 2, "stream_width": 8, "stationary_width": 8, "gemm": False}
     assert dict(core.lane_parameters) == SMALL | defaults
     with pytest.raises(TypeError):
         core.lane_parameters["size"] = 8
