@@ -77,10 +77,11 @@ def _call(description: ChipDescription, case: int) -> Prepared:
     rng = np.random.default_rng(case)
     block, size, tokens = description.block, description.size, description.tokens
     if case % 2:
-        heads, kv_heads, head_dim = min(2, description.heads), 1, size
+        heads, kv_heads, head_dim = 1, 1, size
         n_q, n_kv = min(block + 3, tokens), min(block + size // 2 + 1, tokens)
     else:
-        heads, kv_heads = min(description.n_lanes, description.heads), 1
+        heads = min(description.n_lanes, description.heads)
+        kv_heads = 2 if case % 4 and heads % 2 == 0 else 1
         # Not a whole tile of the last elements, if there is another.
         head_dim = min(2 * size - case % 3, description.head_dim)
         n_q, n_kv = min(3, tokens), min(block + size // 2 + 1, tokens)
