@@ -34,7 +34,7 @@ def test_of_a_card():
 def test_bench_comes_with_a_script():
     chip = read_chip("u280-tiny")
     files = kernel_files(chip, build_kernel(chip), has_bench=True)
-    assert re.search("axi.sv.*testbench.sv", files["vivado/simulate.tcl"])
+    assert re.search(r"axi.sv\s+testbench.sv", files["vivado/simulate.tcl"])
 
 
 def test_of_no_card():
