@@ -75,7 +75,8 @@ def chip_vectors(description: ChipDescription, kernel: Kernel, n: int) -> ChipVe
 def _call(description: ChipDescription, case: int) -> Prepared:
     """Return a small attention call that sees two KV blocks, where they fit."""
     rng = np.random.default_rng(case)
-    block, size, tokens = description.block, description.size, description.tokens
+    block, tokens = description.block, description.tokens
+    size: int = description.size
     if case % 2:
         heads, kv_heads, head_dim = 1, 1, size
         n_q, n_kv = min(block + 3, tokens), min(block + size // 2 + 1, tokens)

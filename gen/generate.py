@@ -60,7 +60,7 @@ def generate_chip(description: ChipDescription, directory: str | Path, *, vector
         top=description.identifier,
         summary=description.description,
         words=[description.name if is_preset else "chip.toml"],
-        bench=calls and partial(kernel_bench_files, kernel=kernel, vectors=calls),
+        bench=partial(kernel_bench_files, kernel=kernel, vectors=calls) if calls else None,
         n_vectors=vectors,
         files=files,
         facts={
@@ -116,7 +116,7 @@ def generate_unit(
         name=unit.name,
         summary=unit.summary,
         words=[unit.name, *words],
-        bench=cases and partial(bench_files, vectors=cases),
+        bench=partial(bench_files, vectors=cases) if cases else None,
         n_vectors=vectors,
         files={},
         facts={"unit": unit.name, "target": target, "parameters": dict(component.parameters)},

@@ -147,7 +147,7 @@ def _sparse(beats: NDArray[np.uint8], shown: NDArray[np.bool_]) -> str:
     """Return what ``$readmemh`` takes: the beats that are shown, with the number of some."""
     lines = []
     last = -2
-    for number in np.flatnonzero(shown):
+    for number in np.flatnonzero(shown).tolist():
         if number != last + 1:
             lines.append(f"@{number:x}")
         lines.append(beats[number, ::-1].tobytes().hex())
