@@ -1,71 +1,142 @@
-"""Test vectors of a chip: attention calls as streams, and the exact model's outputs."""
+"""Test vectors of a chip: calls in the memory of its kernel, and what the exact model says."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..rtl.core import Core
-from ..tb.core import program, schedule
-from ..tb.packing import pack
+from ..rtl.kernel.kernel import Kernel
+from ..tb.kernel.image import Bytes, Image, read_bytes, to_channels
+from ..tb.kernel.task import Task, place
 from .call import Prepared, prepare
 from .chip import ChipDescription
-from .vectors import Expected, Vectors, integers
 
-__all__ = ["chip_vectors"]
+__all__ = ["ChipVectors", "chip_vectors"]
 
 
-def chip_vectors(description: ChipDescription, core: Core, n: int) -> Vectors:
+@dataclass(frozen=True)
+class ChipVectors:
+    """Calls one after the other.
+
+    Members
+    -------
+    calls : sequence of dict
+        What the host writes into which register, for each call.
+    before, after : list of uint8 array
+        What each memory channel holds before the first call, and after the last. Whatever is no
+        input or output is a guard.
+    guard : int
+        What a byte holds that is a guard.
+    n_words : int
+        Words of output.
+    max_cycles : int
+        When to give up.
+    """
+
+    calls: Sequence[dict[str, int]]
+    before: list[Bytes]
+    after: list[Bytes]
+    guard: int
+    n_words: int
+    max_cycles: int
+
+
+def chip_vectors(description: ChipDescription, kernel: Kernel, n: int) -> ChipVectors:
     """Return ``n`` attention calls on random tensors, the same in every run.
 
-    They take turns: causal and not, whole and broken blocks, all head dimensions, grouped heads.
+    They take turns: every lane once, or two query blocks; causal and not; keys and values in order,
+    or where a block table says. All are small, and more calls begin with the same ones.
     """
-    inputs: dict[str, list[int]] = {}
-    outputs: list[list[int]] = [[] for _ in range(core.n_lanes)]
-    max_cycles = 0
+    image = Image(kernel.n_channels)
+    cases: list[tuple[Task, Prepared, NDArray[np.int64] | None]] = []
     for case in range(n):
         prepared = _call(description, case)
-        bench = program(core, prepared.call, max_cycles=prepared.cycle_limit)
-        for name, stimulus in bench.inputs.items():
-            inputs.setdefault(name, []).extend(integers(np.asarray(stimulus.values)))
-        for lane, words in enumerate(_answers(core, prepared)):
-            outputs[lane].extend(words)
-        max_cycles += prepared.cycle_limit
-    by_lane = Expected(
-        [word for words in outputs for word in words],
-        key_width=(core.n_lanes - 1).bit_length(),
+        places = _places(prepared, description.block, case) if case % 2 else None
+        cases.append((place(kernel, prepared.call, image, places), prepared, places))
+    before = [np.empty(size, np.uint8) for size in image.sizes]
+    image.write(before)
+    guard = int(before[0][0])  # before the first buffer
+    for task, _, places in cases:
+        _guard_padding(kernel, task, places, before, guard)
+    after = [part.copy() for part in before]
+    for task, prepared, _ in cases:
+        _answer(kernel, task, prepared, after)
+    return ChipVectors(
+        calls=[task.arguments for task, _, _ in cases],
+        before=before,
+        after=after,
+        guard=guard,
+        n_words=sum(task.call.q.size for task, _, _ in cases),
+        max_cycles=sum(prepared.cycle_limit for _, prepared, _ in cases),
     )
-    return Vectors(inputs, {"o": by_lane}, max_cycles)
 
 
 def _call(description: ChipDescription, case: int) -> Prepared:
-    """Return an attention call that takes every lane, and two KV blocks where they fit."""
+    """Return a small attention call that sees two KV blocks, where they fit."""
     rng = np.random.default_rng(case)
-    block, size = description.block, description.size
-    heads = 2 * -(-description.n_lanes // 4)
-    n_q = min(2 * block - case % 2 * (size // 2 + 1), description.tokens)
-    n_kv = min(2 * block - case % 3 * (size // 2 - 1), description.tokens)
-    head_dim = description.head_dim - case * size % description.head_dim
-    kv_heads = heads // 2 if case % 2 else heads
+    block, tokens = description.block, description.tokens
+    size: int = description.size
+    if case % 2:
+        heads, kv_heads, head_dim = 1, 1, size
+        n_q, n_kv = min(block + 3, tokens), min(block + size // 2 + 1, tokens)
+    else:
+        heads = min(description.n_lanes, description.heads)
+        kv_heads = 2 if case % 4 and heads % 2 == 0 else 1
+        # Not a whole tile of the last elements, if there is another.
+        head_dim = min(2 * size - case % 3, description.head_dim)
+        n_q, n_kv = min(3, tokens), min(block + size // 2 + 1, tokens)
     q, k, v = (
-        rng.standard_normal((n_heads, tokens, head_dim))
-        for n_heads, tokens in ((heads, n_q), (kv_heads, n_kv), (kv_heads, n_kv))
+        rng.standard_normal((n_heads, length, head_dim))
+        for n_heads, length in ((heads, n_q), (kv_heads, n_kv), (kv_heads, n_kv))
     )
     # The flattest softmax, and ones so sharp that a new maximum clears the sums of before.
-    q *= (8, 32, 1, 2)[case % 4]
-    causal = case % 2 == 1
+    q *= (8, 1, 32, 2)[case % 4]
+    causal = case % 4 != 3
     return prepare(description, q, k, v, causal=causal, q_start=max(n_kv - n_q, 0) * causal)
 
 
-def _answers(core: Core, prepared: Prepared) -> list[list[int]]:
-    """Return the words that leave each lane: what ``read_back`` reads, written."""
-    lane, call = core.lane_parameters, prepared.call
-    raw = prepared.expected.reshape(-1, *prepared.expected.shape[-2:])
-    raw = np.pad(raw, ((0, 0), (0, 0), (0, call.q.shape[-1] - raw.shape[-1])))
-    answers: list[list[int]] = [[] for _ in range(core.n_lanes)]
-    rounds = schedule(call, lanes=core.n_lanes, slots=lane["slots"], block_rows=lane["block_rows"])
-    for block in (block for blocks in rounds for block in blocks):
-        rows = raw[block.head, block.first : block.first + block.rows]
-        beats = rows.reshape(-1, lane["out_width"])
-        last = np.arange(len(beats)) == len(beats) - 1
-        item = {"row": beats, "last": last}
-        words = pack(core.o.payload.shape(), index=block.lane, item=item)
-        answers[block.lane] += integers(words)
-    return answers
+def _places(prepared: Prepared, block: int, case: int) -> NDArray[np.int64]:
+    """Return places of KV blocks that are not in order, with a gap."""
+    kv_heads, n_kv, _ = prepared.call.k.shape
+    n_blocks = kv_heads * -(-n_kv // block)
+    return np.random.default_rng(case).permutation(n_blocks + 1)[:n_blocks].astype(np.int64)
+
+
+def _guard_padding(
+    kernel: Kernel,
+    task: Task,
+    places: NDArray[np.int64] | None,
+    memory: list[Bytes],
+    guard: int,
+) -> None:
+    """Put guards where a tensor's blocks have no tokens: nobody may look at what is there."""
+    given, call = kernel.parameters, task.call
+    for name, x in (("q", call.q), ("k", call.k), ("v", call.v)):
+        parts = to_channels(
+            np.full_like(x, -1),
+            block=task.block,
+            n_channels=len(kernel.channels[name]),
+            width=given["stream_width" if name == "q" else "stationary_width"],
+            places=None if name == "q" else places,
+        )
+        for number, part in enumerate(parts):
+            address = task.arguments[f"{name}_{number}"]
+            read_bytes(memory, address, len(part))[part == 0] = guard
+
+
+def _answer(kernel: Kernel, task: Task, prepared: Prepared, memory: list[Bytes]) -> None:
+    """Write what the exact model says to where the kernel must."""
+    heads, n_q, head_dim = task.call.q.shape
+    block = task.block
+    expected = prepared.expected.reshape(heads, n_q, -1)
+    words = np.zeros((heads, n_q, head_dim), "<i4")
+    words[..., : expected.shape[-1]] = expected
+    per_head = -(-n_q // block)
+    for head in range(heads):
+        for number in range(per_head):
+            at, channel = divmod(head * per_head + number, len(task.outputs))
+            rows = words[head, number * block : (number + 1) * block]
+            address = task.outputs[channel][0] + at * block * head_dim * 4
+            content = np.ascontiguousarray(rows).reshape(-1).view(np.uint8)
+            read_bytes(memory, address, len(content))[:] = content

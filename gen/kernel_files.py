@@ -6,6 +6,7 @@ from ..platforms.vivado import spread_over_slrs, vivado_files
 from ..rtl.control.kernel_map import TENSORS, pointer_names
 from ..rtl.kernel.kernel import Kernel, channel_pins
 from .chip import ChipDescription
+from .kernel_bench import BENCH_FILES
 
 __all__ = ["kernel_files"]
 
@@ -41,7 +42,6 @@ def kernel_files(
     }
     tables = pins[kernel.channels["q"][0]]
     lanes = [f"engine/core/lane_{number}" for number in range(description.n_lanes)]
-    bench = ["testbench.sv", "streams.sv"] if has_bench else []
     return {
         **files,
         **vitis_files(
@@ -58,6 +58,6 @@ def kernel_files(
             sources=sources,
             clock_mhz=description.clock_mhz,
             groups=spread_over_slrs(lanes) if len(lanes) > 2 else {},
-            bench=bench,
+            bench=BENCH_FILES if has_bench else (),
         ),
     }

@@ -2,7 +2,10 @@
 
 __all__ = ["KEYWORDS", "TAKEN"]
 
-TAKEN = frozenset({"clk", "rst", "testbench", "qkloom_sink", "qkloom_source"})
+TAKEN = frozenset(
+    {"clk", "rst", "testbench"}
+    | {f"qkloom_{part}" for part in ("sink", "source", "memory", "axi_host", "axi_memory")}
+)
 """Ports of the module itself (Verilator confuses the two) and modules of the testbench."""
 
 _WORDS = """

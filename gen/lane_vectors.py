@@ -673,7 +673,7 @@ def _lane(unit: Lane, n: int, rng: random.Random) -> Vectors:
 
 def _core(unit: Core, n: int, _: random.Random) -> Vectors:
     """Do ``n`` attention calls."""
-    from .chip_vectors import chip_vectors
+    from .core_vectors import core_vectors
 
     lane = unit.lane_parameters
     description = read_chip(
@@ -688,7 +688,7 @@ def _core(unit: Core, n: int, _: random.Random) -> Vectors:
             "softmax": {name: lane[name] for name in ("p_width", "segments", "fraction")},
         }
     )
-    return chip_vectors(description, unit, n)
+    return core_vectors(description, unit, n)
 
 
 def _streams(unit: Any, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> Vectors:

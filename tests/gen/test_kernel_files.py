@@ -1,3 +1,5 @@
+import re
+
 from qkloom.gen.call import build_kernel
 from qkloom.gen.chip import read_chip
 from qkloom.gen.kernel_files import kernel_files
@@ -32,7 +34,7 @@ def test_of_a_card():
 def test_bench_comes_with_a_script():
     chip = read_chip("u280-tiny")
     files = kernel_files(chip, build_kernel(chip), has_bench=True)
-    assert "testbench.sv" in files["vivado/simulate.tcl"]
+    assert re.search(r"axi.sv\s+testbench.sv", files["vivado/simulate.tcl"])
 
 
 def test_of_no_card():

@@ -11,7 +11,7 @@ RIGHT = dict(
     clock_mhz=175,
     groups=spread_over_slrs(LANES),
     crossings=["core/crossing_*"],
-    bench=["streams.sv", "testbench.sv"],
+    bench=["axi.sv", "testbench.sv"],
 )
 FILES = vivado_files(**RIGHT)
 ROUTED = "    # of nets with routing errors.......... :           0 :\n"
@@ -154,7 +154,7 @@ class TestImplement:
 
 
 class TestSimulate:
-    answers = {"exec *xsim *": "noise\nPASS: u280_tiny: 77 words are right\n"}
+    answers = {"exec *xsim *": "noise\nPASS: u280_tiny: 2 calls, 77 words are right\n"}
 
     @pytest.fixture
     def simulate(self, folder, run_tcl):
@@ -169,22 +169,23 @@ class TestSimulate:
     def test_source(self, simulate, folder):
         record = simulate("source")
         assert not record.error
-        compiles, elaborates, runs = record.of("exec")
+        compiles_bench, compiles, elaborates, runs = record.of("exec")
+        bench = [str(folder / "sim" / name) for name in ("axi.sv", "testbench.sv")]
+        assert compiles_bench == ["-ignorestderr", "xvlog", "-sv", *bench, ">@stdout"]
         assert compiles == [
             "-ignorestderr",
             "xvlog",
-            "-sv",
             *(str(folder / name) for name in ("u280_tiny.v", "more/parts.v")),
-            *(str(folder / "sim" / name) for name in ("streams.sv", "testbench.sv")),
             "/vivado/data/verilog/src/glbl.v",
             ">@stdout",
         ]
         assert elaborates[1] == "xelab"
         assert "unisims_ver" in elaborates
+        assert elaborates[elaborates.index("-timescale") + 1] == "1ns/1ps"
         assert elaborates[-3:] == ["testbench", "glbl", ">@stdout"]
         assert runs == ["-ignorestderr", "xsim", "bench", "-runall"]
 
-    def test_netlist(self, simulate, tmp_path):
+    def test_netlist(self, simulate, folder, tmp_path):
         record = simulate("route")
         assert record.error == (
             "There must be u280_tiny_route.v in this folder: run implement.tcl here first"
@@ -192,13 +193,23 @@ class TestSimulate:
         (tmp_path / "work/u280_tiny_route.v").write_text("")
         record = simulate("route")
         assert not record.error
-        assert record.of("exec")[0][3] == str(tmp_path / "work/u280_tiny_route.v")
-        assert not any("parts.v" in word for word in record.of("exec")[0])
+        bench, compiles, *others = record.of("exec")
+        assert compiles == [
+            "-ignorestderr",
+            "xvlog",
+            str(tmp_path / "work/u280_tiny_route.v"),
+            "/vivado/data/verilog/src/glbl.v",
+            ">@stdout",
+        ]
+        # All else is as with the source.
+        assert [bench, *others] == [
+            call for call in simulate("source").of("exec") if call[2] != str(folder / "u280_tiny.v")
+        ]
 
     @pytest.mark.parametrize("printed", ["", "FAIL: not done\n", "PASS: x\nFAIL: y\n"])
     def test_fails(self, simulate, printed):
         record = simulate("source", answers={"exec *xsim *": printed})
-        assert record.error == "FAIL: u280_tiny (source) does not give the expected words"
+        assert record.error == "FAIL: u280_tiny (source) does not do what the testbench expects"
 
     def test_nothing_said(self, simulate):
         record = simulate()
