@@ -245,5 +245,7 @@ class Sequencer(Component):
                 locate.pointers.eq(task[name]),
                 waiting[number].eq(kept.o.valid),
             ]
-        m.d.comb += self.i.ready.eq(dealt & ~walker.busy & ~waiting.any())
+        is_done = Signal()
+        m.d.sync += is_done.eq(dealt & ~is_done & ~walker.busy & ~waiting.any())
+        m.d.comb += self.i.ready.eq(is_done)
         return m

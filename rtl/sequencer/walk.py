@@ -130,13 +130,14 @@ class Walker(Component):
         sees_tile = Signal()
         last_tile = Signal()
         last_block = Signal()
+        is_needed = Signal()  # the tile, by a lane
         m.d.comb += [
             write.addr.eq(self.i.payload.entry.lane),
             write.data.eq(self.i.payload),
             read.addr.eq(lane),
             read_data.eq(read.data),
-            at_last_lane.eq(lane == last_lane),
         ]
+        m.d.sync += at_last_lane.eq(lane == last_lane)  # both stay for three cycles before
 
         m.d.comb += [
             self.jobs.payload.to.eq(lane),
@@ -199,7 +200,7 @@ class Walker(Component):
                     next_lane("read for a job", "block")
             with m.State("block"):
                 m.d.sync += [first_tile_key.eq(first_key), tile_number.eq(0), first_block.eq(0)]
-                m.d.sync += tile.to.eq(0)
+                m.d.sync += [tile.to.eq(0), is_needed.eq(0)]
                 m.next = "read for a tile"
             with m.State("read for a tile"):
                 m.d.sync += now.eq(read_data)
@@ -215,15 +216,17 @@ class Walker(Component):
                 m.next = "mark"
             with m.State("mark"):
                 m.d.sync += tile.to.bit_select(lane, 1).eq(sees_tile)
+                with m.If(sees_tile):
+                    m.d.sync += is_needed.eq(1)
                 with m.If(entry.run_ends):
                     m.next = "tile"
                 with m.Else():
                     m.d.sync += lane.eq(lane + 1)  # a round ends with the end of a run
                     m.next = "read for a tile"
             with m.State("tile"):
-                m.d.comb += self.tiles.valid.eq(tile.to.any())
-                with m.If(self.tiles.ready | ~self.tiles.valid):
-                    m.d.sync += tile.to.eq(0)
+                m.d.comb += self.tiles.valid.eq(is_needed)
+                with m.If(self.tiles.ready | ~is_needed):
+                    m.d.sync += [tile.to.eq(0), is_needed.eq(0)]
                     next_lane("read for a tile", "next tile")
             with m.State("next tile"):
                 m.d.sync += [
