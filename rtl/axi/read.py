@@ -143,7 +143,7 @@ class ReadManager(Component):
             buffer.i.valid.eq(r.valid),
             buffer.i.payload.data.eq(r.payload.data),
             buffer.i.payload.last.eq(r.payload.last & ends.o.payload),
-            self.o.valid.eq(buffer.o.valid & ~self.halt),
+            self.o.valid.eq(buffer.o.valid),
             self.o.payload.eq(buffer.o.payload),
             buffer.o.ready.eq(self.o.ready | self.halt),
         ]

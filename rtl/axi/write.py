@@ -146,8 +146,8 @@ class WriteManager(Component):
 
         moves = Signal()
         beats = count_to(m, lengths.o.payload, moves=moves, name="beat")
-        # Without a burst under way or about to begin, nobody was promised what is in the buffer; nor
-        # does one begin any more.
+        # Without a burst under way or about to begin, nobody was promised what is in the buffer;
+        # and none begins any more.
         may_drop = Signal()
         drops = Signal()
         m.d.sync += may_drop.eq(self.halt & ~lengths.o.valid & ~gate.o.valid)

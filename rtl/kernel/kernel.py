@@ -222,8 +222,8 @@ class Kernel(Component):
             supervisor.reset.eq(control.reset),
             engine.halt.eq(supervisor.halt),
             control.is_reset.eq(supervisor.is_reset),
-            moves.eq(Value.cast(engine.moved).any()),
         ]
+        m.d.sync += moves.eq(Value.cast(engine.moved).any())
         self._count(m, control, engine, overlap.o.valid, ends)
         for number in range(self._n_channels):
             self._connect_channel(m, engine, number, is_open)

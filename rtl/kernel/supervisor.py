@@ -106,11 +106,14 @@ class Supervisor(Component):
             m.d.sync += [stuck.eq(1), self.halt.eq(1)]
 
         resetting = Signal()
+        # A register; no refused call comes between, so that the room stays.
+        is_doomed = Signal()
+        m.d.sync += self.drops.eq(is_doomed & codes.i.ready & ~resetting & ~self.drops)
         m.d.comb += [
-            self.drops.eq(stuck & self.runs & codes.i.ready & ~resetting),
+            is_doomed.eq(stuck & self.runs),
             self.discards.eq(resetting),
             codes.i.valid.eq(self.ends | self.drops | self.refused.valid),
-            self.refused.ready.eq(codes.i.ready & ~self.ends & ~self.drops),
+            self.refused.ready.eq(codes.i.ready & ~self.ends & ~is_doomed),
         ]
         code = codes.i.payload.code
         with m.If(self.drops):

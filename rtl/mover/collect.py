@@ -30,7 +30,7 @@ class Collector(Component):
     in which they are complete.
 
     Takes an item a cycle; a chunk leaves in as many cycles as it has beats, and three, and begins
-    to leave five cycles after its last item. ``i.ready`` comes from the lane that ``i`` names.
+    to leave six cycles after its last item. No path crosses from ``i``.
 
     Parameters
     ----------
@@ -111,17 +111,24 @@ class Collector(Component):
         m.submodules.complete = complete = Queue(shape=mark, depth=2 * n + 1)
 
         # Where each lane is. A half is full from its mark until it has left.
-        item = self.i.payload.item
+        tagged = self.i.payload.shape()
+        entered = data.StructLayout({"here": n, "tagged": tagged})
+        m.submodules.entry = entry = RegisterSlice(shape=entered)
+        item = entry.o.payload.tagged.item
         lane = Signal(lane_shape)
-        here = Signal(n)
+        here = Signal(n)  # a bit for the lane, from a register
         has_room = Signal(n, init=-1 % (1 << n))  # in the half that fills
         within = Signal(data.ArrayLayout(beat_bits + unit_bits, n))  # beat and unit
         half = Signal(n)
         freed = Signal(2 * n)
         m.d.comb += [
-            lane.eq(self.i.payload.index),
-            here.eq(Cat(lane == k for k in range(n))),
-            self.i.ready.eq((here & has_room).any()),
+            entry.i.payload.here.eq(Cat(self.i.payload.index == k for k in range(n))),
+            entry.i.payload.tagged.eq(self.i.payload),
+            entry.i.valid.eq(self.i.valid),
+            self.i.ready.eq(entry.i.ready),
+            lane.eq(entry.o.payload.tagged.index),
+            here.eq(entry.o.payload.here),
+            entry.o.ready.eq((here & has_room).any()),
         ]
         for k in range(n):
             full = Signal(2, name=f"full_{k}")
@@ -134,7 +141,7 @@ class Collector(Component):
             for which in range(2):
                 with m.If(frees[which]):
                     m.d.sync += full[which].eq(0)
-            with m.If(self.i.valid & here[k] & has_room[k]):
+            with m.If(entry.o.valid & here[k] & has_room[k]):
                 m.d.sync += within[k].eq(within[k] + 1)
                 with m.If(ends_half):
                     m.d.sync += [
@@ -153,7 +160,7 @@ class Collector(Component):
         taken_last = Signal(reset_less=True)
         place = Signal(beat_bits + unit_bits, reset_less=True)
         m.d.sync += [
-            taken.eq(self.i.valid & self.i.ready),
+            taken.eq(entry.o.valid & entry.o.ready),
             taken_words.eq(words),
             taken_lane.eq(lane),
             taken_half.eq(half.bit_select(lane, 1)),

@@ -197,7 +197,7 @@ class Fetcher(Component):
         m.d.comb += [
             chosen.eq(reduce(or_, terms)),
             beats.payload.as_value().eq(chosen),
-            beats.valid.eq(turns.o.valid & offered.any()),
+            beats.valid.eq(turns.o.valid & offered.any() & ~self.halt),
             turns.o.ready.eq(beats.valid & beats.ready & beats.payload.last),
             self.failed.eq(reduce(or_, failures)),
             self.idle.eq(idle.all()),

@@ -37,8 +37,8 @@ class LaneQueues(Component):
     lane : In(range(n))
         Whose queue is looked at.
     o : Out(stream)
-        Items of the lane that ``lane`` was a cycle before, in order. While ``lane`` stays, the rules
-        of streams hold.
+        Items of the lane that ``lane`` was a cycle before, in order. While ``lane`` stays, the
+        rules of streams hold.
 
     Raises
     ------

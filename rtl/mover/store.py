@@ -97,6 +97,7 @@ class Storer(Component):
         is_last = Signal()
         low = Signal(HALF + 1)
         keeps = Signal()
+        chooses = Signal()
         width = len(now.addr)
         m.d.comb += [
             places.lane.eq(chunk.lane),
@@ -105,6 +106,7 @@ class Storer(Component):
             write.data.channel.eq(now.channel),
             write.data.addr.eq(now.addr),
             write.en.eq(keeps),
+            places.o.ready.eq(chooses & ~goes_on),
         ]
         n = self._n_channels
         here = Signal(n)
@@ -141,6 +143,15 @@ class Storer(Component):
             for k in range(self._n_lanes):
                 with m.If(chunk.lane == k):
                     m.d.sync += begun[k].eq(~chunk.ends)
+        # Bits of a channel go their way without a state: a command, then its beats, to the last.
+        for k in range(n):
+            with m.If(taken[k]):
+                m.d.sync += [offers[k].eq(0), passes[k].eq(1)]
+            with m.If(accepted[k] & self.data.valid & is_last):
+                m.d.sync += passes[k].eq(0)
+        with m.If(beat_taken):
+            m.d.sync += [beats_left.eq(beats_left - 1), is_last.eq(beats_left == 2)]
+        m.d.sync += chooses.eq(0)
         with m.FSM():
             with m.State("take"):
                 m.d.comb += self.chunks.ready.eq(1)
@@ -152,28 +163,22 @@ class Storer(Component):
                     goes_on.eq(begun.bit_select(chunk.lane, 1)),
                     beats_left.eq(chunk.beats),
                     is_last.eq(chunk.beats == 1),
+                    chooses.eq(1),
                 ]
                 m.next = "choose"
             with m.State("choose"):
                 m.d.sync += now.eq(Mux(goes_on, read.data.as_value(), places.o.payload.as_value()))
-                m.d.comb += places.o.ready.eq(~goes_on)
+                m.d.sync += chooses.eq(1)
                 with m.If(goes_on | places.o.valid):
+                    m.d.sync += chooses.eq(0)
                     m.next = "wait"
-            with m.State("wait"):
-                with m.If((here & has_room).any()):
-                    m.d.sync += offers.eq(here)
-                    m.next = "command"
-            with m.State("command"):
-                m.d.sync += low.eq(now.addr[:HALF] + (chunk.beats << self._beat_bits))
-                with m.If(taken.any()):
-                    m.d.sync += [offers.eq(0), passes.eq(here)]
-                    m.next = "beats"
+            with m.State("wait"), m.If((here & has_room).any()):
+                m.d.sync += offers.eq(here)
+                m.next = "beats"
             with m.State("beats"):
-                with m.If(beat_taken):
-                    m.d.sync += [beats_left.eq(beats_left - 1), is_last.eq(beats_left == 2)]
-                    with m.If(is_last):
-                        m.d.sync += passes.eq(0)
-                        m.next = "add"
+                m.d.sync += low.eq(now.addr[:HALF] + (chunk.beats << self._beat_bits))
+                with m.If(beat_taken & is_last):
+                    m.next = "add"
             with m.State("add"):
                 high = (now.addr[HALF:] + low[HALF])[: width - HALF]
                 m.d.sync += [now.addr.eq(Cat(low[:HALF], high)), keeps.eq(1)]

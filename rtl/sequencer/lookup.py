@@ -95,6 +95,7 @@ class Lookup(Component):
             command.beats.eq(1),
             self.beat.ready.eq(reads),
             self.o.valid.eq(answers),
+            self.i.ready.eq(answers & self.o.ready),
         ]
         with m.If(reads):
             m.d.sync += kept.eq(self.beat.payload.data)
@@ -117,19 +118,16 @@ class Lookup(Component):
                 with m.If(self.command.ready):
                     m.d.sync += reads.eq(1)
                     m.next = "read"
-            with m.State("read"):
-                with m.If(self.beat.valid):
-                    m.d.sync += reads.eq(0)
-                    m.next = "select"
+            with m.State("read"), m.If(self.beat.valid):
+                m.d.sync += reads.eq(0)
+                m.next = "select"
             with m.State("select"):
                 m.d.sync += self.o.payload.eq(kept.word_select(within, self._entry_width))
                 m.d.sync += answers.eq(1)
                 m.next = "answer"
-            with m.State("answer"):
-                with m.If(self.o.ready):
-                    m.d.comb += self.i.ready.eq(1)
-                    m.d.sync += answers.eq(0)
-                    m.next = "compare"
+            with m.State("answer"), m.If(self.o.ready):
+                m.d.sync += answers.eq(0)
+                m.next = "compare"
         with m.If(self.forget):
             m.d.sync += is_kept.eq(0)
         return m

@@ -214,18 +214,20 @@ class Sequencer(Component):
         connect_stream(m, walker.jobs, wiring.flipped(self.jobs))
 
         # Keys and values are where the table says, or one block behind the other.
-        tile = walker.tiles.payload
+        m.submodules.tile = asked = RegisterSlice(shape=walker.tiles.payload.shape(), mode="half")
+        connect_stream(m, walker.tiles, asked.i)
+        tile = asked.o.payload
         m.submodules.tiles = tiles = Fork(shape=tile.shape(), n=2)
         asks = Signal()
         m.d.comb += [
-            asks.eq(walker.tiles.valid & task.paged),
+            asks.eq(asked.o.valid & task.paged),
             table.i.payload.eq(tile.index),
             table.i.valid.eq(asks),
             table.o.ready.eq(tiles.i.ready),
             tiles.i.payload.eq(tile),
             tiles.i.payload.index.eq(Mux(task.paged, table.o.payload, tile.index)),
-            tiles.i.valid.eq(Mux(task.paged, table.o.valid, walker.tiles.valid)),
-            walker.tiles.ready.eq(tiles.i.ready & tiles.i.valid),
+            tiles.i.valid.eq(Mux(task.paged, table.o.valid, asked.o.valid)),
+            asked.o.ready.eq(tiles.i.ready & tiles.i.valid),
         ]
         m.submodules.blocks = blocks = Fork(shape=walker.blocks.payload.shape(), n=2)
         connect_stream(m, walker.blocks, blocks.i)
@@ -246,6 +248,6 @@ class Sequencer(Component):
                 waiting[number].eq(kept.o.valid),
             ]
         is_done = Signal()
-        m.d.sync += is_done.eq(dealt & ~is_done & ~walker.busy & ~waiting.any())
+        m.d.sync += is_done.eq(dealt & ~is_done & ~walker.busy & ~asked.o.valid & ~waiting.any())
         m.d.comb += self.i.ready.eq(is_done)
         return m

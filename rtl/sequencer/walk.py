@@ -131,6 +131,7 @@ class Walker(Component):
         last_tile = Signal()
         last_block = Signal()
         is_needed = Signal()  # the tile, by a lane
+        is_new = Signal()  # no lane has been asked yet
         m.d.comb += [
             write.addr.eq(self.i.payload.entry.lane),
             write.data.eq(self.i.payload),
@@ -200,7 +201,7 @@ class Walker(Component):
                     next_lane("read for a job", "block")
             with m.State("block"):
                 m.d.sync += [first_tile_key.eq(first_key), tile_number.eq(0), first_block.eq(0)]
-                m.d.sync += [tile.to.eq(0), is_needed.eq(0)]
+                m.d.sync += is_new.eq(1)
                 m.next = "read for a tile"
             with m.State("read for a tile"):
                 m.d.sync += now.eq(read_data)
@@ -215,9 +216,10 @@ class Walker(Component):
                 m.d.sync += tile.index.eq(entry.kv_index + block_number)
                 m.next = "mark"
             with m.State("mark"):
+                with m.If(is_new):
+                    m.d.sync += tile.to.eq(0)
                 m.d.sync += tile.to.bit_select(lane, 1).eq(sees_tile)
-                with m.If(sees_tile):
-                    m.d.sync += is_needed.eq(1)
+                m.d.sync += [is_new.eq(0), is_needed.eq(sees_tile | (is_needed & ~is_new))]
                 with m.If(entry.run_ends):
                     m.next = "tile"
                 with m.Else():
@@ -225,8 +227,8 @@ class Walker(Component):
                     m.next = "read for a tile"
             with m.State("tile"):
                 m.d.comb += self.tiles.valid.eq(is_needed)
+                m.d.sync += is_new.eq(1)
                 with m.If(self.tiles.ready | ~is_needed):
-                    m.d.sync += [tile.to.eq(0), is_needed.eq(0)]
                     next_lane("read for a tile", "next tile")
             with m.State("next tile"):
                 m.d.sync += [
