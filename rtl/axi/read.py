@@ -67,7 +67,7 @@ class ReadManager(Component):
     halt : In(1)
         Hold it until ``idle``: no burst is asked for any more (a valid one stays until it is
         taken), commands and data are dropped, those that still come and one on offer at ``o``
-        included.
+        included: what ``o`` offers meanwhile is not to be believed.
     idle : Out(1)
         No command, no burst and no data inside; commands that are offered count, without ``halt``.
     failed : Out(Response)

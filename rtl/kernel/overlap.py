@@ -1,6 +1,6 @@
 """Whether outputs would be written over what is still to be read."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
@@ -133,6 +133,8 @@ class OverlapCheck(Component):
         width = len(q_blocks) + len(factor)
         addends = {name: Signal(width, name=f"addend_{name}") for name in sizes}
         products = {name: Signal(width, name=f"product_{name}") for name in sizes}
+        for addend in addends.values():
+            m.d.sync += addend.eq(addend << 1)
         with m.FSM():
             with m.State("idle"):
                 m.d.sync += [q_left.eq(call.n_q), kv_left.eq(call.n_kv)]
@@ -173,7 +175,6 @@ class OverlapCheck(Component):
                 for name, addend in addends.items():
                     with m.If(factor[0]):
                         m.d.sync += products[name].eq(products[name] + addend)
-                    m.d.sync += addend.eq(addend << 1)
                 m.d.sync += factor.eq(factor >> 1)
                 with m.If(factor == 0):
                     m.next = "scale"
@@ -214,6 +215,10 @@ class OverlapCheck(Component):
             self.refused.valid.eq(refuses),
             self.i.ready.eq((offers & self.o.ready) | (refuses & self.refused.ready)),
         ]
+        with m.If(self.o.ready):
+            m.d.sync += offers.eq(0)
+        with m.If(self.refused.ready):
+            m.d.sync += refuses.eq(0)
         # Both numbers stay from one choice to the next: hundreds of registers need no enable.
         for name, number in (("output", output), ("other", other)):
             with m.Switch(number):
@@ -268,6 +273,5 @@ class OverlapCheck(Component):
                 with m.If(overlaps):
                     m.d.sync += [refuses.eq(1), offers.eq(0)]
                     m.next = "answer"
-            with m.State("answer"), m.If(self.i.ready):
-                m.d.sync += [offers.eq(0), refuses.eq(0)]
+            with m.State("answer"), m.If(~offers & ~refuses):
                 m.next = "wait"

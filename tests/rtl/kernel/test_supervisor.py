@@ -63,6 +63,7 @@ class TestCodes:
     def test_of_a_call(self, failed, code):
         async def drive(ctx, dut):
             await end(ctx, dut, failed)
+            await ctx.tick()
             assert ctx.get(dut.code) == code
             await wait(ctx, 3)
 
@@ -90,6 +91,8 @@ class TestCodes:
             await ctx.tick()
             ctx.set(dut.ends, 0)
             ctx.set(dut.runs, 0)
+            assert not ctx.get(dut.refused.ready)
+            await ctx.tick()
             assert ctx.get(dut.refused.ready)
             await ctx.tick()
             ctx.set(dut.refused.valid, 0)
