@@ -135,6 +135,8 @@ class OverlapCheck(Component):
         products = {name: Signal(width, name=f"product_{name}") for name in sizes}
         for addend in addends.values():
             m.d.sync += addend.eq(addend << 1)
+        is_over = Signal()
+        m.d.sync += is_over.eq(self.i.ready)
         with m.FSM():
             with m.State("idle"):
                 m.d.sync += [q_left.eq(call.n_q), kv_left.eq(call.n_kv)]
@@ -186,7 +188,7 @@ class OverlapCheck(Component):
                 m.next = "counted"
             with m.State("counted"):
                 m.d.comb += counted.eq(1)
-                with m.If(self.i.ready):
+                with m.If(is_over):
                     m.next = "idle"
 
     def _compare(self, m: Module, places: list[tuple[Value, Value]], counted: Signal) -> None:
