@@ -67,7 +67,7 @@ class ReadManager(Component):
     halt : In(1)
         Hold it until ``idle``: no burst is asked for any more (a valid one stays until it is
         taken), commands and data are dropped, those that still come and one on offer at ``o``
-        included.
+        included: what ``o`` offers meanwhile is not to be believed.
     idle : Out(1)
         No command, no burst and no data inside; commands that are offered count, without ``halt``.
     failed : Out(Response)
@@ -143,7 +143,7 @@ class ReadManager(Component):
             buffer.i.valid.eq(r.valid),
             buffer.i.payload.data.eq(r.payload.data),
             buffer.i.payload.last.eq(r.payload.last & ends.o.payload),
-            self.o.valid.eq(buffer.o.valid & ~self.halt),
+            self.o.valid.eq(buffer.o.valid),
             self.o.payload.eq(buffer.o.payload),
             buffer.o.ready.eq(self.o.ready | self.halt),
         ]

@@ -146,8 +146,11 @@ class WriteManager(Component):
 
         moves = Signal()
         beats = count_to(m, lengths.o.payload, moves=moves, name="beat")
-        # Without a burst under way or about to begin, nobody was promised what is in the buffer.
+        # Without a burst under way or about to begin, nobody was promised what is in the buffer;
+        # and none begins any more.
+        may_drop = Signal()
         drops = Signal()
+        m.d.sync += may_drop.eq(self.halt & ~lengths.o.valid & ~gate.o.valid)
         m.d.comb += [
             buffer.i.valid.eq(self.data.valid & ~self.halt),
             buffer.i.payload.eq(self.data.payload),
@@ -157,9 +160,9 @@ class WriteManager(Component):
             w.payload.strb.eq(buffer.o.payload.strb),
             w.payload.last.eq(beats.is_last),
             moves.eq(w.valid & w.ready),
-            drops.eq(self.halt & buffer.o.valid & ~lengths.o.valid & ~gate.o.valid),
+            drops.eq(may_drop & self.halt & buffer.o.valid),
             gate.lost.eq(drops),
-            buffer.o.ready.eq(moves | drops),
+            buffer.o.ready.eq((w.ready & lengths.o.valid) | (may_drop & self.halt)),
             lengths.o.ready.eq(moves & beats.is_last),
         ]
 

@@ -209,9 +209,11 @@ class Kernel(Component):
         connect_stream(m, supervisor.finished, control.finished)
         moves = Signal()
         ends = Signal()
+        works = Signal()
+        m.d.work += works.eq(overlap.o.valid & ~supervisor.halt & ~ends)
         m.d.comb += [
             engine.i.payload.eq(overlap.o.payload),
-            engine.i.valid.eq(overlap.o.valid & ~supervisor.halt),
+            engine.i.valid.eq(works),
             ends.eq(engine.i.valid & engine.i.ready),
             overlap.o.ready.eq(ends | supervisor.drops),
             supervisor.runs.eq(overlap.o.valid),
@@ -222,8 +224,9 @@ class Kernel(Component):
             supervisor.reset.eq(control.reset),
             engine.halt.eq(supervisor.halt),
             control.is_reset.eq(supervisor.is_reset),
-            moves.eq(Value.cast(engine.moved).any()),
         ]
+        moved = Signal.like(engine.moved)
+        m.d.sync += [moved.eq(engine.moved), moves.eq(Value.cast(moved).any())]
         self._count(m, control, engine, overlap.o.valid, ends)
         for number in range(self._n_channels):
             self._connect_channel(m, engine, number, is_open)

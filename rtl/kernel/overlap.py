@@ -1,6 +1,6 @@
 """Whether outputs would be written over what is still to be read."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
@@ -100,8 +100,12 @@ class OverlapCheck(Component):
             for k in range(self._channels[name])
         ]
         places.append((task.factors, Cat(Const(0, ceil_log2(FACTOR_WIDTH // 8)), heads)))
-        table = Cat(Const(0, ceil_log2(TABLE_WIDTH // 8)), kv_blocks)
-        places.append((task.table, Mux(task.paged, table, 0)))
+        table = Signal(ceil_log2(TABLE_WIDTH // 8) + len(kv_blocks))
+        with m.If(task.paged):
+            m.d.sync += table[ceil_log2(TABLE_WIDTH // 8) :].eq(kv_blocks)
+        with m.Else():
+            m.d.sync += table.eq(0)
+        places.append((task.table, table))
 
         self._compare(m, places, counted)
         m.d.comb += [self.o.payload.eq(task), self.refused.payload.code.eq(Code.OVERLAP)]
@@ -126,7 +130,13 @@ class OverlapCheck(Component):
         per_group = Signal.like(q_blocks)
         left = Signal.like(call.kv_heads)
         factor = Signal.like(call.d_tiles)
-        addends = {name: Signal.like(size, name=f"addend_{name}") for name, size in sizes.items()}
+        width = len(q_blocks) + len(factor)
+        addends = {name: Signal(width, name=f"addend_{name}") for name in sizes}
+        products = {name: Signal(width, name=f"product_{name}") for name in sizes}
+        for addend in addends.values():
+            m.d.sync += addend.eq(addend << 1)
+        is_over = Signal()
+        m.d.sync += is_over.eq(self.i.ready)
         with m.FSM():
             with m.State("idle"):
                 m.d.sync += [q_left.eq(call.n_q), kv_left.eq(call.n_kv)]
@@ -160,26 +170,25 @@ class OverlapCheck(Component):
                     blocks = q_blocks if name in "qo" else kv_blocks
                     n = self._channels[name]
                     m.d.sync += addend.eq((blocks + (n - 1)) >> ceil_log2(n))
-                    m.d.sync += sizes[name].eq(0)
+                    m.d.sync += products[name].eq(0)
                 m.d.sync += factor.eq(call.d_tiles)
                 m.next = "multiply"
             with m.State("multiply"):
                 for name, addend in addends.items():
                     with m.If(factor[0]):
-                        m.d.sync += sizes[name].eq(sizes[name] + addend)
-                    m.d.sync += addend.eq(addend << 1)
+                        m.d.sync += products[name].eq(products[name] + addend)
                 m.d.sync += factor.eq(factor >> 1)
                 with m.If(factor == 0):
                     m.next = "scale"
             with m.State("scale"):
                 for name, size in sizes.items():
-                    m.d.sync += size.eq(size * self._bytes[name])
+                    m.d.sync += size.eq(products[name] * self._bytes[name])
                 with m.If(task.paged):
                     m.d.sync += [sizes["k"].eq(0), sizes["v"].eq(0)]
                 m.next = "counted"
             with m.State("counted"):
                 m.d.comb += counted.eq(1)
-                with m.If(self.i.ready):
+                with m.If(is_over):
                     m.next = "idle"
 
     def _compare(self, m: Module, places: list[tuple[Value, Value]], counted: Signal) -> None:
@@ -199,26 +208,42 @@ class OverlapCheck(Component):
         }
         # The one begins before the other ends, in the high half, in the low half; or as high.
         before = {name: Signal(3, name=f"{name}_before") for name in names}
-        is_pair = Signal()
+        has_bytes = {name: Signal(name=f"{name}_has_bytes") for name in names}
         overlaps = Signal()
+        offers = Signal()
+        refuses = Signal()
+        m.d.comb += [
+            self.o.valid.eq(offers),
+            self.refused.valid.eq(refuses),
+            self.i.ready.eq((offers & self.o.ready) | (refuses & self.refused.ready)),
+        ]
+        with m.If(self.o.ready):
+            m.d.sync += offers.eq(0)
+        with m.If(self.refused.ready):
+            m.d.sync += refuses.eq(0)
+        # Both numbers stay from one choice to the next: hundreds of registers need no enable.
+        for name, number in (("output", output), ("other", other)):
+            with m.Switch(number):
+                for k, (pointer, size) in enumerate(places):
+                    if name == "output" and k >= n_outputs:
+                        continue
+                    with m.Case(k):
+                        m.d.sync += [begins[name].eq(pointer), extents[name].eq(size)]
+            m.d.sync += has_bytes[name].eq(extents[name].any())
+        # Sizes are a multiple of words: that much less to carry.
+        units = [*self._bytes.values(), FACTOR_WIDTH // 8, TABLE_WIDTH // 8]
+        zeros = min((unit & -unit).bit_length() - 1 for unit in units)
         with m.FSM():
             with m.State("wait"):
                 m.d.sync += [output.eq(0), other.eq(1)]
                 with m.If(counted):
                     m.next = "choose"
             with m.State("choose"):
-                for name, number in (("output", output), ("other", other)):
-                    with m.Switch(number):
-                        for k, (pointer, size) in enumerate(places):
-                            if name == "output" and k >= n_outputs:
-                                continue
-                            with m.Case(k):
-                                m.d.sync += [begins[name].eq(pointer), extents[name].eq(size)]
                 m.next = "low"
             with m.State("low"):
                 for name in names:
-                    m.d.sync += lows[name].eq(begins[name][:HALF] + extents[name][:HALF])
-                m.d.sync += is_pair.eq(extents["output"].any() & extents["other"].any())
+                    upper = begins[name][zeros:HALF] + extents[name][zeros:HALF]
+                    m.d.sync += lows[name].eq(Cat(begins[name][:zeros], upper))
                 m.next = "high"
             with m.State("high"):
                 for name in names:
@@ -234,7 +259,8 @@ class OverlapCheck(Component):
                 m.next = "judge"
             with m.State("judge"):
                 m.d.comb += overlaps.eq(
-                    is_pair
+                    has_bytes["output"]
+                    & has_bytes["other"]
                     & (before["output"][0] | before["output"][1:].all())
                     & (before["other"][0] | before["other"][1:].all())
                 )
@@ -244,14 +270,10 @@ class OverlapCheck(Component):
                     m.d.sync += [output.eq(output + 1), other.eq(output + 2)]
                     m.next = "choose"
                     with m.If(output == n_outputs - 1):
-                        m.next = "offer"
+                        m.d.sync += offers.eq(1)
+                        m.next = "answer"
                 with m.If(overlaps):
-                    m.next = "refuse"
-            with m.State("offer"):
-                m.d.comb += [self.o.valid.eq(1), self.i.ready.eq(self.o.ready)]
-                with m.If(self.o.ready):
-                    m.next = "wait"
-            with m.State("refuse"):
-                m.d.comb += [self.refused.valid.eq(1), self.i.ready.eq(self.refused.ready)]
-                with m.If(self.refused.ready):
-                    m.next = "wait"
+                    m.d.sync += [refuses.eq(1), offers.eq(0)]
+                    m.next = "answer"
+            with m.State("answer"), m.If(~offers & ~refuses):
+                m.next = "wait"

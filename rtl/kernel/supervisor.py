@@ -106,18 +106,29 @@ class Supervisor(Component):
             m.d.sync += [stuck.eq(1), self.halt.eq(1)]
 
         resetting = Signal()
+        # A register; no refused call comes between, so that the room stays.
+        is_doomed = Signal()
+        has_ended = Signal()
+        is_turn = Signal()  # of calls that were refused: no other one ends
+        end_code = Signal.like(codes.i.payload.code)
+        error = Mux(self.failed == 2, Code.SLVERR, Code.DECERR)
+        m.d.sync += [
+            has_ended.eq(self.ends),
+            end_code.eq(Mux(self.failed == 0, Code.OK, error)),
+        ]
+        m.d.sync += self.drops.eq(is_doomed & codes.i.ready & ~resetting & ~self.drops & ~self.ends)
         m.d.comb += [
-            self.drops.eq(stuck & self.runs & codes.i.ready & ~resetting),
+            is_doomed.eq(stuck & self.runs),
             self.discards.eq(resetting),
-            codes.i.valid.eq(self.ends | self.drops | self.refused.valid),
-            self.refused.ready.eq(codes.i.ready & ~self.ends & ~self.drops),
+            codes.i.valid.eq(has_ended | self.drops | (self.refused.valid & is_turn)),
+            is_turn.eq(~self.ends & ~has_ended & ~is_doomed),
+            self.refused.ready.eq(codes.i.ready & is_turn),
         ]
         code = codes.i.payload.code
         with m.If(self.drops):
             m.d.comb += code.eq(Code.TIMEOUT)
-        with m.Elif(self.ends):
-            error = Mux(self.failed == 2, Code.SLVERR, Code.DECERR)
-            m.d.comb += code.eq(Mux(self.failed == 0, Code.OK, error))
+        with m.Elif(has_ended):
+            m.d.comb += code.eq(end_code)
         with m.Else():
             m.d.comb += code.eq(self.refused.payload.code)
         with m.If(codes.i.valid & codes.i.ready):

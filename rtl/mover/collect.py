@@ -12,7 +12,7 @@ from ..check import check_count
 from ..component import Component
 from ..formats import ceil_log2
 from ..lane.job import index
-from ..stream import Queue
+from ..stream import Queue, RegisterSlice, connect_stream
 
 __all__ = ["Collector", "chunk_layout"]
 
@@ -29,7 +29,8 @@ class Collector(Component):
     has two halves of a memory: one fills while the other waits to leave. Chunks leave in the order
     in which they are complete.
 
-    Takes an item a cycle; a chunk leaves in as many cycles as it has beats, and three.
+    Takes an item a cycle; a chunk leaves in as many cycles as it has beats, and three, and begins
+    to leave six cycles after its last item. No path crosses from ``i``.
 
     Parameters
     ----------
@@ -109,40 +110,71 @@ class Collector(Component):
         )
         m.submodules.complete = complete = Queue(shape=mark, depth=2 * n + 1)
 
-        # Where each lane is: half, beat, unit. A half is full from its mark until it has left.
+        # Where each lane is. A half is full from its mark until it has left.
+        tagged = self.i.payload.shape()
+        entered = data.StructLayout({"here": n, "tagged": tagged})
+        m.submodules.entry = entry = RegisterSlice(shape=entered)
+        item = entry.o.payload.tagged.item
         lane = Signal(lane_shape)
-        position_width = 1 + beat_bits + unit_bits
-        positions = [Signal(position_width, name=f"position_{k}") for k in range(n)]
-        position = Signal(position_width)
-        full = Signal(2 * n)
-        waits = Signal()
-        takes = Signal()
-        closes = Signal()
-        within = Signal(beat_bits + unit_bits)
+        here = Signal(n)  # a bit for the lane, from a register
+        has_room = Signal(n, init=-1 % (1 << n))  # in the half that fills
+        within = Signal(data.ArrayLayout(beat_bits + unit_bits, n))  # beat and unit
+        half = Signal(n)
+        freed = Signal(2 * n)
         m.d.comb += [
-            lane.eq(self.i.payload.index),
-            within.eq(position[:-1]),
-            waits.eq(full.bit_select(Cat(position[-1], lane), 1)),
-            self.i.ready.eq(~waits),
-            takes.eq(self.i.valid & ~waits),
-            closes.eq(self.i.payload.item.last | within.all()),
+            entry.i.payload.here.eq(Cat(self.i.payload.index == k for k in range(n))),
+            entry.i.payload.tagged.eq(self.i.payload),
+            entry.i.valid.eq(self.i.valid),
+            self.i.ready.eq(entry.i.ready),
+            lane.eq(entry.o.payload.tagged.index),
+            here.eq(entry.o.payload.here),
+            entry.o.ready.eq((here & has_room).any()),
         ]
-        with m.Switch(lane):
-            for k in range(n):
-                with m.Case(k):
-                    m.d.comb += position.eq(positions[k])
-                    with m.If(takes):
-                        after = Cat(Const(0, len(within)), ~position[-1])
-                        m.d.sync += positions[k].eq(Mux(closes, after, position + 1))
+        for k in range(n):
+            full = Signal(2, name=f"full_{k}")
+            ends_half = Signal(name=f"ends_half_{k}")
+            frees = freed[2 * k : 2 * k + 2]
+            other_is_full = (full & ~frees).bit_select(~half[k], 1)
+            m.d.comb += ends_half.eq(item.last | within[k].all())
+            with m.If(frees.bit_select(half[k], 1)):
+                m.d.sync += has_room[k].eq(1)
+            for which in range(2):
+                with m.If(frees[which]):
+                    m.d.sync += full[which].eq(0)
+            with m.If(entry.o.valid & here[k] & has_room[k]):
+                m.d.sync += within[k].eq(within[k] + 1)
+                with m.If(ends_half):
+                    m.d.sync += [
+                        within[k].eq(0),
+                        full.bit_select(half[k], 1).eq(1),
+                        half[k].eq(~half[k]),
+                        has_room[k].eq(~other_is_full),
+                    ]
 
-        # A cycle later the elements are written, and then their chunk is announced.
+        # A cycle later it is known where that is.
+        words = Cat(_extended(element, self._element_width) for element in item.row)
+        taken = Signal()
+        taken_words = Signal(self._unit_width, reset_less=True)
+        taken_lane = Signal(lane_shape, reset_less=True)
+        taken_half = Signal(reset_less=True)
+        taken_last = Signal(reset_less=True)
+        place = Signal(beat_bits + unit_bits, reset_less=True)
+        m.d.sync += [
+            taken.eq(entry.o.valid & entry.o.ready),
+            taken_words.eq(words),
+            taken_lane.eq(lane),
+            taken_half.eq(half.bit_select(lane, 1)),
+            taken_last.eq(item.last),
+            place.eq(within[lane]),
+        ]
+
+        # Another one later the elements are written, and then their chunk is announced.
         unit = Signal(max(unit_bits, 1))
-        words = Cat(_extended(element, self._element_width) for element in self.i.payload.item.row)
         unit_data = Signal(self._unit_width, reset_less=True)
         closing = Signal()
         marked = Signal(mark)
         m.d.comb += [
-            unit.eq(within[:unit_bits]),
+            unit.eq(place[:unit_bits]),
             write.data.eq(unit_data.replicate(per_beat)),
             complete.i.valid.eq(closing),
             complete.i.payload.eq(marked),
@@ -151,19 +183,21 @@ class Collector(Component):
         address = Signal(len(write.addr), reset_less=True)
         m.d.comb += [write.en.eq(enable), write.addr.eq(address)]
         m.d.sync += [
-            unit_data.eq(words),
-            address.eq(Cat(within[unit_bits:], position[-1], lane)),
-            enable.eq(Mux(takes, Const(1, per_beat) << unit, 0)),
-            closing.eq(takes & closes),
-            marked.lane.eq(lane),
-            marked.half.eq(position[-1]),
-            marked.beats.eq(within[unit_bits:] + 1),
+            unit_data.eq(taken_words),
+            address.eq(Cat(place[unit_bits:], taken_half, taken_lane)),
+            enable.eq(Mux(taken, Const(1, per_beat) << unit, 0)),
+            closing.eq(taken & (taken_last | place.all())),
+            marked.lane.eq(taken_lane),
+            marked.half.eq(taken_half),
+            marked.beats.eq(place[unit_bits:] + 1),
             marked.units.eq(unit + 1),
-            marked.ends.eq(self.i.payload.item.last),
+            marked.ends.eq(taken_last),
         ]
 
         # Leaving: the chunk, then its beats.
-        leaving = complete.o.payload
+        m.submodules.leaving = head = RegisterSlice(shape=mark)
+        connect_stream(m, complete.o, head.i)
+        leaving = head.o.payload
         beat = Signal(range(self._beats))
         beats_left = Signal(range(self._beats + 1))
         fetch = Signal()
@@ -189,7 +223,7 @@ class Collector(Component):
             m.d.sync += fetched.eq(0)
         with m.FSM():
             with m.State("chunk"):
-                m.d.comb += self.chunks.valid.eq(complete.o.valid)
+                m.d.comb += self.chunks.valid.eq(head.o.valid)
                 m.d.sync += [beat.eq(0), beats_left.eq(leaving.beats)]
                 with m.If(self.chunks.valid & self.chunks.ready):
                     m.next = "beats"
@@ -204,15 +238,11 @@ class Collector(Component):
                     for k in range(per_beat):
                         m.d.sync += strobes[k].eq(~is_last | (leaving.units > k))
                     with m.If(is_last):
-                        m.d.comb += [releases.eq(1), complete.o.ready.eq(1)]
+                        m.d.comb += [releases.eq(1), head.o.ready.eq(1)]
                         m.next = "chunk"
-        for k in range(2 * n):
-            here = Signal(name=f"releases_{k}")
-            m.d.comb += here.eq(releases & (Cat(leaving.half, leaving.lane) == k))
-            with m.If(takes & closes & (Cat(position[-1], lane) == k)):
-                m.d.sync += full[k].eq(1)
-            with m.Elif(here):
-                m.d.sync += full[k].eq(0)
+        m.d.sync += freed.eq(
+            Cat(releases & (Cat(leaving.half, leaving.lane) == k) for k in range(2 * n))
+        )
         return m
 
 

@@ -5,16 +5,15 @@ from operator import or_
 from typing import Any
 
 from amaranth.hdl import Module, Signal, Value
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..axi import AXI4Read, ReadManager
 from ..axi.command import beat_layout, command_layout
 from ..check import check_count
 from ..component import Component
-from ..lane.job import index
 from ..sequencer.locate import fetch_layout
-from ..stream import Queue, connect_stream
+from ..stream import Queue, RegisterSlice, connect_stream
 from .frame import Framer, frame_layout, row_layout
 from .widen import Widen
 
@@ -35,7 +34,7 @@ class Fetcher(Component):
             +--> order --------------+--------------------+
 
     Commands run ahead of the rows as far as the managers' buffers reach: neighbouring blocks are
-    on different channels, and so their latencies overlap.
+    on different channels, and so their latencies overlap. A command is taken every other cycle.
 
     Parameters
     ----------
@@ -120,7 +119,6 @@ class Fetcher(Component):
         self._manager: dict[str, int] = dict(
             data_width=data_width, address_width=address_width, longest=longest, ahead=ahead
         )
-        self._order = data.StructLayout({"channel": index(n_channels)})
         fetch = fetch_layout(
             to=to,
             n_channels=n_channels,
@@ -148,20 +146,25 @@ class Fetcher(Component):
         """Send each fetch to its channel, and note the order."""
         m = Module()
         i = self.i
-        m.submodules.order = order = Queue(shape=self._order, depth=_WAITING)
+        n = self._n_channels
+        m.submodules.order = order = Queue(shape=n, depth=_WAITING)
+        m.submodules.turns = turns = RegisterSlice(shape=n)
         m.submodules.frames = frames = Queue(shape=self._frame, depth=_WAITING)
         m.submodules.framer = framer = Framer(**self._framer)
-        here = Signal(self._n_channels)  # whose turn it is to be told
-        turn = Signal(self._n_channels)  # whose beats come next
-        ready = Signal(self._n_channels)
-        takes = Signal()
+        connect_stream(m, order.o, turns.i)
+        here = Signal(n)  # whose turn it is to be told
+        turn = Signal(n)  # whose beats come next: one bit set, in a register
+        ready = Signal(n)
+        takes = Signal()  # room that is there stays, until something is taken
+        m.d.sync += takes.eq(
+            i.valid & ~takes & order.i.ready & frames.i.ready & (ready & here).any()
+        )
         m.d.comb += [
             here.eq(1 << i.payload.channel),
-            turn.eq(1 << order.o.payload.channel),
-            takes.eq(i.valid & order.i.ready & frames.i.ready & (ready & here).any()),
+            turn.eq(turns.o.payload),
             i.ready.eq(takes),
             order.i.valid.eq(takes),
-            order.i.payload.channel.eq(i.payload.channel),
+            order.i.payload.eq(here),
             frames.i.valid.eq(takes),
             frames.i.payload.to.eq(i.payload.to),
             frames.i.payload.tokens.eq(i.payload.tokens),
@@ -185,7 +188,7 @@ class Fetcher(Component):
                 command.i.valid.eq(takes & here[k]),
                 ready[k].eq(command.i.ready),
                 offered[k].eq(manager.o.valid & turn[k]),
-                manager.o.ready.eq(order.o.valid & turn[k] & beats.ready),
+                manager.o.ready.eq(turns.o.valid & turn[k] & beats.ready),
                 manager.halt.eq(self.halt),
                 idle[k].eq(manager.idle),
             ]
@@ -194,8 +197,8 @@ class Fetcher(Component):
         m.d.comb += [
             chosen.eq(reduce(or_, terms)),
             beats.payload.as_value().eq(chosen),
-            beats.valid.eq(order.o.valid & offered.any()),
-            order.o.ready.eq(beats.valid & beats.ready & beats.payload.last),
+            beats.valid.eq(turns.o.valid & offered.any() & ~self.halt),
+            turns.o.ready.eq(beats.valid & beats.ready & beats.payload.last),
             self.failed.eq(reduce(or_, failures)),
             self.idle.eq(idle.all()),
         ]

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, stream
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..axi.command import beat_layout
@@ -11,6 +11,7 @@ from ..check import check_count
 from ..component import Component
 from ..formats import Integer
 from ..lane.count import count_to
+from ..stream import WideSlice, connect_stream
 
 __all__ = ["Framer", "frame_layout", "row_layout"]
 
@@ -32,7 +33,9 @@ class Framer(Component):
     A fetch ends with a whole beat; what it has beyond its tokens is dropped. Where a tile is wanted
     and tokens are missing, rows of zeros follow.
 
-    Rate one row a cycle, over the ends of beats and of fetches.
+    Rate one row a cycle, over the ends of beats and of fetches. From a fetch to its first row two
+    cycles, from a beat one. ``o`` comes from registers; ``beat.ready`` and ``i.ready`` do not come
+    from ``o.ready``.
 
     Parameters
     ----------
@@ -94,52 +97,66 @@ class Framer(Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Shift rows out of a register; count chunks of tokens, and tokens."""
+        """Choose a row of the beat; count rows of tokens, and tokens, down to the last ones."""
         m = Module()
-        i, beat, o = self.i, self.beat, self.o
+        i, beat = self.i, self.beat
         per_beat = self._data_width // self._row_width
-        rows = Signal(self._data_width, reset_less=True)
-        rows_left = Signal(range(per_beat + 1))  # in the register
-        has_row = Signal()
-        moves = Signal()
+        m.submodules.out = out = WideSlice(shape=self.o.payload.shape())
+        connect_stream(m, out.o, wiring.flipped(self.o))
+        to = Signal.like(i.payload.to, name="to", reset_less=True)
+        has_fetch = Signal()
+        tokens_left = Signal.like(i.payload.tokens, name="tokens_left", reset_less=True)
+        is_last_token = Signal(reset_less=True)  # of the data
         filling = Signal()
+        row_number = Signal(range(per_beat))
+        is_last_row = Signal(init=per_beat == 1)  # of the beat
+        moves = Signal()
         chunk = count_to(m, self.d_tiles, moves=moves, name="chunk")
         token_ends = Signal()
-        tokens = Signal(range(self._tokens + 1), init=1)  # with the one that passes
-        at_last_token = Signal()
-        ends = Signal()  # the data of this fetch
+        ends = Signal()  # the data of this fetch, with this row
+        over = Signal()
+        row = Signal(self._row_width)
+        with m.Switch(row_number):
+            for k in range(per_beat):
+                with m.Case(k):
+                    m.d.comb += row.eq(beat.payload.data.word_select(k, self._row_width))
         m.d.comb += [
-            o.payload.to.eq(i.payload.to),
-            o.payload.item.row.as_value().eq(Mux(filling, 0, rows[: self._row_width])),
-            o.payload.item.last.eq(chunk.is_last),
-            o.valid.eq(i.valid & (has_row | filling)),
-            moves.eq(o.valid & o.ready),
+            out.i.payload.to.eq(to),
+            out.i.payload.item.row.as_value().eq(row & ~filling.replicate(self._row_width)),
+            out.i.payload.item.last.eq(chunk.is_last),
+            out.i.valid.eq(has_fetch & (beat.valid | filling)),
+            moves.eq(out.i.valid & out.i.ready),
             token_ends.eq(moves & chunk.is_last),
-            at_last_token.eq(tokens == i.payload.tokens),
-            ends.eq(token_ends & at_last_token & ~filling),
-        ]
-        drains = Signal()
-        m.d.comb += [
-            drains.eq(moves & ~filling & ((rows_left == 1) | ends)),
-            beat.ready.eq(~has_row | drains),
+            ends.eq(chunk.is_last & is_last_token),
+            beat.ready.eq(has_fetch & ~filling & out.i.ready & (is_last_row | ends)),
+            i.ready.eq(~has_fetch | over),
         ]
         with m.If(moves & ~filling):
-            m.d.sync += [rows.eq(rows >> self._row_width), rows_left.eq(rows_left - 1)]
-        with m.If(drains):
-            m.d.sync += has_row.eq(0)
-        with m.If(beat.valid & beat.ready):
-            m.d.sync += [rows.eq(beat.payload.data), rows_left.eq(per_beat), has_row.eq(1)]
-
-        over = Signal()
-        m.d.comb += i.ready.eq(over)
+            m.d.sync += [
+                row_number.eq(row_number + 1),
+                is_last_row.eq(row_number == (per_beat - 2) % per_beat),
+            ]
+            with m.If(is_last_row | ends):
+                m.d.sync += [row_number.eq(0), is_last_row.eq(per_beat == 1)]
         with m.If(token_ends):
-            m.d.sync += tokens.eq(tokens + 1)
+            m.d.sync += [tokens_left.eq(tokens_left - 1), is_last_token.eq(tokens_left == 2)]
         if self._fills:
-            m.d.comb += over.eq(token_ends & (tokens == self._tokens))
-            with m.If(ends & ~over):
-                m.d.sync += filling.eq(1)
+            token = Signal(range(self._tokens), reset_less=True)
+            tile_ends = Signal(reset_less=True)  # with this token
+            m.d.comb += over.eq(token_ends & tile_ends)
+            with m.If(token_ends):
+                m.d.sync += [token.eq(token + 1), tile_ends.eq(token == self._tokens - 2)]
+                with m.If(is_last_token):
+                    m.d.sync += filling.eq(1)
+            with m.If(i.ready):
+                m.d.sync += [token.eq(0), tile_ends.eq(self._tokens == 1), filling.eq(0)]
         else:
-            m.d.comb += over.eq(ends)
-        with m.If(over):
-            m.d.sync += [tokens.eq(1), filling.eq(0)]
+            m.d.comb += over.eq(token_ends & is_last_token)
+        with m.If(i.ready):
+            m.d.sync += [
+                has_fetch.eq(i.valid),
+                to.eq(i.payload.to),
+                tokens_left.eq(i.payload.tokens),
+                is_last_token.eq(i.payload.tokens == 1),
+            ]
         return m

@@ -20,7 +20,8 @@ _DEPTH_BITS = 2
 class LaneQueues(Component):
     """A queue of four items for each of ``n`` lanes, of which one is looked at.
 
-    Latency 1, rate 1; all payloads share one LUT memory, of one item a cycle in and one out.
+    Latency 4, rate an item in three cycles, in and out: for what is rare. ``o.valid``, ``i.ready``
+    and the choice of a lane are registers. All payloads share one LUT memory.
 
     Parameters
     ----------
@@ -36,7 +37,8 @@ class LaneQueues(Component):
     lane : In(range(n))
         Whose queue is looked at.
     o : Out(stream)
-        Items of that lane, in order. While ``lane`` stays, the rules of streams hold.
+        Items of the lane that ``lane`` was a cycle before, in order. While ``lane`` stays, the
+        rules of streams hold.
 
     Raises
     ------
@@ -66,36 +68,59 @@ class LaneQueues(Component):
         heads = Signal(data.ArrayLayout(_DEPTH_BITS, n))
         has_room = Signal(n)
         has_some = Signal(n)
+
+        # Whoever comes has waited a cycle for the answer whether there is room; levels are told a
+        # cycle later, and nobody else comes until they know.
         to = Signal(index(n))
-        tail = Signal(_DEPTH_BITS)
-        head = Signal(_DEPTH_BITS)
+        here = Signal(n)
         comes = Signal()
-        goes = Signal()
+        has_come = Signal()
+        came = Signal(n)
         m.d.comb += [
             to.eq(self.i.payload.to),
-            tail.eq(tails[to]),
-            head.eq(heads[self.lane]),
-            self.i.ready.eq(has_room.bit_select(to, 1)),
-            self.o.valid.eq(has_some.bit_select(self.lane, 1)),
-            comes.eq(self.i.valid & self.i.ready),
-            goes.eq(self.o.valid & self.o.ready),
-            write.addr.eq(Cat(tail, to)),
+            here.eq(Cat(to == k for k in range(n))),
+            self.i.ready.eq(comes),
+            write.addr.eq(Cat(tails[to], to)),
             write.data.eq(self.i.payload.item),
             write.en.eq(comes),
-            read.addr.eq(Cat(head, self.lane)),
+        ]
+        m.d.sync += [
+            comes.eq(self.i.valid & ~comes & ~has_come & (has_room & here).any()),
+            has_come.eq(comes),
+            came.eq(here & comes.replicate(n)),
+        ]
+
+        # Likewise whoever goes.
+        of = Signal(index(n))  # whose item is on offer
+        head = Signal(_DEPTH_BITS)
+        has_item = Signal()
+        goes = Signal()
+        has_gone = Signal()
+        went = Signal(n)
+        m.d.comb += [
+            self.o.valid.eq(has_item),
+            goes.eq(has_item & self.o.ready),
+            read.addr.eq(Cat(head, of)),
             self.o.payload.eq(read.data),
         ]
-        with m.If(comes):
-            m.d.sync += tails[to].eq(tail + 1)
-        with m.If(goes):
-            m.d.sync += heads[self.lane].eq(head + 1)
+        m.d.sync += [
+            of.eq(self.lane),
+            head.eq(heads[self.lane]),
+            has_item.eq(has_some.bit_select(self.lane, 1) & ~goes & ~has_gone),
+            has_gone.eq(goes),
+            went.eq(Cat(goes & (of == k) for k in range(n))),
+        ]
         for k in range(n):
+            with m.If(comes & here[k]):
+                m.d.sync += tails[k].eq(tails[k] + 1)
+            with m.If(goes & (of == k)):
+                m.d.sync += heads[k].eq(heads[k] + 1)
             level = count_level(
                 m,
                 Signal(range(depth + 1), name=f"level_{k}"),
                 most=depth,
-                comes=comes & (to == k),
-                goes=goes & (self.lane == k),
+                comes=came[k],
+                goes=went[k],
                 name=f"lane_{k}_",
             )
             m.d.comb += [has_room[k].eq(level.has_room), has_some[k].eq(level.has_some)]

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from ..axi import AXI4Write, WriteManager
 from ..check import check_count
 from ..component import Component
-from ..stream import Queue, RegisterSlice, connect_stream
+from ..stream import Queue, connect_stream
 from .collect import Collector
 from .store import Storer, place_layout
 
@@ -108,12 +108,10 @@ class OutputMover(Component):
     def elaborate(self, platform: object) -> Module:
         """Connect collector, storer and managers."""
         m = Module()
-        m.submodules.taken = taken = RegisterSlice(shape=self.i.payload.shape())
         m.submodules.collector = collector = Collector(**self._collector)
         m.submodules.storer = storer = Storer(**self._storer)
         m.submodules.beats = beats = Queue(shape=collector.data.payload.shape(), depth=2)
-        connect_stream(m, wiring.flipped(self.i), taken.i)
-        connect_stream(m, taken.o, collector.i)
+        connect_stream(m, wiring.flipped(self.i), collector.i)
         connect_stream(m, wiring.flipped(self.places), storer.places)
         connect_stream(m, collector.chunks, storer.chunks)
         connect_stream(m, collector.data, beats.i)

@@ -28,7 +28,7 @@ def place_layout(*, n_channels: int, address_width: int) -> data.StructLayout:
 class Storer(Component):
     """Give each chunk the place behind the one before of its query block.
 
-    The beats of a chunk pass, one a cycle; between two chunks are five cycles.
+    The beats of a chunk pass, one a cycle; between two chunks are six cycles.
 
     Parameters
     ----------
@@ -94,71 +94,93 @@ class Storer(Component):
         goes_on = Signal()
         now = Signal(self._place, reset_less=True)
         beats_left = Signal.like(chunk.beats)
+        is_last = Signal()
         low = Signal(HALF + 1)
+        keeps = Signal()
+        chooses = Signal()
         width = len(now.addr)
         m.d.comb += [
-            places.lane.eq(coming.lane),
-            read.addr.eq(coming.lane),
+            places.lane.eq(chunk.lane),
+            read.addr.eq(chunk.lane),
             write.addr.eq(chunk.lane),
             write.data.channel.eq(now.channel),
             write.data.addr.eq(now.addr),
-            goes_on.eq(begun.bit_select(coming.lane, 1)),
+            write.en.eq(keeps),
+            places.o.ready.eq(chooses & ~goes_on),
         ]
-        here = Signal(self._n_channels)
+        n = self._n_channels
+        here = Signal(n)
         m.d.comb += here.eq(1 << now.channel)
-        offers = Signal()
-        passes = Signal()
-        command_taken = Signal()
+        offers = Signal(n)  # a bit for the channel, in registers: nothing decodes it
+        passes = Signal(n)
+        has_room = Signal(n)
+        taken = Signal(n)
+        accepted = Signal(n)
         beat_taken = Signal()
-        taken = Signal(self._n_channels)
-        accepted = Signal(self._n_channels)
-        for k in range(self._n_channels):
+        for k in range(n):
             m.submodules[f"ends_{k}"] = ends = Queue(shape=1, depth=_WAITING)
             command, beat = self.commands[k], self.beats[k]
             m.d.comb += [
                 command.payload.addr.eq(now.addr),
                 command.payload.beats.eq(chunk.beats),
-                command.valid.eq(offers & here[k] & ends.i.ready),
+                command.valid.eq(offers[k]),
+                taken[k].eq(offers[k] & command.ready),
+                has_room[k].eq(ends.i.ready),
                 ends.i.payload.eq(chunk.ends),
-                ends.i.valid.eq(command.valid & command.ready),
+                ends.i.valid.eq(taken[k]),
                 ends.o.ready.eq(self.done[k]),
                 self.written[k].eq(self.done[k] & ends.o.payload),
-                taken[k].eq(command.valid & command.ready),
                 beat.payload.eq(self.data.payload),
-                beat.valid.eq(passes & here[k] & self.data.valid),
-                accepted[k].eq(here[k] & beat.ready),
+                beat.valid.eq(passes[k] & self.data.valid),
+                accepted[k].eq(passes[k] & beat.ready),
             ]
         m.d.comb += [
-            command_taken.eq(taken.any()),
-            self.data.ready.eq(passes & accepted.any()),
+            self.data.ready.eq(accepted.any()),
             beat_taken.eq(self.data.valid & self.data.ready),
         ]
+        m.d.sync += keeps.eq(0)
+        with m.If(keeps):
+            for k in range(self._n_lanes):
+                with m.If(chunk.lane == k):
+                    m.d.sync += begun[k].eq(~chunk.ends)
+        # Bits of a channel go their way without a state: a command, then its beats, to the last.
+        for k in range(n):
+            with m.If(taken[k]):
+                m.d.sync += [offers[k].eq(0), passes[k].eq(1)]
+            with m.If(accepted[k] & self.data.valid & is_last):
+                m.d.sync += passes[k].eq(0)
+        with m.If(beat_taken):
+            m.d.sync += [beats_left.eq(beats_left - 1), is_last.eq(beats_left == 2)]
+        m.d.sync += chooses.eq(0)
         with m.FSM():
+            with m.State("take"):
+                m.d.comb += self.chunks.ready.eq(1)
+                m.d.sync += chunk.eq(coming)
+                with m.If(self.chunks.valid):
+                    m.next = "look"
+            with m.State("look"):
+                m.d.sync += [
+                    goes_on.eq(begun.bit_select(chunk.lane, 1)),
+                    beats_left.eq(chunk.beats),
+                    is_last.eq(chunk.beats == 1),
+                    chooses.eq(1),
+                ]
+                m.next = "choose"
             with m.State("choose"):
                 m.d.sync += now.eq(Mux(goes_on, read.data.as_value(), places.o.payload.as_value()))
-                m.d.sync += [chunk.eq(coming), beats_left.eq(coming.beats)]
-                with m.If(self.chunks.valid & (goes_on | places.o.valid)):
-                    m.d.comb += [places.o.ready.eq(~goes_on), self.chunks.ready.eq(1)]
-                    m.next = "command"
-            with m.State("command"):
-                m.d.comb += offers.eq(1)
-                with m.If(command_taken):
-                    m.next = "beats"
+                m.d.sync += chooses.eq(1)
+                with m.If(goes_on | places.o.valid):
+                    m.d.sync += chooses.eq(0)
+                    m.next = "wait"
+            with m.State("wait"), m.If((here & has_room).any()):
+                m.d.sync += offers.eq(here)
+                m.next = "beats"
             with m.State("beats"):
-                m.d.comb += passes.eq(1)
                 m.d.sync += low.eq(now.addr[:HALF] + (chunk.beats << self._beat_bits))
-                with m.If(beat_taken):
-                    m.d.sync += beats_left.eq(beats_left - 1)
-                    with m.If(beats_left == 1):
-                        m.next = "add"
+                with m.If(beat_taken & is_last):
+                    m.next = "add"
             with m.State("add"):
                 high = (now.addr[HALF:] + low[HALF])[: width - HALF]
-                m.d.sync += now.addr.eq(Cat(low[:HALF], high))
-                m.next = "keep"
-            with m.State("keep"):
-                m.d.comb += write.en.eq(1)
-                for k in range(self._n_lanes):
-                    with m.If(chunk.lane == k):
-                        m.d.sync += begun[k].eq(~chunk.ends)
-                m.next = "choose"
+                m.d.sync += [now.addr.eq(Cat(low[:HALF], high)), keeps.eq(1)]
+                m.next = "take"
         return m

@@ -1,12 +1,13 @@
 """Several beats become a wide one."""
 
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import stream
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..axi.command import beat_layout
 from ..check import check_count
 from ..component import Component
+from ..stream import RegisterSlice, WideSlice, connect_stream
 
 __all__ = ["Widen"]
 
@@ -14,7 +15,7 @@ __all__ = ["Widen"]
 class Widen(Component):
     """Join ``n`` beats, the first one in the low bits; ``last`` is that of the last of them.
 
-    Latency 1, rate one beat a cycle. ``o`` comes from registers, ``i.ready`` from ``o.ready``.
+    Latency 1, rate one beat a cycle. ``o`` comes from registers, and no path crosses.
 
     Parameters
     ----------
@@ -46,27 +47,27 @@ class Widen(Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Shift beats in from above."""
+        """Keep all but the last beat; the last one takes them along into a register slice."""
         m = Module()
-        i, o = self.i, self.o
-        shifted = Signal(self._data_width * self._n, reset_less=True)
-        count = Signal(range(self._n))
-        full = Signal()
-        last = Signal(reset_less=True)
+        i, n, width = self.i, self._n, self._data_width
+        shape = self.o.payload.shape()
+        # Behind several beats there is time for a slice that takes an item every other cycle.
+        joined = WideSlice(shape=shape) if n == 1 else RegisterSlice(shape=shape, mode="half")
+        m.submodules.joined = joined
+        connect_stream(m, joined.o, wiring.flipped(self.o))
+        # Whose turn it is, one bit set. A part takes what is there while it is its turn, the beat
+        # at last: registers enable it, and no gate.
+        turn = Signal(n, init=1)
+        parts = [Signal(width, name=f"part_{k}", reset_less=True) for k in range(n - 1)]
+        for k, part in enumerate(parts):
+            with m.If(turn[k]):
+                m.d.sync += part.eq(i.payload.data)
         m.d.comb += [
-            o.payload.data.eq(shifted),
-            o.payload.last.eq(last),
-            o.valid.eq(full),
-            i.ready.eq(o.ready | ~full),
+            joined.i.payload.data.eq(Cat(*parts, i.payload.data)),
+            joined.i.payload.last.eq(i.payload.last),
+            joined.i.valid.eq(i.valid & turn[-1]),
+            i.ready.eq(joined.i.ready | ~turn[-1]),
         ]
-        with m.If(o.ready):
-            m.d.sync += full.eq(0)
         with m.If(i.valid & i.ready):
-            m.d.sync += [
-                shifted.eq(Cat(shifted[self._data_width :], i.payload.data)),
-                last.eq(i.payload.last),
-                count.eq(count + 1),
-            ]
-            with m.If(count == self._n - 1):
-                m.d.sync += [count.eq(0), full.eq(1)]
+            m.d.sync += turn.eq(turn.rotate_left(1))
         return m

@@ -167,6 +167,7 @@ class Locator(Component):
             o.channel.eq(channel),
             o.addr.eq(Cat(low[:HALF], high)),
         ]
+        m.d.sync += pointer.eq(self.pointers[channel])  # both stay while a request does
         with m.FSM():
             with m.State("take"):
                 m.d.sync += [
@@ -175,7 +176,6 @@ class Locator(Component):
                     tiles.eq(0),
                     rows.eq(0),
                     factor.eq(self.d_tiles),
-                    pointer.eq(self.pointers[channel]),
                 ]
                 with m.If(self.i.valid):
                     m.next = "multiply"

@@ -82,6 +82,8 @@ class Lookup(Component):
         kept_line = Signal.like(line)
         is_kept = Signal()
         kept = Signal(self._data_width, reset_less=True)
+        reads = Signal()  # a register that enables all of `kept`: no gate does
+        answers = Signal()
         offset = Signal(len(command.addr))
         low = Signal(HALF + 1)
         high = Signal(len(command.addr) - HALF)
@@ -91,7 +93,12 @@ class Lookup(Component):
             offset.eq(Cat(Const(0, ceil_log2(self._data_width // 8)), line)),
             command.addr.eq(Cat(low[:HALF], high)),
             command.beats.eq(1),
+            self.beat.ready.eq(reads),
+            self.o.valid.eq(answers),
+            self.i.ready.eq(answers & self.o.ready),
         ]
+        with m.If(reads):
+            m.d.sync += kept.eq(self.beat.payload.data)
         with m.FSM():
             with m.State("compare"):
                 m.d.sync += low.eq(self.base[:HALF] + offset[:HALF])
@@ -109,20 +116,18 @@ class Lookup(Component):
             with m.State("ask"):
                 m.d.comb += self.command.valid.eq(1)
                 with m.If(self.command.ready):
+                    m.d.sync += reads.eq(1)
                     m.next = "read"
-            with m.State("read"):
-                m.d.comb += self.beat.ready.eq(1)
-                m.d.sync += kept.eq(self.beat.payload.data)
-                with m.If(self.beat.valid):
-                    m.next = "select"
+            with m.State("read"), m.If(self.beat.valid):
+                m.d.sync += reads.eq(0)
+                m.next = "select"
             with m.State("select"):
                 m.d.sync += self.o.payload.eq(kept.word_select(within, self._entry_width))
+                m.d.sync += answers.eq(1)
                 m.next = "answer"
-            with m.State("answer"):
-                m.d.comb += self.o.valid.eq(1)
-                with m.If(self.o.ready):
-                    m.d.comb += self.i.ready.eq(1)
-                    m.next = "compare"
+            with m.State("answer"), m.If(self.o.ready):
+                m.d.sync += answers.eq(0)
+                m.next = "compare"
         with m.If(self.forget):
             m.d.sync += is_kept.eq(0)
         return m

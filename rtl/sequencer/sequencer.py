@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -214,24 +214,30 @@ class Sequencer(Component):
         connect_stream(m, walker.jobs, wiring.flipped(self.jobs))
 
         # Keys and values are where the table says, or one block behind the other.
-        tile = walker.tiles.payload
+        m.submodules.tile = asked = RegisterSlice(shape=walker.tiles.payload.shape(), mode="half")
+        connect_stream(m, walker.tiles, asked.i)
+        tile = asked.o.payload
         m.submodules.tiles = tiles = Fork(shape=tile.shape(), n=2)
         asks = Signal()
         m.d.comb += [
-            asks.eq(walker.tiles.valid & task.paged),
+            asks.eq(asked.o.valid & task.paged),
             table.i.payload.eq(tile.index),
             table.i.valid.eq(asks),
             table.o.ready.eq(tiles.i.ready),
             tiles.i.payload.eq(tile),
             tiles.i.payload.index.eq(Mux(task.paged, table.o.payload, tile.index)),
-            tiles.i.valid.eq(Mux(task.paged, table.o.valid, walker.tiles.valid)),
-            walker.tiles.ready.eq(tiles.i.ready & tiles.i.valid),
+            tiles.i.valid.eq(Mux(task.paged, table.o.valid, asked.o.valid)),
+            asked.o.ready.eq(tiles.i.ready & tiles.i.valid),
         ]
         m.submodules.blocks = blocks = Fork(shape=walker.blocks.payload.shape(), n=2)
-        connect_stream(m, walker.blocks, blocks.i)
+        m.submodules.block = asked_block = RegisterSlice(
+            shape=walker.blocks.payload.shape(), mode="half"
+        )
+        connect_stream(m, walker.blocks, asked_block.i)
+        connect_stream(m, asked_block.o, blocks.i)
 
         # Whoever locates holds on to a request until it is done; a slice lets the walker go on.
-        waiting = Signal(len(self._locators))
+        waiting = Signal(len(self._locators) + 2)
         for number, (name, source) in enumerate(
             (("q", blocks.o[0]), ("o", blocks.o[1]), ("k", tiles.o[0]), ("v", tiles.o[1]))
         ):
@@ -245,5 +251,8 @@ class Sequencer(Component):
                 locate.pointers.eq(task[name]),
                 waiting[number].eq(kept.o.valid),
             ]
-        m.d.comb += self.i.ready.eq(dealt & ~walker.busy & ~waiting.any())
+        m.d.comb += waiting[-2:].eq(Cat(asked.o.valid, asked_block.o.valid))
+        is_done = Signal()
+        m.d.sync += is_done.eq(dealt & ~is_done & ~walker.busy & ~waiting.any())
+        m.d.comb += self.i.ready.eq(is_done)
         return m

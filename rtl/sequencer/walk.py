@@ -32,9 +32,9 @@ class Walker(Component):
     Lanes of one KV head share a tile. All of it in the one order in which no lane waits for another
     in a circle (see :class:`~qkloom.rtl.core.Core`).
 
-    A job takes four to six cycles, and a tile three for each lane: the array takes longer for
-    either, since a tile meets all rows of a block for as many passes as there are tiles of
-    head_dim.
+    A job takes four cycles, and a tile three for each lane and two for each KV head: the
+    array takes longer for either, since a tile meets all rows of a block for as many passes as
+    there are tiles of head_dim.
 
     Parameters
     ----------
@@ -130,13 +130,15 @@ class Walker(Component):
         sees_tile = Signal()
         last_tile = Signal()
         last_block = Signal()
+        is_needed = Signal()  # the tile, by a lane
+        is_new = Signal()  # no lane has been asked yet
         m.d.comb += [
             write.addr.eq(self.i.payload.entry.lane),
             write.data.eq(self.i.payload),
             read.addr.eq(lane),
             read_data.eq(read.data),
-            at_last_lane.eq(lane == last_lane),
         ]
+        m.d.sync += at_last_lane.eq(lane == last_lane)  # both stay for three cycles before
 
         m.d.comb += [
             self.jobs.payload.to.eq(lane),
@@ -165,16 +167,23 @@ class Walker(Component):
                 m.d.sync += lane.eq(0)
                 m.next = behind
 
-        with m.FSM() as fsm:
-            m.d.comb += self.busy.eq(~fsm.ongoing("fill"))
+        fills = Signal(init=1)
+        asks = Signal()  # for queries
+        m.d.comb += [
+            self.busy.eq(~fills),
+            self.blocks.valid.eq(asks),
+            self.i.ready.eq(fills),
+            write.en.eq(fills & self.i.valid),
+        ]
+        with m.FSM():
             with m.State("fill"):
-                m.d.comb += [self.i.ready.eq(1), write.en.eq(self.i.valid)]
                 m.d.sync += [first_key.eq(0), block_number.eq(0), first_block.eq(1), lane.eq(0)]
                 m.d.sync += [tokens_left.eq(call.n_kv), last_lane.eq(self.i.payload.entry.lane)]
                 with m.If(self.i.valid):
                     with m.If(self.i.payload.entry.keys > longest):
                         m.d.sync += longest.eq(self.i.payload.entry.keys)
                     with m.If(self.i.payload.entry.round_ends):
+                        m.d.sync += fills.eq(0)
                         m.next = "read for a job"
             with m.State("read for a job"):
                 m.d.sync += now.eq(read_data)
@@ -189,17 +198,14 @@ class Walker(Component):
             with m.State("job"):
                 m.d.comb += self.jobs.valid.eq(sees_tile)
                 with m.If(self.jobs.ready | ~sees_tile):
-                    next_lane("read for a job", "block")
-                    with m.If(first_block):
-                        m.d.sync += lane.eq(lane)
-                        m.next = "queries"
-            with m.State("queries"):
-                m.d.comb += self.blocks.valid.eq(1)
-                with m.If(self.blocks.ready):
-                    next_lane("read for a job", "block")
+                    m.d.sync += asks.eq(first_block)
+                    m.next = "queries"
+            with m.State("queries"), m.If(self.blocks.ready | ~asks):
+                m.d.sync += asks.eq(0)
+                next_lane("read for a job", "block")
             with m.State("block"):
                 m.d.sync += [first_tile_key.eq(first_key), tile_number.eq(0), first_block.eq(0)]
-                m.d.sync += tile.to.eq(0)
+                m.d.sync += is_new.eq(1)
                 m.next = "read for a tile"
             with m.State("read for a tile"):
                 m.d.sync += now.eq(read_data)
@@ -214,17 +220,22 @@ class Walker(Component):
                 m.d.sync += tile.index.eq(entry.kv_index + block_number)
                 m.next = "mark"
             with m.State("mark"):
+                with m.If(is_new):
+                    m.d.sync += tile.to.eq(0)
                 m.d.sync += tile.to.bit_select(lane, 1).eq(sees_tile)
+                m.d.sync += [is_new.eq(0), is_needed.eq(sees_tile | (is_needed & ~is_new))]
                 with m.If(entry.run_ends):
                     m.next = "tile"
                 with m.Else():
                     m.d.sync += lane.eq(lane + 1)  # a round ends with the end of a run
                     m.next = "read for a tile"
             with m.State("tile"):
-                m.d.comb += self.tiles.valid.eq(tile.to.any())
-                with m.If(self.tiles.ready | ~self.tiles.valid):
-                    m.d.sync += tile.to.eq(0)
-                    next_lane("read for a tile", "next tile")
+                m.d.comb += self.tiles.valid.eq(is_needed)
+                m.d.sync += is_new.eq(1)
+                with m.If(self.tiles.ready | ~is_needed):
+                    m.next = "next lane of tiles"
+            with m.State("next lane of tiles"):
+                next_lane("read for a tile", "next tile")
             with m.State("next tile"):
                 m.d.sync += [
                     first_tile_key.eq(first_tile_key + self._size),
@@ -241,7 +252,7 @@ class Walker(Component):
                 ]
                 m.next = "read for a job"
                 with m.If(last_block):
-                    m.d.sync += longest.eq(0)
+                    m.d.sync += [longest.eq(0), fills.eq(1)]
                     m.next = "fill"
         m.d.comb += tile.tile.eq(tile_number)
         return m

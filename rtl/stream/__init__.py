@@ -9,6 +9,7 @@ from .merge import Merge
 from .queue import Queue
 from .route import Route
 from .slice import RegisterSlice
+from .wide import WideSlice
 
 __all__ = [
     "CreditGate",
@@ -20,6 +21,7 @@ __all__ = [
     "Queue",
     "RegisterSlice",
     "Route",
+    "WideSlice",
     "connect_fields",
     "connect_stream",
     "payload_shape",

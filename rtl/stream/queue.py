@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Shape, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -11,6 +11,7 @@ from ..check import check_count
 from ..component import Component
 from .level import count_level
 from .slice import RegisterSlice
+from .wide import GROUP, WideSlice
 
 __all__ = ["MOST", "Queue"]
 
@@ -92,8 +93,14 @@ class Queue(Component):
         inside = count_level(m, level, most=self._depth, comes=write, goes=read)
 
         if self._depth <= 2:
-            mode = "half" if self._depth == 1 else "full"
-            m.submodules.slice = inner = RegisterSlice(shape=self._shape, mode=mode)
+            inner: RegisterSlice | WideSlice
+            if self._depth == 1:
+                inner = RegisterSlice(shape=self._shape, mode="half")
+            elif Shape.cast(self._shape).width <= GROUP:
+                inner = RegisterSlice(shape=self._shape)
+            else:
+                inner = WideSlice(shape=self._shape)
+            m.submodules.slice = inner
             wiring.connect(m, wiring.flipped(i), inner.i)
             wiring.connect(m, inner.o, wiring.flipped(o))
             return m

@@ -63,6 +63,7 @@ class TestCodes:
     def test_of_a_call(self, failed, code):
         async def drive(ctx, dut):
             await end(ctx, dut, failed)
+            await ctx.tick()
             assert ctx.get(dut.code) == code
             await wait(ctx, 3)
 
@@ -90,6 +91,8 @@ class TestCodes:
             await ctx.tick()
             ctx.set(dut.ends, 0)
             ctx.set(dut.runs, 0)
+            assert not ctx.get(dut.refused.ready)
+            await ctx.tick()
             assert ctx.get(dut.refused.ready)
             await ctx.tick()
             ctx.set(dut.refused.valid, 0)
@@ -136,12 +139,15 @@ class TestTimeout:
         async def drive(ctx, dut):
             ctx.set(dut.runs, 1)
             await wait(ctx, TIMEOUT + 1)
-            assert ctx.get(dut.drops) and ctx.get(dut.halt)
+            assert ctx.get(dut.halt) and not ctx.get(dut.drops)
+            await ctx.tick()
+            assert ctx.get(dut.drops)
             await ctx.tick()
             ctx.set(dut.runs, 0)
             await wait(ctx, 3 * TIMEOUT)
             assert ctx.get(dut.halt) and not ctx.get(dut.drops)
             ctx.set(dut.runs, 1)
+            await ctx.tick()
             assert ctx.get(dut.drops)
             await ctx.tick()
             ctx.set(dut.runs, 0)

@@ -109,7 +109,7 @@ class TestOutputs:
         bench = Bench(n_channels)
         logs = bench.run(places=lambda cycle: float(cycle > 120))
         first = min(cycle for log in logs.values() for cycle in log.cycles[:1] if log.items)
-        assert min(logs["places"].cycles) == 121
+        assert min(logs["places"].cycles) == 122
         assert first < 121  # outputs did come in before
         assert all(c > 121 for k in range(n_channels) for c in logs[f"bus__{k}__aw"].cycles)
         assert [memory.written for memory in bench.memories] == bench.expected
