@@ -3,6 +3,10 @@
 A *call* is attention of some heads over some tokens. It falls into *query blocks*, which are dealt
 out to the lanes in *rounds* of one each; a round walks through the KV blocks once, for all of its
 lanes. Blocks are numbered within a tensor: ``head * blocks per head + block``.
+
+A *product* of matrices is a call as well. Its heads are groups of ``head_dim`` output channels, its
+queries row blocks of the activations; ``n_kv`` is the number of channels, and ``chunks`` the inner
+dimension in units of head_dim.
 """
 
 from amaranth.hdl import signed
@@ -27,7 +31,9 @@ def n_blocks(*, heads: int, tokens: int, block: int) -> int:
     return heads * -(-tokens // block)
 
 
-def call_layout(*, heads: int, tokens: int, head_dim: int, size: int) -> data.StructLayout:
+def call_layout(
+    *, heads: int, tokens: int, head_dim: int, size: int, gemm: bool = False
+) -> data.StructLayout:
     """Return the layout of a call.
 
     Parameters
@@ -36,8 +42,11 @@ def call_layout(*, heads: int, tokens: int, head_dim: int, size: int) -> data.St
         Most query heads, longest sequence, largest head dimension.
     size : int
         Rows and columns of a lane's array.
+    gemm : bool
+        Whether a call may be a product.
     """
     check_limits(heads=heads, tokens=tokens, block=size)
+    of_product = {"gemm": 1, "chunks": range(tokens + 1)} if gemm else {}
     return data.StructLayout(
         {
             "kv_heads": range(heads + 1),  # 1 or more
@@ -48,15 +57,23 @@ def call_layout(*, heads: int, tokens: int, head_dim: int, size: int) -> data.St
             "causal": 1,
             "d_tiles": range(head_dim // size + 1),  # head_dim in units of size, 1 or more
             "planes": PLANES,  # bits of a query that count
+            **of_product,
         }
     )
 
 
 def block_entry(
-    *, n_lanes: int, slots: int, heads: int, tokens: int, block: int
+    *, n_lanes: int, slots: int, heads: int, tokens: int, block: int, tiles: int = 0
 ) -> data.StructLayout:
-    """Return the layout of a query block on its way to a lane."""
+    """Return the layout of a query block on its way to a lane.
+
+    ``tiles`` is how many tiles a head can have, if calls may be products.
+    """
     most = n_blocks(heads=heads, tokens=tokens, block=block)
+    of_product = {
+        "row_block": index(-(-tokens // block)),  # number of the query block in its head
+        "first_tile": index(heads * tiles),  # number of the head's first tile of channels
+    }
     return data.StructLayout(
         {
             "lane": index(n_lanes),
@@ -69,6 +86,7 @@ def block_entry(
             "diagonal": signed(ceil_log2(tokens) + 2),  # row 0 sees keys up to this one
             "run_ends": 1,  # last of its KV head in this round
             "round_ends": 1,  # last of this round
+            **(of_product if tiles else {}),
         }
     )
 

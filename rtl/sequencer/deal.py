@@ -1,6 +1,8 @@
 """Dealing query blocks out to lanes."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Shape, Signal, Value, signed
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
@@ -26,6 +28,8 @@ class Dealer(Component):
         Most query heads, longest sequence, largest head dimension.
     size, block : int
         Rows and columns of an array; tokens of a block.
+    gemm : bool
+        Whether a call may be a product of matrices.
 
     Members
     -------
@@ -33,6 +37,8 @@ class Dealer(Component):
         Calls; taken when the last query block has gone.
     o : Out(stream)
         Query blocks: :func:`~qkloom.rtl.sequencer.call.block_entry`.
+    q_blocks, kv_blocks : Out
+        With ``gemm``, blocks of a head, from its first query block to the next call.
 
     Raises
     ------
@@ -50,13 +56,29 @@ class Dealer(Component):
         head_dim: int,
         size: int,
         block: int,
+        gemm: bool = False,
     ) -> None:
         check_count("Number of lanes", n_lanes)
         check_count("Slots", slots)
         self._n_lanes, self._slots, self._block = n_lanes, slots, block
-        call = call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size)
-        entry = block_entry(n_lanes=n_lanes, slots=slots, heads=heads, tokens=tokens, block=block)
-        super().__init__({"i": In(stream.Signature(call)), "o": Out(stream.Signature(entry))})
+        self._gemm = gemm
+        call = call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size, gemm=gemm)
+        entry = block_entry(
+            n_lanes=n_lanes,
+            slots=slots,
+            heads=heads,
+            tokens=tokens,
+            block=block,
+            tiles=head_dim // size if gemm else 0,
+        )
+        n = Out(Shape.cast(entry["q_index"].shape))
+        super().__init__(
+            {
+                "i": In(stream.Signature(call)),
+                "o": Out(stream.Signature(entry)),
+                **({"q_blocks": n, "kv_blocks": n} if gemm else {}),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         """Count blocks, then walk; every sum and comparison has a cycle of its own."""
@@ -80,7 +102,7 @@ class Dealer(Component):
         last_head = Signal()
         limited = Signal()
 
-        with m.FSM():
+        with m.FSM() as fsm:
             with m.State("idle"):
                 m.d.sync += [q_left.eq(call.n_q), kv_left.eq(call.n_kv)]
                 m.d.sync += [q_blocks.eq(0), kv_blocks.eq(0)]
@@ -157,4 +179,25 @@ class Dealer(Component):
             with m.State("done"):
                 m.d.comb += self.i.ready.eq(1)
                 m.next = "idle"
+        if self._gemm:
+            with m.If(fsm.ongoing("head")):  # kept while what was dealt is worked on
+                m.d.sync += [self.q_blocks.eq(q_blocks), self.kv_blocks.eq(kv_blocks)]
+            self._count_tiles(m, fsm, last_member, last_block)
         return m
+
+    def _count_tiles(self, m: Module, fsm: Any, last_member: Value, last_block: Value) -> None:
+        """Number row blocks, and tiles of channels, as heads are numbered."""
+        call, entry = self.i.payload, self.o.payload
+        first_tile = Signal.like(entry.first_tile)  # of the group's first head
+        next_tile = Signal.like(entry.first_tile)
+        m.d.comb += next_tile.eq(entry.first_tile + call.d_tiles)
+        with m.If(fsm.ongoing("count")):
+            m.d.sync += entry.first_tile.eq(0)
+        with m.If(fsm.ongoing("head")):
+            m.d.sync += [entry.row_block.eq(0), first_tile.eq(entry.first_tile)]
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += entry.first_tile.eq(next_tile)
+            with m.If(last_member & ~last_block):
+                m.d.sync += entry.first_tile.eq(first_tile)
+            with m.If(last_member):
+                m.d.sync += entry.row_block.eq(entry.row_block + 1)
