@@ -186,7 +186,7 @@ class Dealer(Component):
         return m
 
     def _count_tiles(self, m: Module, fsm: Any, last_member: Value, last_block: Value) -> None:
-        """Number row blocks, and tiles of channels, as heads are numbered."""
+        """Give row blocks, and tiles of channels, numbers as heads have them."""
         call, entry = self.i.payload, self.o.payload
         first_tile = Signal.like(entry.first_tile)  # of the group's first head
         next_tile = Signal.like(entry.first_tile)

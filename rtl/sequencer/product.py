@@ -1,7 +1,5 @@
 """Walking through the inner dimension of a product of matrices, for the lanes of a round."""
 
-from typing import Any
-
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream
 from amaranth.lib.memory import Memory
