@@ -50,6 +50,7 @@ _EXAMPLES_OF = {
     "locator": {"block": "16"},
     "join": {"shape": "row:i8x4,last:1"},
     "output-mover": {"element-width": "32"},
+    "product-walker": {"block": "16"},
     "skew": {"lanes": "4"},
     "spacer": {"shape": "row:i8x4,new_tile:1"},
 }
