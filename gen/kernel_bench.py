@@ -12,6 +12,7 @@ from ..rtl.kernel.kernel import CONTROL_PINS, Kernel, channel_pins
 from ..tb.design import Design
 from ..tb.kernel.image import CHANNEL_BYTES
 from .chip_vectors import ChipVectors
+from .vectors import bit_range, instance
 
 __all__ = ["BENCH_FILES", "kernel_bench_files"]
 
@@ -45,7 +46,9 @@ def kernel_bench_files(
         parts.append(_memory(number, beat, widths, vectors, files))
     testbench = _TESTBENCH.format(
         top=design.name,
-        wires="\n".join(f"  wire {_range(w)}{n};" for n, w in widths.items() if n not in _DRIVEN),
+        wires="\n".join(
+            f"  wire {bit_range(w)}{n};" for n, w in widths.items() if n not in _DRIVEN
+        ),
         ports=",\n      ".join(f".{name}({name})" for name in widths),
         parts="\n".join(parts),
         checks="\n".join(
@@ -95,7 +98,7 @@ def _host(
         parameters[name.upper()] = f"{address_width}'h{registers[name].offset:x}"
     parameters["VERSION_IS"] = f"32'h{VERSION:08x}"
     links = {"tick": "tick", "rst_n": "ap_rst_n", "interrupt": "interrupt", "done": "done"}
-    return _instance("qkloom_axi_host", "host", parameters, links | _pins(CONTROL_PINS, widths))
+    return instance("qkloom_axi_host", "host", parameters, links | _pins(CONTROL_PINS, widths))
 
 
 def _memory(
@@ -125,7 +128,7 @@ def _memory(
             parameters[key.upper()] = f'"{name}.{key}.hex"'
     links = {"tick": "tick", "rst_n": "ap_rst_n"}
     pins = {p: n for p, n in _pins(name, widths).items() if p[2:] not in _UNUSED}
-    return _instance("qkloom_axi_memory", name, parameters, links | pins)
+    return instance("qkloom_axi_memory", name, parameters, links | pins)
 
 
 def _words(register: Register, value: int) -> list[tuple[int, int]]:
@@ -153,19 +156,6 @@ def _sparse(beats: NDArray[np.uint8], shown: NDArray[np.bool_]) -> str:
         lines.append(beats[number, ::-1].tobytes().hex())
         last = number
     return "\n".join([*lines, ""])
-
-
-def _range(width: int) -> str:
-    return f"[{width - 1}:0] " if width > 1 else ""
-
-
-def _instance(
-    module: str, name: str, parameters: Mapping[str, object], links: Mapping[str, str]
-) -> str:
-    def listed(pairs: Mapping[str, object]) -> str:
-        return ",\n".join(f"      .{key}({value})" for key, value in pairs.items())
-
-    return f"  {module} #(\n{listed(parameters)}\n  ) {name} (\n{listed(links)}\n  );\n"
 
 
 _TESTBENCH = """\

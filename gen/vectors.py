@@ -185,7 +185,7 @@ class _Bench:
     def __init__(self, design: Design) -> None:
         self._name = design.name
         self._ports = {port.name: port for port in design.ports}
-        self.wires = [f"  wire {_range(p.width)}{p.name};" for p in design.ports]
+        self.wires = [f"  wire {bit_range(p.width)}{p.name};" for p in design.ports]
         self.parts: list[str] = []
         self.checks: list[str] = []
         self.driven: set[str] = set()
@@ -269,7 +269,7 @@ class _Bench:
         self.files[f"sim/vectors/{name}.hex"] = "".join(f"{line}\n" for line in lines)
 
     def _declare(self, wire: str, width: int = 1) -> None:
-        self.wires.append(f"  wire {_range(width)}{wire};")
+        self.wires.append(f"  wire {bit_range(width)}{wire};")
 
     def _check(self, name: str) -> str:
         self._declare(done := f"{name}__done")
@@ -281,7 +281,7 @@ class _Bench:
         if not cycles:
             return valid
         line = f"{name}__valids"
-        self.wires.append(f"  reg {_range(cycles + 1)}{line} = 0;")
+        self.wires.append(f"  reg {bit_range(cycles + 1)}{line} = 0;")
         self.parts.append(
             f"  always @(posedge clk) {line} <= {{{line}[{cycles - 1}:0], {valid}}};\n"
         )
@@ -291,7 +291,7 @@ class _Bench:
         self, kind: str, name: str, parameters: Mapping[str, object], links: Mapping[str, str]
     ) -> None:
         links = {"clk": "clk", "rst": "rst", **links}
-        self.parts.append(_instance(f"qkloom_{kind}", f"{kind}_{name}", links, parameters))
+        self.parts.append(instance(f"qkloom_{kind}", f"{kind}_{name}", parameters, links))
 
 
 _TESTBENCH = """\
@@ -331,16 +331,19 @@ def integers(words: Words) -> list[int]:
     return [int.from_bytes(row.tobytes(), "little") for row in words.astype("<u4")]
 
 
-def _instance(
-    module: str, name: str, links: Mapping[str, str], parameters: Mapping[str, object]
+def instance(
+    module: str, name: str, parameters: Mapping[str, object], links: Mapping[str, str]
 ) -> str:
+    """Return an instance of a module: its parameters, and a wire for each of its ports."""
+
     def listed(pairs: Mapping[str, object]) -> str:
         return ",\n".join(f"      .{key}({value})" for key, value in pairs.items())
 
     return f"  {module} #(\n{listed(parameters)}\n  ) {name} (\n{listed(links)}\n  );\n"
 
 
-def _range(width: int) -> str:
+def bit_range(width: int) -> str:
+    """Return what stands before the name of a wire of so many bits."""
     return f"[{width - 1}:0] " if width > 1 else ""
 
 
