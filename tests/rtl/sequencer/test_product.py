@@ -4,56 +4,16 @@ import random
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module, Signal
-from amaranth.lib import wiring
 
 from qkloom.gen.emit import emit
-from qkloom.rtl.component import Component
-from qkloom.rtl.sequencer.deal import Dealer
 from qkloom.rtl.sequencer.product import ProductWalker
-from qkloom.rtl.stream import connect_stream
 from qkloom.tb.gemm import Product, schedule
 from qkloom.tb.simulate import from_bits, simulate, to_bits
 
+from .test_walk import DealAndWalk
+
 SHAPE = {"slots": 2, "heads": 12, "tokens": 100, "head_dim": 8, "size": 4, "block": 8}
 STREAMS = ("jobs", "rows", "places", "tiles")
-
-
-class DealAndWalk(Component):
-    """Both in a row; a group's factor is its number, shifted by 5."""
-
-    def __init__(self, *, n_lanes):
-        self._n_lanes = n_lanes
-        walker = ProductWalker(**SHAPE, n_lanes=n_lanes).signature.members
-        members = {name: walker[name] for name in STREAMS}
-        dealer = Dealer(**SHAPE, n_lanes=n_lanes, gemm=True).signature.members
-        super().__init__({"i": dealer["i"], **members})
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.dealer = dealer = Dealer(**SHAPE, n_lanes=self._n_lanes, gemm=True)
-        m.submodules.walker = walker = ProductWalker(**SHAPE, n_lanes=self._n_lanes)
-        dealt = Signal()  # the walker looks at the call until it is done
-        m.d.comb += [
-            dealer.i.payload.eq(self.i.payload),
-            dealer.i.valid.eq(self.i.valid & ~dealt),
-            self.i.ready.eq(dealt & ~walker.busy),
-            walker.call.eq(self.i.payload),
-            walker.q_blocks.eq(dealer.q_blocks),
-            walker.kv_blocks.eq(dealer.kv_blocks),
-            walker.i.payload.entry.eq(dealer.o.payload),
-            walker.i.payload.mantissa.eq(dealer.o.payload.head),
-            walker.i.payload.shift.eq(5),
-            walker.i.valid.eq(dealer.o.valid),
-            dealer.o.ready.eq(walker.i.ready),
-        ]
-        with m.If(dealer.i.valid & dealer.i.ready):
-            m.d.sync += dealt.eq(1)
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += dealt.eq(0)
-        for name in STREAMS:
-            connect_stream(m, getattr(walker, name), wiring.flipped(getattr(self, name)))
-        return m
 
 
 def random_call(rng):
@@ -140,7 +100,8 @@ def expected(call, n_lanes, turn):
 def test_is_the_schedule(n_lanes, pace):
     rng = random.Random(n_lanes)
     calls = [random_call(rng) for _ in range(6)]
-    dut = DealAndWalk(n_lanes=n_lanes)
+    shape = (*SHAPE.items(), ("n_lanes", n_lanes))
+    dut = DealAndWalk(walker=ProductWalker, streams=STREAMS, shape=shape, gemm=True)
     layout = dut.i.payload.shape()
     log = simulate(
         dut,

@@ -16,22 +16,23 @@ from qkloom.tb.core import Call, schedule
 from qkloom.tb.simulate import from_bits, simulate, to_bits
 
 SHAPE = {"slots": 2, "heads": 8, "tokens": 100, "head_dim": 32, "size": 4, "block": 8}
+STREAMS = ("jobs", "blocks", "tiles")
 
 
 class DealAndWalk(Component):
     """Both in a row; a head's factor is its number, shifted by 5."""
 
-    def __init__(self, *, n_lanes):
-        self._n_lanes = n_lanes
-        walker = Walker(**SHAPE, n_lanes=n_lanes).signature.members
-        members = {name: walker[name] for name in ("jobs", "blocks", "tiles")}
-        dealer = Dealer(**SHAPE, n_lanes=n_lanes).signature.members
-        super().__init__({"i": dealer["i"], **members})
+    def __init__(self, *, walker, streams, shape, gemm=False):
+        self._walker, self._streams, self._gemm = walker, streams, gemm
+        self._shape = dict(shape)
+        theirs = walker(**self._shape).signature.members
+        dealer = Dealer(**self._shape, gemm=gemm).signature.members
+        super().__init__({"i": dealer["i"], **{name: theirs[name] for name in streams}})
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.dealer = dealer = Dealer(**SHAPE, n_lanes=self._n_lanes)
-        m.submodules.walker = walker = Walker(**SHAPE, n_lanes=self._n_lanes)
+        m.submodules.dealer = dealer = Dealer(**self._shape, gemm=self._gemm)
+        m.submodules.walker = walker = self._walker(**self._shape)
         dealt = Signal()  # the walker looks at the call until it is done
         m.d.comb += [
             dealer.i.payload.eq(self.i.payload),
@@ -44,11 +45,14 @@ class DealAndWalk(Component):
             walker.i.valid.eq(dealer.o.valid),
             dealer.o.ready.eq(walker.i.ready),
         ]
+        if self._gemm:
+            m.d.comb += walker.q_blocks.eq(dealer.q_blocks)
+            m.d.comb += walker.kv_blocks.eq(dealer.kv_blocks)
         with m.If(dealer.i.valid & dealer.i.ready):
             m.d.sync += dealt.eq(1)
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += dealt.eq(0)
-        for name in ("jobs", "blocks", "tiles"):
+        for name in self._streams:
             connect_stream(m, getattr(walker, name), wiring.flipped(getattr(self, name)))
         return m
 
@@ -132,7 +136,8 @@ def expected(call, n_lanes):
 def test_is_the_schedule(n_lanes, pace):
     rng = random.Random(n_lanes)
     calls = [random_call(rng) for _ in range(8)]
-    dut = DealAndWalk(n_lanes=n_lanes)
+    shape = (*SHAPE.items(), ("n_lanes", n_lanes))
+    dut = DealAndWalk(walker=Walker, streams=STREAMS, shape=shape)
     layout = dut.i.payload.shape()
     log = simulate(
         dut,
