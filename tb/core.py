@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from ..rtl.core import Core
 from .testbench import Expectation, Stall, Stimulus, Testbench, pack, unpack
 
-__all__ = ["Call", "QueryBlock", "program", "read_back", "schedule"]
+__all__ = ["NEVER", "Call", "QueryBlock", "program", "read_back", "schedule"]
 
 Ints = NDArray[np.int64]
 
 NEVER = Stall(0.0)
+"""The stall of streams that always move."""
 
 
 @dataclass(frozen=True)

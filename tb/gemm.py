@@ -15,14 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 from ..rtl.core import Core
 from ..rtl.formats import Fixed, Integer
 from ..rtl.lane.numerics import Numerics
+from .core import NEVER
 from .formats import Ints, round_shift, saturate
 from .lane.reciprocal import align
 from .lane.requantize import requantize
 from .testbench import Expectation, Stall, Stimulus, Testbench, pack, unpack
 
 __all__ = ["Part", "Product", "exact_gemm", "program", "read_back", "schedule"]
-
-NEVER = Stall(0.0)
 
 FACTOR_SHIFT = 13
 """What a factor's shift lacks: a result is the sum times ``mantissa / 2**(shift + 13)``."""

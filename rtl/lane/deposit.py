@@ -48,8 +48,9 @@ class Deposit(Component):
     -------
     step : In(stream)
         Steps of matrix products whose scores are complete. Taken with the last read.
-    en, bank, address : Out
-        Read port of the score accumulator; the answer's ``word`` goes to the output accumulator.
+    en, address : Out
+        What to read of the step's bank in the score accumulator; the answer's ``word`` goes to the
+        output accumulator.
     place : Out(stream)
         Tag of the row that is read, a cycle later.
     drained : Out(stream)
@@ -92,7 +93,6 @@ class Deposit(Component):
             {
                 "step": In(stream.Signature(step)),
                 "en": Out(1),
-                "bank": Out(1),
                 "address": Out(max(self._row_bits + self._chunk_bits, 1)),
                 "place": Out(stream.Signature(tag_layout(**shape), always_ready=True)),
                 "drained": Out(stream.Signature(data.StructLayout({"bank": 1}), always_ready=True)),
@@ -115,8 +115,8 @@ class Deposit(Component):
         tile = Signal.like(place.tile)
         row, is_last_row = count_to(m, step.rows, moves=reads, name="row")
 
-        # A row may come again only when its last sum is written: so far apart are steps. Rows of
-        # one step differ; between two of them the output accumulator has other digits to add.
+        # A row may come again only when its last sum is written: so far apart are steps. Within a
+        # step rows differ, and the output accumulator takes one every `digits` cycles.
         rest = Signal(OutputAccumulator.feedback)
         gap = Signal()
         m.d.comb += [
@@ -126,7 +126,6 @@ class Deposit(Component):
             sum_ends.eq(step.last & step.sum_last),
             self.step.ready.eq(ends),
             self.en.eq(reads),
-            self.bank.eq(step.bank),
             self.address.eq(Cat(Const(0, self._chunk_bits), row[: self._row_bits])),
         ]
         m.d.sync += [rest.eq(Mux(reads, -1, rest >> 1)), gap.eq(reads & (self._digits == 2))]

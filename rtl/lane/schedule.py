@@ -108,8 +108,8 @@ class PassScheduler(Component):
     Nor does the last one of a query block when the next query block takes the same slot: its
     queries would wait for the slot, and the slot for the output.
 
-    Steps of a matrix product have no second product; they follow when all others are done, and
-    wait until what was in their bank has been drained.
+    Steps of a matrix product have no second product, and wait until what was in their bank has been
+    drained. They come when all steps of attention are done.
 
     Members
     -------
@@ -189,9 +189,7 @@ class PassScheduler(Component):
             has_values = ~step.gemm
             holds = Signal(2)  # banks with sums of a product
             waits = Signal()
-            m.d.comb += waits.eq(
-                takes_slot | older_valid & step.gemm | holds.bit_select(step.bank, 1)
-            )
+            m.d.comb += waits.eq(takes_slot | holds.bit_select(step.bank, 1))
             with m.If(self.drained.valid):
                 m.d.sync += holds.bit_select(self.drained.payload.bank, 1).eq(0)
             with m.If(self.i.valid & self.i.ready & step.gemm):

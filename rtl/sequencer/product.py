@@ -22,7 +22,7 @@ class ProductWalker(Component):
     outputs; then each row block of activations once, with the lanes that need it; then tile by tile
     the weights of each group of channels, likewise.
 
-    A job takes two or three cycles, a row block three for each lane, a tile four for each lane: the
+    A job takes three cycles, a row block three for each lane, a tile four for each lane: the
     array takes longer for either, since a tile meets all rows for as many passes as there are tiles
     of head_dim.
 
