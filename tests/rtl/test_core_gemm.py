@@ -1,5 +1,7 @@
 """A core multiplies matrices: the same bits for any number of lanes, chunks, groups and stalls."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -38,12 +40,17 @@ def product_of(*, m, k, n, head_dim=8, side=1, seed=1, bits=8):
     return Product(x, w, mantissa, shift, head_dim=head_dim, side=side, bits=bits)
 
 
-def check(product, *, lanes, stall=0.0, seed=0, engine="pysim", max_cycles=20_000, **changes):
+def check(
+    product, *, lanes, stall=0.0, seed=0, slow=(), engine="pysim", max_cycles=20_000, **changes
+):
     parameters = SMALL | changes
     core = Core(lanes=lanes, **parameters, gemm=True)
     names = ("size", "head_dim", "tokens", "p_width", "segments", "fraction")
     numerics = Numerics(**{name: parameters[name] for name in names})
     testbench = program(core, product, max_cycles=max_cycles, stall=Stall(stall, seed=seed))
+    for name in slow:
+        streams = testbench.outputs if name == "o" else testbench.inputs
+        streams[name] = replace(streams[name], stall=Stall(0.9, seed=seed))
     target = UltraScale() if engine == "verilator" else None
     result = run(emit(core, verilog=target is not None, target=target), testbench, engine=engine)
     assert result.problem() is None
@@ -59,6 +66,12 @@ def check(product, *, lanes, stall=0.0, seed=0, engine="pysim", max_cycles=20_00
 @pytest.mark.parametrize("p_width", [8, 14])
 def test_one_lane(p_width, stall):
     check(product_of(m=11, k=24, n=16), lanes=("plain",), p_width=p_width, stall=stall)
+
+
+@pytest.mark.parametrize("name", ["i_job", "i_query", "i_key", "o"])
+def test_one_stream_is_slow(name):
+    """What does not depend on it runs ahead, and must not be taken for what is still to come."""
+    check(product_of(m=11, k=40, n=16), lanes=("plain",), slow=[name])
 
 
 @pytest.mark.parametrize("side", [1, 2, 3])
