@@ -133,6 +133,24 @@ class TestTimeout:
 
         assert set(run(drive)) == ({Code.TIMEOUT} if pause > TIMEOUT else set())
 
+    def test_a_call_that_is_refused_meanwhile_keeps_its_code(self):
+        """Whenever it comes: nothing is taken from it in a cycle that belongs to another one."""
+        for start in range(TIMEOUT - 2, TIMEOUT + 6):
+
+            async def drive(ctx, dut, start=start):
+                ctx.set(dut.runs, 1)
+                ctx.set(dut.refused.payload.code, Code.HEADS)
+                refused = dropped = 0
+                for cycle in range(TIMEOUT + 30):
+                    ctx.set(dut.refused.valid, int(cycle >= start and not refused))
+                    ctx.set(dut.runs, int(not dropped))
+                    sampled = (dut.refused.valid, dut.refused.ready, dut.drops)
+                    _, _, valid, ready, drops = await ctx.tick().sample(*sampled)
+                    refused += valid & ready
+                    dropped += drops
+
+            assert sorted(run(drive)) == sorted([Code.HEADS, Code.TIMEOUT]), start
+
     def test_stays(self):
         """A call that times out ends at once, and so do those behind it; nothing is asked for."""
 

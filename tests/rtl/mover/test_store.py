@@ -142,3 +142,41 @@ def test_errors():
 
 def test_emits():
     emit(Stored(n_channels=2), verilog=True)
+
+
+def test_no_more_commands_than_ends_can_be_kept_of():
+    """Sixteen of a channel; what is written then says whether it was the last of its block."""
+    storer = {"n_lanes": 1, "n_channels": 1, "data_width": DATA_WIDTH, "address_width": 64}
+    dut = Storer(**storer, beats=BEATS)
+    chunks = [{"lane": 0, "beats": 1, "ends": k % 3 == 2} for k in range(24)]
+    written = []
+
+    async def answer(ctx):
+        for _ in range(400):
+            await ctx.tick()
+        for _ in chunks:
+            ctx.set(dut.done, 1)
+            _, _, is_last = await ctx.tick().sample(dut.written)
+            written.append(is_last)
+            ctx.set(dut.done, 0)
+            for _ in range(15):
+                await ctx.tick()
+
+    log = simulate(
+        dut,
+        inputs={
+            "chunks": [to_bits(dut.chunks.payload.shape(), chunk) for chunk in chunks],
+            "places": [
+                to_bits(dut.places.payload.shape(), {"to": 0, "item": {"channel": 0, "addr": a}})
+                for a in range(0, 8 * 4096, 4096)
+            ],
+            "data": [0] * len(chunks),
+        },
+        outputs=["commands__0", "beats__0"],
+        cycles=1200,
+        beside=[answer],
+    )
+    cycles = log["commands__0"].cycles
+    assert len(cycles) == len(chunks)
+    assert cycles[15] < 400 <= cycles[16]
+    assert written == [chunk["ends"] for chunk in chunks]
