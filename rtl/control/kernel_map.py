@@ -29,6 +29,7 @@ _SCALARS = {
     "head_dim": "Elements of a row",
     "query_bits": "Bits of a query's elements, where the precision is a call's",
 }
+_OF_PRODUCTS = {"chunks": "Of a product: its inner dimension in units of head_dim"}
 _SIGNED = ("q_start",)
 _ERROR = (
     Field("code", 8, "0, or what went wrong; of the call that ap_done is of"),
@@ -63,6 +64,7 @@ def kernel_registers(
     v_channels: int,
     o_channels: int,
     stalls: tuple[str, ...] = (),
+    gemm: bool = False,
 ) -> KernelRegisters:
     """Return the registers of a kernel.
 
@@ -76,16 +78,18 @@ def kernel_registers(
         Memory channels over which queries, keys, values and outputs are spread.
     stalls : tuple of str
         Names of what stalls of the kernel are counted by, as in ``stall_<name>``.
+    gemm : bool
+        Whether a call may be a product of matrices.
     """
     channels = {"q": q_channels, "k": k_channels, "v": v_channels, "o": o_channels}
     for tensor, n in channels.items():
         check_count(f"Channels of {tensor}", n, most=32)
-    arguments = tuple(_arguments(channels))
+    arguments = tuple(_arguments(channels, _SCALARS | (_OF_PRODUCTS if gemm else {})))
     status = tuple(_status(reset_register(arguments).end, stalls))
     return KernelRegisters(arguments, status)
 
 
-def _arguments(channels: dict[str, int]) -> Iterator[Register]:
+def _arguments(channels: dict[str, int], scalars: dict[str, str]) -> Iterator[Register]:
     offset = ARGUMENTS_FROM
     pointers = {
         name: f"Address of the {TENSORS[tensor]}, part {part} of {n}"
@@ -98,7 +102,7 @@ def _arguments(channels: dict[str, int]) -> Iterator[Register]:
         yield Register(name, offset, "rw", doc, width=64)
         offset += 8
     yield Register("flags", offset, "rw", "What kind of call it is", fields=_FLAGS)
-    for name, doc in _SCALARS.items():
+    for name, doc in scalars.items():
         offset += 4
         yield Register(name, offset, "rw", doc, is_signed=name in _SIGNED)
 

@@ -18,6 +18,7 @@ class Code(enum.IntEnum):
     ALIGNMENT = 7
     OVERLAP = 8
     KIND = 9
+    CHUNKS = 10
     SLVERR = 16
     DECERR = 17
     TIMEOUT = 18
@@ -32,13 +33,15 @@ _TEXTS = {
     Code.OK: "the call was computed",
     Code.HEADS: "heads or KV heads are 0 or too many, or KV heads do not divide heads",
     Code.QUERIES: "n_q is 0 or above the longest sequence",
-    Code.KEYS: "n_kv is 0 or above the longest sequence",
+    Code.KEYS: "n_kv is 0, above the longest sequence, or not heads * head_dim of a product",
     Code.START: "q_start is further from 0 than the longest sequence, or not 0 without causal",
-    Code.HEAD_DIM: "head_dim is 0, too large, or no multiple of the array's size",
+    Code.HEAD_DIM: "head_dim is 0, too large, no multiple of the array's size, or of a product "
+    "above a block",
     Code.BITS: "query_bits is below 2 or above the operand's width",
     Code.ALIGNMENT: "a pointer is no multiple of a beat's bytes",
     Code.OVERLAP: "outputs would be written over an input, or over each other",
     Code.KIND: "the flags ask for what this kernel does not do",
+    Code.CHUNKS: "chunks of a product are 0, or more than there can be heads",
     Code.SLVERR: "a bus answered SLVERR",
     Code.DECERR: "a bus answered DECERR",
     Code.TIMEOUT: "nothing moved for too long: a channel does not answer; only a reset helps",

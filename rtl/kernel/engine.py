@@ -52,6 +52,8 @@ class Engine(Component):
         of them each. Tables of score factors and of blocks are on the first channel of ``"q"``.
     data_width, address_width : int
         Bits of a beat and of an address.
+    gemm : bool
+        Whether a call may be a product of matrices.
 
     Members
     -------
@@ -101,6 +103,7 @@ class Engine(Component):
         channels: tuple[tuple[str, tuple[int, ...]], ...],
         data_width: int,
         address_width: int = 64,
+        gemm: bool = False,
     ) -> None:
         outer = ("heads", "channels", "data_width", "address_width")
         self._core = {k: v for k, v in self.parameters.items() if k not in outer}
@@ -120,6 +123,7 @@ class Engine(Component):
             stream_width=stream_width,
             stationary_width=stationary_width,
             runtime_precision=any("serial" in kind for kind in lanes),
+            gemm=gemm,
             **self._bus,
         )
         row: dict[str, Any] = dict(size=size, head_dim=head_dim, **self._bus)
@@ -132,7 +136,7 @@ class Engine(Component):
         }
         of_queries = {
             **row,
-            "to": range(n_lanes),
+            "to": n_lanes if gemm else range(n_lanes),  # activations of a product are multicast
             "element_width": stream_width,
             "tokens": block_rows,
             "fills": False,
@@ -146,7 +150,7 @@ class Engine(Component):
         self._readers = _readers(self._channels)
         self._writers = self._channels["o"]
         self._words = data_width // OUTPUT_WIDTH
-        call = call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size)
+        call = call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size, gemm=gemm)
         task = task_layout(call=call, channels=counts, address_width=address_width)
         moved = {name: range(number + 1) for name, number in counts if name != "o"}
         moved["o"] = range(self._words * len(self._writers) + 1)

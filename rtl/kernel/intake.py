@@ -23,7 +23,7 @@ class Intake(Component):
     """Check a call, and cut its numbers to the widths that the sequencer has for them.
 
     Heads are divided by KV heads by subtracting; so a call takes as many cycles as a KV head has
-    query heads, and a few.
+    query heads, and a few; where calls may be products, as many more as there are heads.
 
     Parameters
     ----------
@@ -37,6 +37,8 @@ class Intake(Component):
         Bits of a query's element.
     data_width, address_width : int
         Bits of a beat and of an address.
+    product_dim : int
+        Largest head_dim of a product of matrices; 0 if a call cannot be one.
 
     Members
     -------
@@ -65,6 +67,7 @@ class Intake(Component):
         stream_width: int,
         data_width: int,
         address_width: int = 64,
+        product_dim: int = 0,
     ) -> None:
         for name, value in {
             "Heads": heads,
@@ -79,7 +82,10 @@ class Intake(Component):
         self._limits = {"heads": heads, "tokens": tokens, "head_dim": head_dim}
         self._size_bits, self._stream_width = ceil_log2(size), stream_width
         self._align_bits = ceil_log2(data_width // 8)
-        call = call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size)
+        self._product_dim = product_dim
+        call = call_layout(
+            heads=heads, tokens=tokens, head_dim=head_dim, size=size, gemm=bool(product_dim)
+        )
         task = task_layout(call=call, channels=channels, address_width=address_width)
         super().__init__(
             {
@@ -108,25 +114,7 @@ class Intake(Component):
         call = task.call
         left = Signal(len(call.kv_heads))
         group = Signal.like(call.group)
-        tokens = self._limits["tokens"]
-
-        pointers = [given[f"{name}_{k}"] for name, n in self._channels for k in range(n)] + [
-            given.factors,
-            Mux(given.flags.table, given.table, 0),
-        ]
-        rules: list[tuple[Code, Any]] = [
-            (Code.HEADS, _out_of_range(given.heads, self._limits["heads"])),
-            (Code.HEADS, _out_of_range(given.kv_heads, self._limits["heads"])),
-            (Code.QUERIES, _out_of_range(given.n_q, tokens)),
-            (Code.KEYS, _out_of_range(given.n_kv, tokens)),
-            (Code.START, _is_beyond(given.q_start, tokens)),
-            (Code.START, ~given.flags.causal & (given.q_start != 0)),
-            (Code.HEAD_DIM, _out_of_range(given.head_dim, self._limits["head_dim"])),
-            (Code.HEAD_DIM, given.head_dim[: self._size_bits].any()),
-            (Code.BITS, (given.query_bits < 2) | (given.query_bits > self._stream_width)),
-            (Code.ALIGNMENT, reduce(or_, (p[: self._align_bits] for p in pointers)).any()),
-            (Code.KIND, given.flags.gemm),
-        ]
+        rules = self._rules(given)
         broken = Signal(len(rules))
         code = Signal(8)
         m.d.sync += broken.eq(Cat(rule for _, rule in rules))
@@ -145,8 +133,22 @@ class Intake(Component):
             task.paged.eq(given.flags.table),
             self.refused.payload.code.eq(code),
         ]
+        if self._product_dim:
+            m.d.comb += [call.gemm.eq(given.flags.gemm), call.chunks.eq(given.chunks)]
         for name, n in self._channels:
             m.d.comb += [task[name][k].eq(given[f"{name}_{k}"]) for k in range(n)]
+
+        # Of a product's channels, what is left when each group has had its own: nothing.
+        most = max(self._limits["heads"] * self._limits["head_dim"], self._limits["tokens"])
+        channels = Signal(range(2 * most))
+
+        def offer() -> None:
+            m.d.sync += offers.eq(1)
+            m.next = "offer"
+
+        def refuse() -> None:
+            m.d.sync += refuses.eq(1)
+            m.next = "refuse"
 
         with m.FSM():
             with m.State("take"), m.If(self.i.valid):
@@ -161,18 +163,30 @@ class Intake(Component):
                         m.d.sync += code.eq(rule)
                 m.next = "divide"
                 with m.If(broken.any()):
-                    m.d.sync += refuses.eq(1)
-                    m.next = "refuse"
+                    refuse()
             with m.State("divide"):
                 m.d.sync += code.eq(Code.HEADS)
                 with m.If(left >= call.kv_heads):
                     m.d.sync += [left.eq(left - call.kv_heads), group.eq(group + 1)]
-                with m.Elif(left == 0):
-                    m.d.sync += offers.eq(1)
-                    m.next = "offer"
+                with m.Elif(left != 0):
+                    refuse()
                 with m.Else():
-                    m.d.sync += refuses.eq(1)
-                    m.next = "refuse"
+                    if self._product_dim:
+                        m.d.sync += [left.eq(given.heads), channels.eq(given.n_kv)]
+                        m.next = "channels"
+                    else:
+                        offer()
+            if self._product_dim:
+                with m.State("channels"):
+                    m.d.sync += [left.eq(left - 1), channels.eq(channels - given.head_dim)]
+                    with m.If(left == 1):
+                        m.next = "left over"
+                with m.State("left over"):
+                    m.d.sync += code.eq(Code.KEYS)
+                    with m.If(given.flags.gemm & (channels != 0)):
+                        refuse()
+                    with m.Else():
+                        offer()
             with m.State("offer"), m.If(self.o.ready):
                 m.d.sync += [offers.eq(0), takes.eq(1)]
                 m.next = "take"
@@ -180,6 +194,36 @@ class Intake(Component):
                 m.d.sync += [refuses.eq(0), takes.eq(1)]
                 m.next = "take"
         return m
+
+    def _rules(self, given: Any) -> list[tuple[Code, Any]]:
+        """Return what a call must not be, each with its code; the first that holds is told."""
+        limits = self._limits
+        tokens = limits["tokens"]
+        pointers = [given[f"{name}_{k}"] for name, n in self._channels for k in range(n)] + [
+            given.factors,
+            Mux(given.flags.table, given.table, 0),
+        ]
+        flags = given.flags
+        of_products: list[tuple[Code, Any]] = [(Code.KIND, flags.gemm)]
+        if self._product_dim:
+            of_products = [
+                (Code.KIND, flags.gemm & (flags.causal | flags.table)),
+                (Code.HEAD_DIM, flags.gemm & (given.head_dim > self._product_dim)),
+                (Code.CHUNKS, flags.gemm & _out_of_range(given.chunks, limits["heads"])),
+            ]
+        return [
+            (Code.HEADS, _out_of_range(given.heads, limits["heads"])),
+            (Code.HEADS, _out_of_range(given.kv_heads, limits["heads"])),
+            (Code.QUERIES, _out_of_range(given.n_q, tokens)),
+            (Code.KEYS, _out_of_range(given.n_kv, tokens)),
+            (Code.START, _is_beyond(given.q_start, tokens)),
+            (Code.START, ~flags.causal & (given.q_start != 0)),
+            (Code.HEAD_DIM, _out_of_range(given.head_dim, limits["head_dim"])),
+            (Code.HEAD_DIM, given.head_dim[: self._size_bits].any()),
+            (Code.BITS, (given.query_bits < 2) | (given.query_bits > self._stream_width)),
+            (Code.ALIGNMENT, reduce(or_, (p[: self._align_bits] for p in pointers)).any()),
+            *of_products,
+        ]
 
 
 def _out_of_range(value: Value, most: int) -> Value:

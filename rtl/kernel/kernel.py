@@ -89,6 +89,7 @@ class Kernel(Component):
         channels: tuple[tuple[str, tuple[int, ...]], ...],
         data_width: int,
         address_width: int = 64,
+        gemm: bool = False,
         timeout: int = 1 << 20,
     ) -> None:
         self._engine = {k: v for k, v in self.parameters.items() if k != "timeout"}
@@ -97,7 +98,7 @@ class Kernel(Component):
         self._timeout, self._data_width = timeout, data_width
         counts = {name: len(numbers) for name, numbers in channels}
         registers = kernel_registers(
-            **{f"{name}_channels": n for name, n in counts.items()}, stalls=TENSORS
+            **{f"{name}_channels": n for name, n in counts.items()}, stalls=TENSORS, gemm=gemm
         )
         self._control: dict[str, Any] = dict(
             arguments=registers.arguments,
@@ -114,6 +115,7 @@ class Kernel(Component):
             stream_width=stream_width,
             data_width=data_width,
             address_width=address_width,
+            product_dim=min(head_dim, block_rows) if gemm else 0,
         )
         self._overlap: dict[str, Any] = dict(
             channels=tuple(counts.items()),
@@ -125,6 +127,7 @@ class Kernel(Component):
             stream_width=stream_width,
             stationary_width=stationary_width,
             address_width=address_width,
+            gemm=gemm,
         )
         self._moved = {**counts, "o": data_width // OUTPUT_WIDTH * counts["o"]}
         self._n_channels = 1 + max(n for numbers in self._channels.values() for n in numbers)

@@ -1,6 +1,8 @@
 """Whether outputs would be written over what is still to be read."""
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
@@ -21,8 +23,8 @@ class OverlapCheck(Component):
     What keys and values take is not known when a block table says where they are: then they are
     not looked at.
 
-    A call takes a cycle for each block of a head, for each head of a group, for each KV head, and
-    five for each pair of an output's pointer and another one: little beside the call.
+    A call takes a cycle for each block of a head, for each head of a group, for each KV head or chunk
+    of a product, and five for each pair of an output's pointer and another one: little beside the call.
 
     Parameters
     ----------
@@ -36,6 +38,8 @@ class OverlapCheck(Component):
         Bits of queries, and of keys and values.
     address_width : int
         Bits of an address.
+    gemm : bool
+        Whether a call may be a product of matrices.
 
     Members
     -------
@@ -62,7 +66,9 @@ class OverlapCheck(Component):
         stream_width: int = 8,
         stationary_width: int = 8,
         address_width: int = 64,
+        gemm: bool = False,
     ) -> None:
+        self._gemm = gemm
         self._channels = dict(channels)
         self._block = block
         self._most = n_blocks(heads=heads, tokens=tokens, block=block)
@@ -71,7 +77,7 @@ class OverlapCheck(Component):
         self._bytes = {
             name: block * size * width // 8 for name, width in {**widths, "o": OUTPUT_WIDTH}.items()
         }
-        call = call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size)
+        call = call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size, gemm=gemm)
         task = task_layout(call=call, channels=channels, address_width=address_width)
         super().__init__(
             {
@@ -128,6 +134,7 @@ class OverlapCheck(Component):
         per_head = Signal.like(q_blocks)
         kv_per_head = Signal.like(q_blocks)
         per_group = Signal.like(q_blocks)
+        x_blocks = Signal.like(q_blocks)  # of a product's activations
         left = Signal.like(call.kv_heads)
         factor = Signal.like(call.d_tiles)
         width = len(q_blocks) + len(factor)
@@ -142,6 +149,8 @@ class OverlapCheck(Component):
                 m.d.sync += [q_left.eq(call.n_q), kv_left.eq(call.n_kv)]
                 m.d.sync += [per_head.eq(0), kv_per_head.eq(0), per_group.eq(0)]
                 m.d.sync += [q_blocks.eq(0), kv_blocks.eq(0), heads.eq(0), left.eq(call.group)]
+                if self._gemm:
+                    m.d.sync += x_blocks.eq(0)
                 with m.If(self.i.valid):
                     m.next = "blocks"
             with m.State("blocks"):
@@ -165,9 +174,25 @@ class OverlapCheck(Component):
                 ]
                 with m.If(left == 1):
                     m.next = "spread"
+                    if self._gemm:
+                        with m.If(call.gemm):
+                            m.d.sync += [left.eq(call.chunks), kv_blocks.eq(0)]
+                            m.next = "chunks"
+            if self._gemm:
+                with m.State("chunks"):
+                    m.d.sync += [
+                        x_blocks.eq(x_blocks + per_head),
+                        kv_blocks.eq(kv_blocks + kv_per_head),
+                        left.eq(left - 1),
+                    ]
+                    with m.If(left == 1):
+                        m.next = "spread"
             with m.State("spread"):
+                asked: dict[str, Any] = {"q": q_blocks, "k": kv_blocks, "v": kv_blocks}
+                if self._gemm:
+                    asked["q"] = Mux(call.gemm, x_blocks, q_blocks)
                 for name, addend in addends.items():
-                    blocks = q_blocks if name in "qo" else kv_blocks
+                    blocks = asked.get(name, q_blocks)
                     n = self._channels[name]
                     m.d.sync += addend.eq((blocks + (n - 1)) >> ceil_log2(n))
                     m.d.sync += products[name].eq(0)
@@ -185,6 +210,10 @@ class OverlapCheck(Component):
                     m.d.sync += size.eq(products[name] * self._bytes[name])
                 with m.If(task.paged):
                     m.d.sync += [sizes["k"].eq(0), sizes["v"].eq(0)]
+                if self._gemm:
+                    with m.If(call.gemm):  # weights are keys, and outputs narrow
+                        m.d.sync += sizes["o"].eq(products["o"] * (self._bytes["o"] // 4))
+                        m.d.sync += sizes["v"].eq(0)
                 m.next = "counted"
             with m.State("counted"):
                 m.d.comb += counted.eq(1)
@@ -231,7 +260,7 @@ class OverlapCheck(Component):
                         m.d.sync += [begins[name].eq(pointer), extents[name].eq(size)]
             m.d.sync += has_bytes[name].eq(extents[name].any())
         # Sizes are a multiple of words: that much less to carry.
-        units = [*self._bytes.values(), FACTOR_WIDTH // 8, TABLE_WIDTH // 8]
+        units = [*self._bytes.values(), self._bytes["o"] // 4, FACTOR_WIDTH // 8, TABLE_WIDTH // 8]
         zeros = min((unit & -unit).bit_length() - 1 for unit in units)
         with m.FSM():
             with m.State("wait"):

@@ -6,7 +6,7 @@ lanes. Blocks are numbered within a tensor: ``head * blocks per head + block``.
 
 A *product* of matrices is a call as well. Its heads are groups of ``head_dim`` output channels, its
 queries row blocks of the activations; ``n_kv`` is the number of channels, and ``chunks`` the inner
-dimension in units of head_dim.
+dimension in units of head_dim: so activations have as many heads as there are chunks.
 """
 
 from amaranth.hdl import signed
@@ -46,7 +46,7 @@ def call_layout(
         Whether a call may be a product.
     """
     check_limits(heads=heads, tokens=tokens, block=size)
-    of_product = {"gemm": 1, "chunks": range(tokens + 1)} if gemm else {}
+    of_product = {"gemm": 1, "chunks": range(heads + 1)} if gemm else {}
     return data.StructLayout(
         {
             "kv_heads": range(heads + 1),  # 1 or more

@@ -76,9 +76,13 @@ class Locator(Component):
         Channels that the tensor is spread over; a power of two.
     data_width, address_width : int
         Bits of a beat and of an address.
+    narrows : bool
+        Whether a call's elements may have a quarter of ``element_width``.
 
     Members
     -------
+    narrow : In(1)
+        With ``narrows``: those of this call have.
     d_tiles : In
         head_dim of the call in units of ``size``.
     pointers : In
@@ -109,15 +113,18 @@ class Locator(Component):
         n_channels: int,
         data_width: int,
         address_width: int = 64,
+        narrows: bool = False,
     ) -> None:
         check_count("Number of channels", n_channels)
         if n_channels & n_channels - 1:
             raise ValueError(f"Number of channels must be a power of two, not {n_channels}")
         if block % size:
             raise ValueError(f"Block must be a multiple of size {size}, not {block}")
-        if size * size * element_width % data_width:
+        self._narrows = narrows
+        least = element_width // 4 if narrows else element_width
+        if size * size * least % data_width:
             raise ValueError(
-                f"A tile of {size} x {size} elements of {element_width} bits must be whole beats "
+                f"A tile of {size} x {size} elements of {least} bits must be whole beats "
                 f"of {data_width}"
             )
         self._tile_bytes = size * size * element_width // 8
@@ -128,6 +135,7 @@ class Locator(Component):
         fetch = located_layout(**self.parameters)
         super().__init__(
             {
+                **({"narrow": In(1)} if narrows else {}),
                 "d_tiles": In(range(head_dim // size + 1)),
                 "pointers": In(data.ArrayLayout(address_width, n_channels)),
                 "i": In(
@@ -153,15 +161,20 @@ class Locator(Component):
         rows = Signal.like(rows_addend)  # of the array's size, in it
         factor = Signal(width)
         offset = Signal(len(o.addr))  # tiles are of a power of two of bytes: wires
+        beats = Signal.like(o.beats)
         low = Signal(HALF + 1)
         high = Signal(len(o.addr) - HALF)
         pointer = Signal(len(o.addr))
         # The whole request stays at `i` until it is done: nothing of it is stored.
+        wide = Cat(Const(0, ceil_log2(self._tile_bytes)), tiles)
+        m.d.comb += [offset.eq(wide), beats.eq(self._beats(rows, self._row_bits))]
+        if self._narrows:
+            with m.If(self.narrow):
+                m.d.comb += [offset.eq(wide[2:]), beats.eq(self._beats(rows, self._row_bits // 4))]
         m.d.comb += [
             channel.eq(i.index[: self._channel_bits]),
             local.eq(i.index[self._channel_bits :]),
             tile_index.eq(local * self._tiles_per_block + i.tile),
-            offset.eq(Cat(Const(0, ceil_log2(self._tile_bytes)), tiles)),
             o.to.eq(i.to),
             o.tokens.eq(i.tokens),
             o.channel.eq(channel),
@@ -192,7 +205,7 @@ class Locator(Component):
             with m.State("low"):
                 m.d.sync += [
                     low.eq(pointer[:HALF] + offset[:HALF]),
-                    o.beats.eq(self._beats(rows)),
+                    o.beats.eq(beats),
                 ]
                 m.next = "high"
             with m.State("high"):
@@ -205,9 +218,9 @@ class Locator(Component):
                     m.next = "take"
         return m
 
-    def _beats(self, rows: Signal) -> Value:
+    def _beats(self, rows: Signal, row_bits: int) -> Value:
         """Return the beats that so many rows take, the last one perhaps in part."""
-        if self._row_bits >= self._beat_bits:
-            return rows * (self._row_bits // self._beat_bits)
-        per_beat = self._beat_bits // self._row_bits
+        if row_bits >= self._beat_bits:
+            return rows * (row_bits // self._beat_bits)
+        per_beat = self._beat_bits // row_bits
         return (rows + (per_beat - 1)) >> ceil_log2(per_beat)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,6 +11,7 @@ from ..component import Component
 from ..stream import Fork, RegisterSlice, connect_stream
 from .call import call_layout, n_blocks
 from .deal import Dealer
+from .either import EitherWalker
 from .locate import Locator, located_layout
 from .lookup import Lookup
 from .walk import Walker, addressed_job, factored_entry
@@ -78,6 +79,8 @@ class Sequencer(Component):
         Bits of a beat and of an address.
     runtime_precision : bool
         Whether jobs say how many bits of their queries count.
+    gemm : bool
+        Whether a call may be a product of matrices. Then ``to`` of ``q`` has a bit for each lane.
 
     Members
     -------
@@ -115,7 +118,9 @@ class Sequencer(Component):
         stream_width: int = 8,
         stationary_width: int = 8,
         runtime_precision: bool = False,
+        gemm: bool = False,
     ) -> None:
+        self._gemm = gemm
         self._shape: dict[str, Any] = dict(
             n_lanes=n_lanes,
             slots=slots,
@@ -139,11 +144,14 @@ class Sequencer(Component):
             "v": {**of_tile, "n_channels": n["v"]},
             "o": {**of_block, "element_width": OUTPUT_WIDTH, "n_channels": n["o"]},
         }
+        if gemm:
+            self._locators["q"]["to"] = n_lanes
+            self._locators["o"]["narrows"] = True
         self._tables: dict[str, dict[str, int]] = {
             "factor": {"entries": heads, "entry_width": FACTOR_WIDTH, **bus},
             "table": {"entries": blocks, "entry_width": TABLE_WIDTH, **bus},
         }
-        call = call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size)
+        call = call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size, gemm=gemm)
         task = task_layout(call=call, channels=channels, address_width=address_width)
         command = stream.Signature(command_layout(address_width=address_width, beats=1))
         beat = stream.Signature(beat_layout(data_width=data_width))
@@ -155,6 +163,7 @@ class Sequencer(Component):
             tokens=tokens,
             slots=slots,
             runtime_precision=runtime_precision,
+            gemm=gemm,
         )
         super().__init__(
             {
@@ -173,8 +182,9 @@ class Sequencer(Component):
         """Connect the parts; the call stays at the input until the last of them is done with it."""
         m = Module()
         task = self.i.payload
-        m.submodules.dealer = dealer = Dealer(**self._shape)
-        m.submodules.walker = walker = Walker(
+        m.submodules.dealer = dealer = Dealer(**self._shape, gemm=self._gemm)
+        walks: type[Walker] | type[EitherWalker] = EitherWalker if self._gemm else Walker
+        m.submodules.walker = walker = walks(
             **self._shape, runtime_precision=self._runtime_precision
         )
         m.submodules.factors = factors = Lookup(**self._tables["factor"])
@@ -193,6 +203,9 @@ class Sequencer(Component):
             table.forget.eq(self.i.ready),
             walker.call.eq(task.call),
         ]
+        if self._gemm:
+            m.d.comb += walker.q_blocks.eq(dealer.q_blocks)
+            m.d.comb += walker.kv_blocks.eq(dealer.kv_blocks)
         with m.If(dealer.i.valid & dealer.i.ready):
             m.d.sync += dealt.eq(1)
         with m.If(self.i.valid & self.i.ready):
@@ -229,17 +242,11 @@ class Sequencer(Component):
             tiles.i.valid.eq(Mux(task.paged, table.o.valid, asked.o.valid)),
             asked.o.ready.eq(tiles.i.ready & tiles.i.valid),
         ]
-        m.submodules.blocks = blocks = Fork(shape=walker.blocks.payload.shape(), n=2)
-        m.submodules.block = asked_block = RegisterSlice(
-            shape=walker.blocks.payload.shape(), mode="half"
-        )
-        connect_stream(m, walker.blocks, asked_block.i)
-        connect_stream(m, asked_block.o, blocks.i)
 
         # Whoever locates holds on to a request until it is done; a slice lets the walker go on.
-        waiting = Signal(len(self._locators) + 2)
+        waiting = Signal(len(self._locators) + 1)
         for number, (name, source) in enumerate(
-            (("q", blocks.o[0]), ("o", blocks.o[1]), ("k", tiles.o[0]), ("v", tiles.o[1]))
+            (("q", walker.rows), ("o", walker.places), ("k", tiles.o[0]), ("v", tiles.o[1]))
         ):
             m.submodules[f"locate_{name}"] = locate = Locator(**self._locators[name])
             m.submodules[f"slice_{name}"] = kept = RegisterSlice(shape=source.payload.shape())
@@ -251,7 +258,12 @@ class Sequencer(Component):
                 locate.pointers.eq(task[name]),
                 waiting[number].eq(kept.o.valid),
             ]
-        m.d.comb += waiting[-2:].eq(Cat(asked.o.valid, asked_block.o.valid))
+            if self._gemm and name == "v":  # weights are keys only
+                with m.If(task.call.gemm):
+                    m.d.comb += [kept.i.valid.eq(0), source.ready.eq(1)]
+            if self._gemm and name == "o":
+                m.d.comb += locate.narrow.eq(task.call.gemm)
+        m.d.comb += waiting[-1].eq(asked.o.valid)
         is_done = Signal()
         m.d.sync += is_done.eq(dealt & ~is_done & ~walker.busy & ~waiting.any())
         m.d.comb += self.i.ready.eq(is_done)

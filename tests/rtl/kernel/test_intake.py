@@ -12,12 +12,14 @@ from qkloom.tb.simulate import from_bits, simulate, to_bits
 
 CHANNELS = {"q": 2, "k": 1, "v": 2, "o": 4}
 HEADS, TOKENS, HEAD_DIM, SIZE, WIDTH = 12, 100, 32, 4, 8
+PRODUCT_DIM = 24
 ALIGN = 32
 CAUSAL, TABLE, GEMM = 1, 2, 4
 
 
-def intake(**changes):
-    registers = kernel_registers(**{f"{name}_channels": n for name, n in CHANNELS.items()})
+def intake(gemm=False, **changes):
+    counts = {f"{name}_channels": n for name, n in CHANNELS.items()}
+    registers = kernel_registers(**counts, gemm=gemm)
     given = dict(
         arguments=registers.arguments,
         channels=tuple(CHANNELS.items()),
@@ -27,6 +29,7 @@ def intake(**changes):
         size=SIZE,
         stream_width=WIDTH,
         data_width=8 * ALIGN,
+        product_dim=PRODUCT_DIM if gemm else 0,
     )
     return Intake(**{**given, **changes})
 
@@ -51,6 +54,24 @@ def call(rng=None, **changes):
     }
 
 
+def product(rng=None, **changes):
+    """Return a product of matrices that can be computed, some of its numbers changed."""
+    rng = rng or random.Random(0)
+    head_dim = SIZE * rng.randint(1, PRODUCT_DIM // SIZE)
+    kv_heads = rng.randint(1, min(4, TOKENS // head_dim))
+    heads = kv_heads * rng.randint(1, min(HEADS, TOKENS // head_dim) // kv_heads)
+    given = {
+        "flags": GEMM,
+        "heads": heads,
+        "kv_heads": kv_heads,
+        "n_kv": heads * head_dim,
+        "q_start": 0,
+        "head_dim": head_dim,
+        "chunks": rng.randint(1, HEADS),
+    }
+    return call(rng, **{**given, **changes})
+
+
 def payload(dut, given):
     shape = dut.i.payload.shape()
     flags = {name: given["flags"] >> k & 1 for k, name in enumerate(("causal", "table", "gemm"))}
@@ -70,6 +91,11 @@ def passed_on(given):
             "causal": given["flags"] & CAUSAL,
             "d_tiles": given["head_dim"] // SIZE,
             "planes": given["query_bits"],
+            **(
+                {"gemm": given["flags"] >> 2, "chunks": given["chunks"]}
+                if "chunks" in given
+                else {}
+            ),
         },
         **pointers,
         "factors": given["factors"],
@@ -78,8 +104,8 @@ def passed_on(given):
     }
 
 
-def run(calls, **pace):
-    dut = intake()
+def run(calls, gemm=False, **pace):
+    dut = intake(gemm)
     logs = simulate(
         dut,
         inputs={"i": [payload(dut, given) for given in calls]},
@@ -204,3 +230,46 @@ def test_errors(parameter, name):
         intake(**{parameter: 0})
     with pytest.raises(TypeError, match=rf"^{name} must be a positive integer, not '4'$"):
         intake(**{parameter: "4"})
+
+
+PRODUCT_REFUSALS = [
+    ({"flags": GEMM | CAUSAL}, Code.KIND),
+    ({"flags": GEMM | TABLE}, Code.KIND),
+    ({"chunks": 0}, Code.CHUNKS),
+    ({"chunks": HEADS + 1}, Code.CHUNKS),
+    ({"chunks": 1 << 31}, Code.CHUNKS),
+    ({"head_dim": PRODUCT_DIM + SIZE, "heads": 1, "kv_heads": 1}, Code.HEAD_DIM),
+    ({"n_kv": 1}, Code.KEYS),
+    ({"n_kv": TOKENS, "head_dim": 24, "heads": 4, "kv_heads": 1}, Code.KEYS),
+    ({"n_kv": TOKENS, "head_dim": 24, "heads": 5, "kv_heads": 1}, Code.KEYS),
+    ({"n_kv": 1, "head_dim": 24, "heads": HEADS, "kv_heads": 1}, Code.KEYS),
+    ({"n_kv": TOKENS + 1}, Code.KEYS),
+    ({"n_q": 0}, Code.QUERIES),
+    ({"heads": 7, "kv_heads": 3}, Code.HEADS),
+    ({"q_start": 1}, Code.START),
+]
+
+
+class TestProducts:
+    @pytest.mark.parametrize("pace", [1, 0.4])
+    def test_random_beside_attention(self, pace):
+        rng = random.Random(3)
+        calls = [
+            product(rng) if rng.randrange(2) else call(rng, chunks=rng.getrandbits(4))
+            for _ in range(60)
+        ]
+        tasks, logs = run(calls, gemm=True, i=pace, o=pace)
+        assert tasks == [passed_on(given) for given in calls]
+        assert logs["refused"].valid_cycles == []
+
+    @pytest.mark.parametrize(("changes", "code"), PRODUCT_REFUSALS)
+    def test_has_a_code(self, changes, code):
+        good = product()
+        tasks, logs = run([product(**changes), good], gemm=True)
+        assert logs["refused"].items == [code]
+        assert tasks == [passed_on(good)]
+
+    def test_attention_is_not_bound_by_them(self):
+        given = call(chunks=0, flags=0, q_start=0, head_dim=HEAD_DIM, n_kv=1)
+        tasks, _ = run([given], gemm=True)
+        assert tasks == [passed_on(given)]

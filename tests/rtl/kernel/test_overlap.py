@@ -15,7 +15,7 @@ CHECK = {"channels": tuple(CHANNELS.items()), **SHAPE}
 NEAR = 0xFFFF_C000  # places lie around the end of the lower half of an address
 
 
-def random_task(rng):
+def random_task(rng, gemm):
     call = {
         "kv_heads": rng.randint(1, 2),
         "group": rng.randint(1, 4),
@@ -26,10 +26,13 @@ def random_task(rng):
         "d_tiles": rng.randint(1, 4),
         "planes": 8,
     }
+    if gemm:  # a product has no values, and its outputs are bytes
+        call |= {"gemm": rng.randrange(2), "chunks": rng.randint(1, 8)}
     place = lambda: NEAR + 64 * rng.randrange(0, 4096)  # noqa: E731
     pointers = {name: [place() for _ in range(n)] for name, n in CHANNELS.items()}
     if rng.randrange(2):  # one right behind another, or a beat less
         heads = call["kv_heads"] * call["group"]
+        heads = call["chunks"] if call.get("gemm") else heads
         size = heads * -(-call["n_q"] // 16) * 16 * 8 * call["d_tiles"]
         pointers["o"][0] = pointers["q"][0] + size - 32 * rng.randrange(2)
     return {
@@ -37,7 +40,7 @@ def random_task(rng):
         **pointers,
         "factors": place(),
         "table": place(),
-        "paged": rng.randrange(2),
+        "paged": 0 if call.get("gemm") else rng.randrange(2),
     }
 
 
@@ -47,11 +50,14 @@ def overlaps(task):
     heads = call["kv_heads"] * call["group"]
     blocks = {"q": heads * -(-call["n_q"] // 16), "k": call["kv_heads"] * -(-call["n_kv"] // 16)}
     blocks |= {"v": blocks["k"], "o": blocks["q"]}
+    if call.get("gemm"):
+        blocks["q"] = call["chunks"] * -(-call["n_q"] // 16)
+        blocks |= {"k": call["chunks"] * -(-call["n_kv"] // 16), "v": 0}
     ranges, outputs = [], []
     for name, n in CHANNELS.items():
         if task["paged"] and name in "kv":
             continue  # they are wherever the table says
-        width = 4 if name == "o" else 1
+        width = 4 if name == "o" and not call.get("gemm") else 1
         size = -(-blocks[name] // n) * 16 * 8 * call["d_tiles"] * width
         found = [range(at, at + size) for at in task[name]]
         (outputs if name == "o" else ranges).extend(found)
@@ -62,13 +68,14 @@ def overlaps(task):
     return any(a.start < b.stop and b.start < a.stop for a, b in pairs)
 
 
+@pytest.mark.parametrize("gemm", [False, True])
 @pytest.mark.parametrize("pace", [1.0, 0.3])
-def test_random_calls(pace):
+def test_random_calls(pace, gemm):
     rng = random.Random(pace)
-    tasks = [random_task(rng) for _ in range(200)]
+    tasks = [random_task(rng, gemm) for _ in range(200)]
     refused = [overlaps(task) for task in tasks]
     assert 40 < sum(refused) < 160
-    dut = OverlapCheck(**CHECK)
+    dut = OverlapCheck(**CHECK, gemm=gemm)
     bits = [to_bits(dut.i.payload.shape(), task) for task in tasks]
     log = simulate(
         dut,
@@ -88,4 +95,4 @@ def test_errors():
 
 
 def test_emits():
-    emit(OverlapCheck(**CHECK), verilog=True)
+    emit(OverlapCheck(**CHECK, gemm=True), verilog=True)

@@ -27,8 +27,8 @@ TENSOR = {
 class Located(Component):
     """A locator whose call has so many tiles of head_dim, and these pointers."""
 
-    def __init__(self, *, d_tiles, pointers, tensor=()):
-        self._d_tiles, self._pointers = d_tiles, pointers
+    def __init__(self, *, d_tiles, pointers, tensor=(), narrow=False):
+        self._d_tiles, self._pointers, self._narrow = d_tiles, pointers, narrow
         self._tensor = {**TENSOR, **dict(tensor)}
         members = Locator(**self._tensor).signature.members
         super().__init__({"i": members["i"], "o": members["o"]})
@@ -37,12 +37,15 @@ class Located(Component):
         m = Module()
         m.submodules.locator = locator = Locator(**self._tensor)
         m.d.comb += locator.d_tiles.eq(self._d_tiles)
+        if self._tensor.get("narrows"):
+            m.d.comb += locator.narrow.eq(self._narrow)
         m.d.comb += [locator.pointers[k].eq(p) for k, p in enumerate(self._pointers)]
         connect_stream(m, wiring.flipped(self.i), locator.i)
         connect_stream(m, locator.o, wiring.flipped(self.o))
         return m
 
 
+@pytest.mark.parametrize("narrow", [None, False, True])
 @pytest.mark.parametrize(
     ("d_tiles", "tensor"),
     [
@@ -53,11 +56,13 @@ class Located(Component):
         (2, {"size": 32, "block": 32, "head_dim": 64, "tiles": 1, "tokens": 32, "data_width": 128}),
     ],
 )
-def test_places(d_tiles, tensor):
+def test_places(d_tiles, tensor, narrow):
+    if narrow is not None:
+        tensor = tensor | {"element_width": 32, "narrows": True}
     rng = random.Random(d_tiles)
     t = {**TENSOR, **tensor}
     pointers = tuple(rng.randrange(1 << 57) * 64 for _ in range(t["n_channels"]))
-    dut = Located(d_tiles=d_tiles, pointers=pointers, tensor=tuple(tensor.items()))
+    dut = Located(d_tiles=d_tiles, pointers=pointers, tensor=tuple(tensor.items()), narrow=narrow)
     requests = [
         {
             "to": rng.randrange(8),
@@ -75,7 +80,7 @@ def test_places(d_tiles, tensor):
         idle=50,
         pace={"o": 0.7},
     )
-    row_bytes = t["size"] * d_tiles * t["element_width"] // 8
+    row_bytes = t["size"] * d_tiles * (8 if narrow else t["element_width"]) // 8
     expected = []
     for request in requests:
         local, channel = divmod(request["index"], t["n_channels"])

@@ -11,6 +11,7 @@ from qkloom.rtl.sequencer.call import n_blocks
 from qkloom.rtl.sequencer.sequencer import Sequencer
 from qkloom.tb.simulate import from_bits, simulate, to_bits
 
+from . import test_product
 from .test_walk import SHAPE, expected, random_call
 
 CHANNELS = {"q": 2, "k": 1, "v": 4, "o": 2}
@@ -25,14 +26,14 @@ def sequencer(**changes):
     return Sequencer(**{**given, **changes})
 
 
-def random_task(rng, paged):
+def random_task(rng, paged, call=None):
     """Return a call with places of its tensors, some near a carry into the upper half."""
 
     def pointer():
         return rng.choice([0xFFFF_F000, rng.getrandbits(40) * BEAT]) + rng.randrange(256) * BEAT
 
     return {
-        "call": random_call(rng),
+        "call": call or random_call(rng),
         **{name: [pointer() for _ in range(n)] for name, n in CHANNELS.items()},
         "factors": pointer(),
         "table": pointer(),
@@ -43,7 +44,8 @@ def random_task(rng, paged):
 def moves(name, requests, task, places):
     """Return what is to be moved of a tensor."""
     n, size, block = CHANNELS[name], SHAPE["size"], SHAPE["block"]
-    row = size * task["call"]["d_tiles"] * WIDTHS[name]  # bits of a token
+    width = 8 if task["call"].get("gemm") else WIDTHS[name]
+    row = size * task["call"]["d_tiles"] * width  # bits of a token
     found = []
     for request in requests:
         number = request["index"]
@@ -88,14 +90,8 @@ def memory(dut, name, base_of, entry_bytes, entry, rng):
     return process, read
 
 
-@pytest.mark.parametrize(("n_lanes", "pace"), [(1, 1.0), (2, 0.5), (3, 0.8)])
-@pytest.mark.parametrize("paged", [False, True])
-def test_is_the_schedule(n_lanes, pace, paged):
-    rng = random.Random(10 * n_lanes + paged)
-    dut = sequencer(n_lanes=n_lanes)
-    tasks = [random_task(rng, paged) for _ in range(5)]
-    places = list(range(n_blocks(heads=8, tokens=100, block=8)))
-    rng.shuffle(places)
+def run(dut, tasks, places, rng, pace):
+    """Let the sequencer do its tasks; return all streams, and reads of both tables."""
     done = []
 
     async def count(ctx):
@@ -120,24 +116,69 @@ def test_is_the_schedule(n_lanes, pace, paged):
         cycles=30_000,
         idle=150,
         pace=dict.fromkeys(["jobs", "q", "k", "v", "o"], pace),
-        seed=n_lanes,
+        seed=rng.randrange(100),
         beside=[count, factors, table],
     )
     assert len(logs["i"].items) == len(tasks)
-    wanted = {name: [] for name in ("jobs", *CHANNELS)}
+    got = {
+        name: [from_bits(getattr(dut, name).payload.shape(), bits) for bits in logs[name].items]
+        for name in ("jobs", *CHANNELS)
+    }
+    return got, factor_reads, table_reads
+
+
+STREAM_OF = {"q": "rows", "k": "tiles", "v": "tiles", "o": "places"}
+"""Which of the walker's streams a tensor's places come from."""
+
+
+@pytest.mark.parametrize(("n_lanes", "pace"), [(1, 1.0), (2, 0.5), (3, 0.8)])
+@pytest.mark.parametrize("paged", [False, True])
+def test_is_the_schedule(n_lanes, pace, paged):
+    rng = random.Random(10 * n_lanes + paged)
+    dut = sequencer(n_lanes=n_lanes)
+    tasks = [random_task(rng, paged) for _ in range(5)]
+    places = list(range(n_blocks(heads=8, tokens=100, block=8)))
+    rng.shuffle(places)
+    got, factor_reads, table_reads = run(dut, tasks, places, rng, pace)
+    wanted = {name: [] for name in got}
     for task in tasks:
         plan = expected(task["call"], n_lanes)
         wanted["jobs"] += plan["jobs"]
-        for name in CHANNELS:
-            requests = plan["blocks" if name in "qo" else "tiles"]
-            wanted[name] += moves(name, requests, task, places)
-    for name, items in wanted.items():
-        shape = getattr(dut, name).payload.shape()
-        assert [from_bits(shape, bits) for bits in logs[name].items] == items
+        for name, stream in STREAM_OF.items():
+            wanted[name] += moves(name, plan[stream], task, places)
+    assert got == wanted
     assert factor_reads
     assert bool(table_reads) == paged
     # A beat is read once for the entries in it that are wanted one behind the other.
     assert all(a != b for a, b in itertools.pairwise(table_reads))
+
+
+@pytest.mark.parametrize(("n_lanes", "pace"), [(1, 1.0), (3, 0.6)])
+def test_products_and_attention(n_lanes, pace):
+    """One behind the other, in any order: the weights are keys, and outputs have 8 bits."""
+    rng = random.Random(n_lanes)
+    dut = sequencer(n_lanes=n_lanes, heads=test_product.SHAPE["heads"], gemm=True)
+    calls = [
+        test_product.random_call(rng) if gemm else random_call(rng) | {"gemm": 0, "chunks": 0}
+        for gemm in (1, 0, 0, 1, 1, 0)
+    ]
+    tasks = [random_task(rng, False, call) for call in calls]
+    got, _, _ = run(dut, tasks, [], rng, pace)
+    wanted = {name: [] for name in got}
+    turn = 0
+    for task in tasks:
+        if task["call"]["gemm"]:
+            plan, turn = test_product.expected(task["call"], n_lanes, turn)
+        else:
+            plan = expected(task["call"], n_lanes)
+            plan["rows"] = [row | {"to": 1 << row["to"]} for row in plan["rows"]]
+            for job in plan["jobs"]:
+                job["item"] |= {"gemm": 0, "out_slot": 0}
+        wanted["jobs"] += plan["jobs"]
+        for name, stream in STREAM_OF.items():
+            if name != "v" or not task["call"]["gemm"]:
+                wanted[name] += moves(name, plan[stream], task, [])
+    assert got == wanted
 
 
 def test_never_taken():
@@ -159,7 +200,7 @@ def test_never_taken():
 
 @pytest.mark.parametrize("runtime_precision", [False, True])
 def test_conversion(runtime_precision):
-    dut = sequencer(runtime_precision=runtime_precision)
+    dut = sequencer(runtime_precision=runtime_precision, gemm=runtime_precision)
     emit(dut, verilog=True)
     assert ("planes" in dut.jobs.payload.shape()["item"].shape.members) == runtime_precision
 

@@ -16,7 +16,7 @@ from qkloom.tb.core import Call, schedule
 from qkloom.tb.simulate import from_bits, simulate, to_bits
 
 SHAPE = {"slots": 2, "heads": 8, "tokens": 100, "head_dim": 32, "size": 4, "block": 8}
-STREAMS = ("jobs", "blocks", "tiles")
+STREAMS = ("jobs", "rows", "places", "tiles")
 
 
 class DealAndWalk(Component):
@@ -129,7 +129,7 @@ def expected(call, n_lanes):
                     }
                     for head, mask in runs.items()
                 ]
-    return {"jobs": jobs, "blocks": blocks, "tiles": tiles}
+    return {"jobs": jobs, "rows": blocks, "places": blocks, "tiles": tiles}
 
 
 @pytest.mark.parametrize(("n_lanes", "pace"), [(1, 1.0), (2, 0.5), (3, 1.0), (5, 0.3)])
@@ -142,14 +142,14 @@ def test_is_the_schedule(n_lanes, pace):
     log = simulate(
         dut,
         inputs={"i": [to_bits(layout, call) for call in calls]},
-        outputs=["jobs", "blocks", "tiles"],
+        outputs=STREAMS,
         cycles=200_000,
         idle=200,
-        pace=dict.fromkeys(["jobs", "blocks", "tiles"], pace),
+        pace=dict.fromkeys(STREAMS, pace),
         seed=n_lanes,
     )
     wanted = [expected(call, n_lanes) for call in calls]
-    for name in ("jobs", "blocks", "tiles"):
+    for name in STREAMS:
         shape = getattr(dut, name).payload.shape()
         got = [from_bits(shape, bits) for bits in log[name].items]
         assert got == [item for call in wanted for item in call[name]]

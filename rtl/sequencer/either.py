@@ -1,0 +1,121 @@
+"""Walking through a call of either kind: attention, or a product of matrices."""
+
+from typing import Any
+
+from amaranth.hdl import Module, Mux
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import In, Out
+
+from ..component import Component
+from ..lane.job import index
+from .call import call_layout, n_blocks
+from .product import ProductWalker
+from .walk import Walker
+
+__all__ = ["EitherWalker"]
+
+_STREAMS = ("jobs", "rows", "places", "tiles")
+
+
+class EitherWalker(Component):
+    """Give each call to the walker of its kind, and put out what that one asks for.
+
+    Parameters
+    ----------
+    n_lanes, slots, heads, tokens, head_dim, size, block : int
+        As :class:`~qkloom.rtl.sequencer.product.ProductWalker` has them.
+    runtime_precision : bool
+        Whether jobs say how many bits of what streams count.
+
+    Members
+    -------
+    call : In
+        The call that is being worked on, from before its first block until ``busy`` ends.
+    q_blocks, kv_blocks : In
+        Of a product, blocks of a chunk of the activations, and of the weights.
+    i : In(stream)
+        Its output blocks: :func:`~qkloom.rtl.sequencer.walk.factored_entry`.
+    jobs, rows, places, tiles : Out(stream)
+        As the walkers have them; ``to`` of ``rows`` has a bit per lane.
+    busy : Out(1)
+        A round is on its way.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When a parameter is not a positive integer, or a block no power of two of tiles.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_lanes: int,
+        slots: int,
+        heads: int,
+        tokens: int,
+        head_dim: int,
+        size: int,
+        block: int,
+        runtime_precision: bool = False,
+    ) -> None:
+        shape = {"heads": heads, "tokens": tokens}
+        call = call_layout(**shape, head_dim=head_dim, size=size, gemm=True)
+        blocks = In(index(n_blocks(**shape, block=block)))
+        theirs = ProductWalker(**self.parameters).signature.members
+        super().__init__(
+            {
+                "call": In(call),
+                "q_blocks": blocks,
+                "kv_blocks": blocks,
+                "i": theirs["i"],
+                **{name: Out(stream.Signature(_payload(theirs[name]))) for name in _STREAMS},
+                "busy": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Choose by a bit that stays as long as the call does."""
+        m = Module()
+        gemm = self.call.gemm
+        m.submodules.attention = attention = Walker(**self.parameters)
+        m.submodules.product = product = ProductWalker(**self.parameters)
+        walkers = ((attention, ~gemm), (product, gemm))
+        m.d.comb += self.busy.eq(attention.busy | product.busy)
+        m.d.comb += [product.q_blocks.eq(self.q_blocks), product.kv_blocks.eq(self.kv_blocks)]
+        for walker, is_meant in walkers:
+            _fill(m, walker.call, self.call)
+            _fill(m, walker.i.payload.entry, self.i.payload.entry)
+            m.d.comb += [
+                walker.i.payload.mantissa.eq(self.i.payload.mantissa),
+                walker.i.payload.shift.eq(self.i.payload.shift),
+                walker.i.valid.eq(self.i.valid & is_meant),
+            ]
+        m.d.comb += self.i.ready.eq(Mux(gemm, product.i.ready, attention.i.ready))
+
+        for name in _STREAMS:
+            mine = getattr(self, name)
+            for walker, is_meant in walkers:
+                theirs = getattr(walker, name)
+                m.d.comb += theirs.ready.eq(mine.ready)
+                with m.If(is_meant):
+                    _fill(m, mine.payload, theirs.payload)
+                    m.d.comb += mine.valid.eq(theirs.valid)
+        with m.If(~gemm):  # a query block is one lane's, where rows of a product go to many
+            m.d.comb += self.rows.payload.to.eq(1 << attention.rows.payload.to)
+        return m
+
+
+def _payload(member: Any) -> Any:
+    """Return what a stream carries."""
+    return member.signature.members["payload"].shape
+
+
+def _fill(m: Module, mine: Any, theirs: Any) -> None:
+    """Assign the fields that both have; others of ``mine`` are 0."""
+    for name in mine.shape().members:
+        if name not in theirs.shape().members:
+            continue
+        if isinstance(mine[name], data.View):
+            _fill(m, mine[name], theirs[name])
+        else:
+            m.d.comb += mine[name].eq(theirs[name])
