@@ -201,6 +201,10 @@ class ChipDescription(_Table):
         "sequence needs; a description that needs more than this is refused.",
         examples=[40],
     )
+    gemm: bool = Field(
+        default=False,
+        description="Lanes multiply matrices too: linear layers, int8 by int8 to int8.",
+    )
     softmax: Softmax = Softmax()
     memory: Memory = Memory()
 
@@ -271,10 +275,11 @@ class ChipDescription(_Table):
             **self._softmax,
             "row_width": self.row_width or default_row_width(self.size, self.numerics.digits),
             "out_width": self.out_width
-            or default_out_width(self.size, self.block, self.numerics.digits),
+            or default_out_width(self.size, self.block, self.numerics.digits, self.gemm),
             "slots": 2,  # one query block's output leaves while the next one is computed
             "stream_width": self.stream_width,
             "stationary_width": self.stationary_width,
+            **({"gemm": True} if self.gemm else {}),
         }
 
     @property
@@ -365,15 +370,16 @@ def default_row_width(size: int, digits: int) -> int:
     return min(1 << ceil_log2(least), size)
 
 
-def default_out_width(size: int, block: int, digits: int) -> int:
+def default_out_width(size: int, block: int, digits: int, gemm: bool = False) -> int:
     """Return the outputs a cycle that leave as fast as query blocks of one KV block are done.
 
     Such a block has ``block`` outputs for each ``block / size`` steps of ``1 + digits`` passes over
     as many rows. Outputs are read while the array does not add to others: in the time of the first
-    product, and with two digits in every second cycle of the others.
+    product, and with two digits in every second cycle of the others. A lane that multiplies matrices
+    too packs four of its outputs into a word.
     """
     least = -(-size * size // (digits * block))
-    return min(1 << ceil_log2(least), size)
+    return min(1 << ceil_log2(least), size // 4 if gemm else size)
 
 
 def preset_names() -> list[str]:
@@ -539,6 +545,64 @@ def _out_width_divides(out_width: int | None, size: int) -> Mistake | None:
         str(out_width),
         f"must divide size, {size}, since a tile's row leaves in equal parts",
         f"use {_divisor(out_width, size)} or leave it out",
+    )
+
+
+@_rule
+def _words_of_products_divide(gemm: bool, out_width: int | None, size: int) -> Mistake | None:
+    if not gemm or out_width is None or out_width <= size // 4:
+        return None
+    return Mistake(
+        "out_width",
+        str(out_width),
+        f"must be at most {size // 4} with gemm, a quarter of size, since four outputs of a "
+        "product are a word",
+        f"use {size // 4} or leave it out",
+    )
+
+
+@_rule
+def _products_are_of_bytes(gemm: bool, stream_width: int, stationary_width: int) -> Mistake | None:
+    if not gemm or stream_width == stationary_width == 8:
+        return None
+    return Mistake(
+        "gemm",
+        "true",
+        f"must be false unless stream_width and stationary_width are 8, not {stream_width} and "
+        f"{stationary_width}: outputs of a product are the int8 operands of the next one",
+        "use 8 bits for both, or leave gemm out",
+    )
+
+
+@_rule
+def _tiles_of_products_are_counted(gemm: bool, block: int, size: int) -> Mistake | None:
+    n = max(block // size, 1)
+    if not gemm or not n & n - 1:
+        return None
+    least, most = (size << n.bit_length() - more for more in (1, 0))
+    return Mistake(
+        "block",
+        str(block),
+        f"must be size, {size}, times a power of two with gemm, since tiles of channels are "
+        "counted in it",
+        f"use {least} or {most}, or leave gemm out",
+    )
+
+
+@_rule
+def _accumulator_holds_products(
+    gemm: bool, heads: int, head_dim: int, block: int, tokens: int, p_width: int | None
+) -> Mistake | None:
+    bits = p_width or default_p_width(8)
+    depth, most = heads * min(head_dim, block), tokens << max(bits - 7, 0)
+    if not gemm or depth < most:
+        return None
+    return Mistake(
+        "gemm",
+        "true",
+        f"must be false if heads times head_dim, {depth}, is not below {most}, up to which the "
+        f"accumulators for {tokens} tokens hold the sums of a product",
+        "use fewer heads, or leave gemm out",
     )
 
 

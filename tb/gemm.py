@@ -21,7 +21,16 @@ from .lane.reciprocal import align
 from .lane.requantize import requantize
 from .testbench import Expectation, Stall, Stimulus, Testbench, pack, unpack
 
-__all__ = ["Part", "Product", "exact_gemm", "program", "read_back", "schedule"]
+__all__ = [
+    "Part",
+    "Product",
+    "as_heads",
+    "exact_gemm",
+    "from_heads",
+    "program",
+    "read_back",
+    "schedule",
+]
 
 FACTOR_SHIFT = 13
 """What a factor's shift lacks: a result is the sum times ``mantissa / 2**(shift + 13)``."""
@@ -76,6 +85,16 @@ class Part:
     rows: int
     lane: int
     slot: int
+
+
+def as_heads(x: NDArray[Any], head_dim: int) -> NDArray[Any]:
+    """Return a matrix (rows, columns) as a tensor (columns / head_dim, rows, head_dim)."""
+    return x.reshape(len(x), -1, head_dim).swapaxes(0, 1)
+
+
+def from_heads(x: NDArray[Any]) -> NDArray[Any]:
+    """Return a tensor (heads, rows, head_dim) as a matrix (rows, heads * head_dim)."""
+    return x.swapaxes(0, 1).reshape(x.shape[1], -1)
 
 
 def exact_gemm(product: Product, numerics: Numerics) -> NDArray[np.int8]:

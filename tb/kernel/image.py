@@ -144,14 +144,14 @@ def n_bytes(
 
 
 def from_channels(
-    parts: list[Bytes], *, heads: int, tokens: int, head_dim: int, block: int
+    parts: list[Bytes], *, heads: int, tokens: int, head_dim: int, block: int, width: int = 32
 ) -> NDArray[np.int64]:
-    """Return the outputs (heads, tokens, head_dim) that channels hold as 32-bit words."""
+    """Return the outputs (heads, tokens, head_dim) that channels hold, ``width`` bits each."""
     per_head = -(-tokens // block)
     blocks = np.empty((heads * per_head, block * head_dim), np.int64)
     for k, part in enumerate(parts):
-        words = np.ascontiguousarray(part).view("<i4")
-        blocks[k :: len(parts)] = words.reshape(-1, block * head_dim)
+        elements = np.ascontiguousarray(part).view(f"<i{width // 8}")
+        blocks[k :: len(parts)] = elements.reshape(-1, block * head_dim)
     return blocks.reshape(heads, per_head * block, head_dim)[:, :tokens]
 
 

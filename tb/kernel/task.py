@@ -9,7 +9,7 @@ from ...rtl.kernel.kernel import Kernel
 from ..core import Call, schedule
 from .image import Bytes, Image, factor_table, from_channels, n_bytes, read_bytes, to_channels
 
-__all__ = ["Task", "place", "planned_bytes"]
+__all__ = ["Task", "place", "planned_bytes", "reserve_outputs", "whole_beats"]
 
 
 @dataclass(frozen=True)
@@ -70,18 +70,8 @@ def place(
         for k, (channel, part) in enumerate(zip(channels[name], parts, strict=True)):
             arguments[f"{name}_{k}"] = image.add(channel, part)
     heads, n_q, head_dim = call.q.shape
-    sizes = n_bytes(
-        heads=heads,
-        tokens=n_q,
-        head_dim=head_dim,
-        block=block,
-        n_channels=len(channels["o"]),
-        width=32,
-    )
-    outputs = []
-    for k, (channel, size) in enumerate(zip(channels["o"], sizes, strict=True)):
-        arguments[f"o_{k}"] = image.reserve(channel, size)
-        outputs.append((arguments[f"o_{k}"], size))
+    outputs = reserve_outputs(kernel, image, (heads, n_q, head_dim), 32)
+    arguments |= {f"o_{k}": address for k, (address, _) in enumerate(outputs)}
     tables = channels["q"][0]
     arguments["factors"] = image.add(tables, factor_table(call.mantissa, call.shift))
     if places is not None:
@@ -97,7 +87,32 @@ def place(
         "head_dim": head_dim,
         "query_bits": call.query_bits,
     }
-    return Task(arguments, tuple(outputs), call, block)
+    return Task(arguments, outputs, call, block)
+
+
+def reserve_outputs(
+    kernel: Kernel, image: Image, shape: tuple[int, int, int], width: int
+) -> tuple[tuple[int, int], ...]:
+    """Reserve the parts of outputs (heads, tokens, head_dim); return address and bytes of each."""
+    heads, tokens, head_dim = shape
+    channels = kernel.channels["o"]
+    sizes = n_bytes(
+        heads=heads,
+        tokens=tokens,
+        head_dim=head_dim,
+        block=kernel.parameters["block_rows"],
+        n_channels=len(channels),
+        width=width,
+    )
+    return tuple(
+        (image.reserve(channel, size), size) for channel, size in zip(channels, sizes, strict=True)
+    )
+
+
+def whole_beats(kernel: Kernel, elements: int, width: int) -> int:
+    """Return the bytes of the beats that so many elements of ``width`` bits take."""
+    beat: int = kernel.parameters["data_width"]
+    return -(-elements * width // beat) * beat // 8
 
 
 def planned_bytes(kernel: Kernel, call: Call) -> dict[str, int]:
@@ -110,13 +125,11 @@ def planned_bytes(kernel: Kernel, call: Call) -> dict[str, int]:
     """
     given = kernel.parameters
     size, block = given["size"], given["block_rows"]
-    beat: int = given["data_width"]
     heads, n_q, head_dim = call.q.shape
     n_kv = call.k.shape[1]
 
     def beats(tokens: int, width: int) -> int:
-        n_beats: int = -(-tokens * head_dim * width // beat)
-        return n_beats * beat // 8
+        return whole_beats(kernel, tokens * head_dim, width)
 
     rounds = schedule(call, lanes=len(given["lanes"]), slots=given["slots"], block_rows=block)
     moved = dict.fromkeys("qkvo", 0)

@@ -24,6 +24,7 @@ CHIP = read_chip(
         "head_dim": 16,
         "tokens": 128,
         "heads": 8,
+        "gemm": True,
         "memory": {"channels": 4},
     }
 )
