@@ -182,6 +182,10 @@ class ChipDescription(_Table):
     heads: int = Field(
         default=128, ge=1, le=4096, description="Most query heads of a call, batch included."
     )
+    gemm: bool = Field(
+        default=False,
+        description="Lanes multiply matrices too: linear layers, int8 by int8 to int8.",
+    )
     row_width: int | None = Field(
         default=None,
         ge=1,
@@ -200,10 +204,6 @@ class ChipDescription(_Table):
         description="Bits that the output accumulator may have. The hardware has what the longest "
         "sequence needs; a description that needs more than this is refused.",
         examples=[40],
-    )
-    gemm: bool = Field(
-        default=False,
-        description="Lanes multiply matrices too: linear layers, int8 by int8 to int8.",
     )
     softmax: Softmax = Softmax()
     memory: Memory = Memory()
@@ -375,11 +375,11 @@ def default_out_width(size: int, block: int, digits: int, gemm: bool = False) ->
 
     Such a block has ``block`` outputs for each ``block / size`` steps of ``1 + digits`` passes over
     as many rows. Outputs are read while the array does not add to others: in the time of the first
-    product, and with two digits in every second cycle of the others. A lane that multiplies matrices
-    too packs four of its outputs into a word.
+    product, and with two digits in every second cycle of the others. A lane that multiplies
+    matrices too has as many as it can, since nothing runs beside the outputs of its last block.
     """
     least = -(-size * size // (digits * block))
-    return min(1 << ceil_log2(least), size // 4 if gemm else size)
+    return size // 4 if gemm else min(1 << ceil_log2(least), size)
 
 
 def preset_names() -> list[str]:

@@ -48,7 +48,8 @@ class Product:
         Weights.
     mantissa, shift : int arrays (N / head_dim,)
         Factor of each group of output channels, ``mantissa / 2**(shift + 13)``; a mantissa has 17
-        bits, of which the highest is 1.
+        bits, of which the highest is 1. A shift beyond what the exponent of a row sum can be,
+        ``2**Numerics.exponent_width - 1``, counts as that.
     head_dim : int
         Divides K and N: columns of a chunk, and channels of a group.
     side : int
@@ -101,9 +102,10 @@ def exact_gemm(product: Product, numerics: Numerics) -> NDArray[np.int8]:
     """Return the outputs (M, N), bit for bit those of a lane."""
     x, w = product.x.astype(np.int64), product.w.astype(np.int64)
     acc = (x @ w.T) << numerics.acc_guard
+    most = (1 << numerics.exponent_width) - 1
     mantissa, shift = (
         np.repeat(np.asarray(a, np.int64), product.head_dim)
-        for a in (product.mantissa, product.shift)
+        for a in (product.mantissa, np.minimum(product.shift, most))
     )
     return requantize(scaled(acc, mantissa, shift)).astype(np.int8)
 

@@ -7,6 +7,7 @@ from .attention import attention, kernel_numerics
 from .buffer import PAGE, Buffer
 from .device import MAX_QUEUED, Device, Status
 from .errors import DeviceError, LaunchError, LaunchTimeoutError, RefusedError
+from .gemm import gemm
 
 __all__ = [
     "MAX_QUEUED",
@@ -19,5 +20,6 @@ __all__ = [
     "RefusedError",
     "Status",
     "attention",
+    "gemm",
     "kernel_numerics",
 ]

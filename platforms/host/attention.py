@@ -1,12 +1,9 @@
 """Attention on a device: tensors into its memory, a call, outputs back."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import fields
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ...rtl.kernel.kernel import Kernel
 from ...rtl.lane.numerics import Numerics
@@ -18,13 +15,12 @@ from .buffer import Buffer
 from .check import CAUSAL_FLAG, TABLE_FLAG
 from .device import Device, Status
 from .errors import DeviceError
+from .operands import Ints, as_factors, call_memory, check_operand
 
 __all__ = ["attention", "kernel_numerics"]
 
 _UNWRITTEN = -(1 << 31)
 """No output: those have 24 bits."""
-
-Ints = NDArray[np.int64]
 
 
 def kernel_numerics(kernel: Kernel) -> Numerics:
@@ -90,10 +86,6 @@ def attention(
     given, channels = kernel.parameters, kernel.channels
     block: int = given["block_rows"]
     shape = check_shapes(q, k, v)
-    if device.queued:
-        raise InputError(
-            f"A device must have no calls on their way, and has {device.queued}; wait for them"
-        )
     bits = given["stream_width"] if query_bits is None else query_bits
     padding = -shape.head_dim % given["size"]
     folded = {
@@ -107,8 +99,8 @@ def attention(
     heads, kv_heads = len(folded["q"]), len(folded["k"])
     head_dim = shape.head_dim + padding
     table = None if places is None else _table(places, kv_heads * -(-shape.n_kv // block))
-    factors = factor_table(*_factors(mantissa, shift, q.shape[:-2]))
-    with _memory(device) as place:
+    factors = factor_table(*as_factors(mantissa, shift, q.shape[:-2], "query head"))
+    with call_memory(device) as place:
         arguments: dict[str, Buffer | int] = {}
         for name, x in folded.items():
             parts = to_channels(
@@ -158,55 +150,10 @@ def attention(
     return result[..., : shape.head_dim].reshape(q.shape), status
 
 
-@contextmanager
-def _memory(device: Device) -> Iterator[Callable[[int, NDArray[Any]], Buffer]]:
-    """Give a function that puts an array into a new buffer; free all of them in the end."""
-    taken: list[Buffer] = []
-
-    def place(channel: int, content: NDArray[Any]) -> Buffer:
-        # A part of a small tensor may be empty, and still needs an address.
-        taken.append(device.allocate(channel, max(1, content.nbytes)))
-        device.write(taken[-1], content)
-        return taken[-1]
-
-    try:
-        yield place
-    finally:
-        if device.queued:  # nobody waits for it any more
-            device.reset()
-        for buffer in taken:
-            device.free(buffer)
-
-
 def _fold(name: str, x: Int8s, width: int, padding: int) -> Int8s:
     """Join batch and heads, and pad rows with zeros, which add nothing to any sum."""
-    if x.dtype != np.int8:
-        raise InputError(f"{name} must be an array of int8, not of {x.dtype}; quantize it")
-    low, high = -(1 << width - 1), (1 << width - 1) - 1
-    if x.min() < low or x.max() > high:
-        raise InputError(
-            f"{name} must be {low} to {high}, numbers of {width} bits, not {x.min()} to {x.max()}; "
-            "quantize it for this kernel"
-        )
+    check_operand(name, x, width)
     return np.pad(x.reshape(-1, *x.shape[-2:]), ((0, 0), (0, 0), (0, padding)))
-
-
-def _factors(mantissa: ArrayLike, shift: ArrayLike, shape: tuple[int, ...]) -> tuple[Ints, Ints]:
-    """Return factors by head."""
-    found = []
-    for name, given, width in (
-        ("mantissa", mantissa, Numerics.mantissa_width),
-        ("shift", shift, Numerics.shift_width),
-    ):
-        x = np.asarray(given)
-        if x.shape != shape or not np.issubdtype(x.dtype, np.integer):
-            raise InputError(
-                f"{name} must be integers {shape}, one of each query head, not {x.dtype} {x.shape}"
-            )
-        if x.min() < 0 or x.max() >> width:
-            raise InputError(f"{name} must be 0 to {(1 << width) - 1}, not {x.min()} to {x.max()}")
-        found.append(x.reshape(-1).astype(np.int64))
-    return found[0], found[1]
 
 
 def _table(places: ArrayLike, n_blocks: int) -> Ints:

@@ -10,9 +10,9 @@ from ...tb.kernel.image import n_bytes
 from .buffer import Buffer
 from .errors import RefusedError
 
-__all__ = ["TABLE_FLAG", "argument_channels", "check_call"]
+__all__ = ["CAUSAL_FLAG", "GEMM_FLAG", "TABLE_FLAG", "argument_channels", "check_call"]
 
-CAUSAL_FLAG, TABLE_FLAG = 1 << 0, 1 << 1
+CAUSAL_FLAG, TABLE_FLAG, GEMM_FLAG = 1 << 0, 1 << 1, 1 << 2
 
 
 def argument_channels(kernel: Kernel) -> dict[str, int]:
@@ -36,7 +36,8 @@ def check_call(kernel: Kernel, arguments: Mapping[str, Buffer | int]) -> None:
     kernel : Kernel
         Which is to compute it.
     arguments : mapping
-        Buffers and numbers, by the names of registers; ``table`` only if the flags ask for it.
+        Buffers and numbers, by the names of registers; ``table`` and ``chunks`` only if the flags
+        ask for them.
 
     Raises
     ------
@@ -48,8 +49,10 @@ def check_call(kernel: Kernel, arguments: Mapping[str, Buffer | int]) -> None:
     pointers = argument_channels(kernel)
     scalars = [r.name for r in kernel.arguments if r.name not in pointers]
     flags = arguments.get("flags")
-    uses_table = isinstance(flags, int) and bool(flags & TABLE_FLAG)
-    needed = {*pointers, *scalars} - (set() if uses_table else {"table"})
+    of_flags = {"table": TABLE_FLAG, "chunks": GEMM_FLAG}  # who asks for an argument
+    needed = {*pointers, *scalars} - {
+        name for name, flag in of_flags.items() if not isinstance(flags, int) or not flags & flag
+    }
     if missing := sorted(needed - set(arguments)):
         raise InputError(f"A call must have the arguments {', '.join(missing)}; add them")
     if unknown := sorted(set(arguments) - {*pointers, *scalars}):
@@ -89,15 +92,22 @@ def _check_numbers(kernel: Kernel, numbers: Mapping[str, int]) -> None:
         given[name] for name in ("heads", "tokens", "head_dim", "size")
     )
     bits: int = given["stream_width"]
+    is_product = given["gemm"] and numbers["flags"] >> 2 == 1
     for name, low, high, code in (
-        ("flags", 0, CAUSAL_FLAG | TABLE_FLAG, Code.KIND),
+        ("flags", 0, GEMM_FLAG if is_product else CAUSAL_FLAG | TABLE_FLAG, Code.KIND),
         ("heads", 1, heads, Code.HEADS),
         ("kv_heads", 1, heads, Code.HEADS),
         ("n_q", 1, tokens, Code.QUERIES),
         ("n_kv", 1, tokens, Code.KEYS),
         ("q_start", -tokens, tokens, Code.START),
-        ("head_dim", 1, head_dim, Code.HEAD_DIM),
+        (
+            "head_dim",
+            1,
+            min(head_dim, given["block_rows"]) if is_product else head_dim,
+            Code.HEAD_DIM,
+        ),
         ("query_bits", 2, bits, Code.BITS),
+        *([("chunks", 1, heads, Code.CHUNKS)] if is_product else []),
     ):
         if not low <= numbers[name] <= high:
             raise RefusedError(f"{name} must be {low} to {high}, not {numbers[name]}", code)
@@ -115,18 +125,32 @@ def _check_numbers(kernel: Kernel, numbers: Mapping[str, int]) -> None:
         raise RefusedError(
             f"head_dim must be a multiple of {size}, not {numbers['head_dim']}", Code.HEAD_DIM
         )
+    if is_product and numbers["n_kv"] != numbers["heads"] * numbers["head_dim"]:
+        raise RefusedError(
+            f"n_kv of a product must be heads * head_dim, its output channels, "
+            f"{numbers['heads'] * numbers['head_dim']}, not {numbers['n_kv']}",
+            Code.KEYS,
+        )
 
 
 def _sizes(kernel: Kernel, numbers: Mapping[str, int]) -> dict[str, int]:
     """Return the bytes that a call reads and writes of each buffer, as far as numbers tell."""
     given, uses_table = kernel.parameters, numbers["flags"] & TABLE_FLAG
     sizes = {"factors": 8 * numbers["heads"]}
-    for tensor, heads, tokens, width in (
-        ("q", numbers["heads"], numbers["n_q"], given["stream_width"]),
-        ("k", numbers["kv_heads"], numbers["n_kv"], given["stationary_width"]),
-        ("v", numbers["kv_heads"], numbers["n_kv"], given["stationary_width"]),
+    streams, holds = given["stream_width"], given["stationary_width"]
+    tensors = [
+        ("q", numbers["heads"], numbers["n_q"], streams),
+        ("k", numbers["kv_heads"], numbers["n_kv"], holds),
+        ("v", numbers["kv_heads"], numbers["n_kv"], holds),
         ("o", numbers["heads"], numbers["n_q"], 32),
-    ):
+    ]
+    if numbers["flags"] & GEMM_FLAG:
+        tensors = [
+            ("q", numbers["chunks"], numbers["n_q"], streams),
+            ("k", numbers["chunks"], numbers["n_kv"], holds),
+            ("o", numbers["heads"], numbers["n_q"], 8),
+        ]
+    for tensor, heads, tokens, width in tensors:
         if tensor in "kv" and uses_table:
             sizes["table"] = 4 * heads * -(-tokens // given["block_rows"])
             continue

@@ -15,6 +15,7 @@ REMEDIES = {
     Code.ALIGNMENT: "use buffers as they are allocated",
     Code.OVERLAP: "give the outputs buffers of their own",
     Code.KIND: "choose other flags",
+    Code.CHUNKS: "cut the inner dimension, or describe a chip for more heads",
     Code.SLVERR: "see whether the buffers still exist, and reset the device",
     Code.DECERR: "see whether the buffers lie in memory that there is, and reset the device",
     Code.TIMEOUT: "reset the device",

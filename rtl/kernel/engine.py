@@ -208,6 +208,9 @@ class Engine(Component):
                 fetcher.o.ready.eq(port.ready),
                 self.starved[name].eq(port.ready & ~port.valid),
             ]
+            if name == "v" and self._core["gemm"]:  # a product has none
+                with m.If(task.call.gemm):
+                    m.d.comb += self.starved.v.eq(0)
             if name != "q":
                 m.d.comb += row.last.eq(rows.item.last)
             for k in range(len(self._channels[name])):

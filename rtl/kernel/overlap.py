@@ -23,8 +23,9 @@ class OverlapCheck(Component):
     What keys and values take is not known when a block table says where they are: then they are
     not looked at.
 
-    A call takes a cycle for each block of a head, for each head of a group, for each KV head or chunk
-    of a product, and five for each pair of an output's pointer and another one: little beside the call.
+    A call takes a cycle for each block of a head, for each head of a group, for each KV head, for
+    each chunk of a product, and five for each pair of an output's pointer and another one: little
+    beside the call.
 
     Parameters
     ----------

@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
+from ..check import check_count
 from ..component import Component
 from ..formats import ceil_log2
 from .count import count_to
@@ -43,6 +44,8 @@ class Deposit(Component):
         Cycles that the output accumulator takes for a row: digits of a probability.
     row_width : int
         Scores of a chunk in the score accumulator.
+    exponent_width : int
+        Bits of an exponent that the normalizer looks at: a larger shift becomes the largest.
 
     Members
     -------
@@ -78,9 +81,11 @@ class Deposit(Component):
         slots: int,
         digits: int,
         row_width: int,
+        exponent_width: int,
         runtime_precision: bool = False,
     ) -> None:
         check_digits(digits)
+        self._most_shift = (1 << check_count("Exponent width", exponent_width)) - 1
         shape: dict[str, Any] = dict(
             size=size, block_rows=block_rows, head_dim=head_dim, slots=slots
         )
@@ -152,7 +157,7 @@ class Deposit(Component):
             self.unload.payload.slot.eq(step.slot),
             self.factor.valid.eq(reads & sum_ends),
             factor.r.eq(step.mantissa),
-            factor.e.eq(step["shift"]),
+            factor.e.eq(Mux(step["shift"] > self._most_shift, self._most_shift, step["shift"])),
             factor.tag.slot.eq(step.out_slot),
             factor.tag.row.eq(row),
         ]

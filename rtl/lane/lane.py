@@ -446,6 +446,7 @@ class Lane(Component):
             tokens=self._tokens,
             digits=numbers.digits,
             row_width=self._row_width,
+            exponent_width=numbers.exponent_width,
             runtime_precision=self._runtime_precision,
         )
         m.submodules.requantizer = requantizer = Requantizer(out_width=self._out_width)

@@ -172,6 +172,11 @@ class Numerics:
         return self.p_width + self.acc_guard + ceil_log2(self.tokens) + 1
 
     @property
+    def exponent_width(self) -> int:
+        """Bits of the exponent of a row sum, which outputs are shifted by."""
+        return ceil_log2(self.sum_width)
+
+    @property
     def acc_width(self) -> int:
         """Bits of an output accumulator, signed."""
         return self.p_width + self.stationary_width + self.acc_guard + ceil_log2(self.tokens)

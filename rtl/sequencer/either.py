@@ -3,13 +3,10 @@
 from typing import Any
 
 from amaranth.hdl import Module, Mux
-from amaranth.lib import data, stream
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import data
 
 from ..component import Component
-from ..lane.job import index
-from .call import call_layout, n_blocks
-from .product import ProductWalker
+from .product import ProductWalker, walker_ports
 from .walk import Walker
 
 __all__ = ["EitherWalker"]
@@ -58,20 +55,7 @@ class EitherWalker(Component):
         block: int,
         runtime_precision: bool = False,
     ) -> None:
-        shape = {"heads": heads, "tokens": tokens}
-        call = call_layout(**shape, head_dim=head_dim, size=size, gemm=True)
-        blocks = In(index(n_blocks(**shape, block=block)))
-        theirs = ProductWalker(**self.parameters).signature.members
-        super().__init__(
-            {
-                "call": In(call),
-                "q_blocks": blocks,
-                "kv_blocks": blocks,
-                "i": theirs["i"],
-                **{name: Out(stream.Signature(_payload(theirs[name]))) for name in _STREAMS},
-                "busy": Out(1),
-            }
-        )
+        super().__init__(walker_ports(**self.parameters))
 
     def elaborate(self, platform: object) -> Module:
         """Choose by a bit that stays as long as the call does."""
@@ -103,11 +87,6 @@ class EitherWalker(Component):
         with m.If(~gemm):  # a query block is one lane's, where rows of a product go to many
             m.d.comb += self.rows.payload.to.eq(1 << attention.rows.payload.to)
         return m
-
-
-def _payload(member: Any) -> Any:
-    """Return what a stream carries."""
-    return member.signature.members["payload"].shape
 
 
 def _fill(m: Module, mine: Any, theirs: Any) -> None:

@@ -1,7 +1,7 @@
 """Walking through the inner dimension of a product of matrices, for the lanes of a round."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import stream
+from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -12,7 +12,57 @@ from ..lane.job import index
 from .call import block_entry, call_layout, n_blocks, request_layout
 from .walk import addressed_job, factored_entry
 
-__all__ = ["ProductWalker"]
+__all__ = ["ProductWalker", "walker_ports"]
+
+
+def walker_ports(
+    *,
+    n_lanes: int,
+    slots: int,
+    heads: int,
+    tokens: int,
+    head_dim: int,
+    size: int,
+    block: int,
+    runtime_precision: bool = False,
+) -> dict[str, wiring.Member]:
+    """Return the ports of a walker of products, whose parameters these are.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :class:`ProductWalker` says.
+    """
+    check_count("Number of lanes", n_lanes)
+    shape = {"heads": heads, "tokens": tokens}
+    most = n_blocks(**shape, block=block)
+    if block % size or block // size & block // size - 1:
+        raise ValueError(f"Block must be a power of two of size {size}, not {block}")
+    entry = block_entry(n_lanes=n_lanes, slots=slots, **shape, block=block, tiles=head_dim // size)
+    job = addressed_job(
+        n_lanes=n_lanes,
+        size=size,
+        block_rows=block,
+        head_dim=head_dim,
+        tokens=tokens,
+        slots=slots,
+        runtime_precision=runtime_precision,
+        gemm=True,
+    )
+    rows = request_layout(to=n_lanes, blocks=most, tiles=1, tokens=block)
+    places = request_layout(to=range(n_lanes), blocks=most, tiles=1, tokens=block)
+    tiles = request_layout(to=n_lanes, blocks=most, tiles=block // size, tokens=size)
+    return {
+        "call": In(call_layout(**shape, head_dim=head_dim, size=size, gemm=True)),
+        "q_blocks": In(index(most)),
+        "kv_blocks": In(index(most)),
+        "i": In(stream.Signature(factored_entry(entry))),
+        "jobs": Out(stream.Signature(job)),
+        "rows": Out(stream.Signature(rows)),
+        "places": Out(stream.Signature(places)),
+        "tiles": Out(stream.Signature(tiles)),
+        "busy": Out(1),
+    }
 
 
 class ProductWalker(Component):
@@ -74,43 +124,9 @@ class ProductWalker(Component):
         block: int,
         runtime_precision: bool = False,
     ) -> None:
-        check_count("Number of lanes", n_lanes)
         self._n_lanes, self._slots, self._size = n_lanes, slots, size
-        shape = {"heads": heads, "tokens": tokens}
-        most = n_blocks(**shape, block=block)
-        if block % size or block // size & block // size - 1:
-            raise ValueError(f"Block must be a power of two of size {size}, not {block}")
+        super().__init__(walker_ports(**self.parameters))
         self._tile_bits = ceil_log2(block // size)
-        entry = block_entry(
-            n_lanes=n_lanes, slots=slots, **shape, block=block, tiles=head_dim // size
-        )
-        job = addressed_job(
-            n_lanes=n_lanes,
-            size=size,
-            block_rows=block,
-            head_dim=head_dim,
-            tokens=tokens,
-            slots=slots,
-            runtime_precision=runtime_precision,
-            gemm=True,
-        )
-        rows = request_layout(to=n_lanes, blocks=most, tiles=1, tokens=block)
-        places = request_layout(to=range(n_lanes), blocks=most, tiles=1, tokens=block)
-        tiles = request_layout(to=n_lanes, blocks=most, tiles=block // size, tokens=size)
-        call = call_layout(**shape, head_dim=head_dim, size=size, gemm=True)
-        super().__init__(
-            {
-                "call": In(call),
-                "q_blocks": In(index(most)),
-                "kv_blocks": In(index(most)),
-                "i": In(stream.Signature(factored_entry(entry))),
-                "jobs": Out(stream.Signature(job)),
-                "rows": Out(stream.Signature(rows)),
-                "places": Out(stream.Signature(places)),
-                "tiles": Out(stream.Signature(tiles)),
-                "busy": Out(1),
-            }
-        )
 
     def elaborate(self, platform: object) -> Module:
         """Keep a round's entries in a memory, and what they are compared by in registers."""

@@ -1,6 +1,6 @@
 """A product of matrices as a host prepares it: matrices in memory, numbers in registers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from ..gemm import Product, as_heads, from_heads, schedule
 from .image import Bytes, Image, factor_table, from_channels, read_bytes, to_channels
 from .task import reserve_outputs, whole_beats
 
-__all__ = ["GEMM", "ProductTask", "place_product", "planned_product_bytes"]
+__all__ = ["GEMM", "ProductTask", "best_side", "place_product", "planned_product_bytes"]
 
 GEMM = 1 << 2
 """The flag that makes a call a product."""
@@ -96,3 +96,14 @@ def planned_product_bytes(kernel: Kernel, product: Product) -> dict[str, int]:
         moved["q"] += product.chunks * sum(rows)
         moved["k"] += product.chunks * len(groups) * head_dim // given["size"] * tile
     return moved
+
+
+def best_side(kernel: Kernel, product: Product) -> int:
+    """Return the number of groups side by side that moves the fewest bytes."""
+    n_lanes = len(kernel.parameters["lanes"])
+    sides = [side for side in range(1, n_lanes + 1) if product.groups % side == 0]
+
+    def moved(side: int) -> int:
+        return sum(planned_product_bytes(kernel, replace(product, side=side)).values())
+
+    return min(sides, key=moved)

@@ -236,6 +236,22 @@ class TestMistakes:
                 {"acc_width": 30, "stationary_width": 4},
                 r"acc_width = 30: must be at least 31, .*; use 31 or at most 256 tokens, or leave",
             ),
+            (
+                {"gemm": True, "out_width": 4},
+                r"out_width = 4: must be at most 2 with gemm, .*; use 2 or leave it out$",
+            ),
+            (
+                {"gemm": True, "stream_width": 4},
+                r"gemm = true: must be false unless .* are 8, not 4 and 8: .*; use 8 bits for ",
+            ),
+            (
+                {"gemm": True, "block": 24},
+                r"block = 24: must be size, 8, times a power of two .*; use 16 or 32, or leave ",
+            ),
+            (
+                {"gemm": True, "tokens": 256, "softmax": {"p_width": 8}},
+                r"gemm = true: must be false if heads .*, 2048, is not below 512, .*; use fewer ",
+            ),
             ({"acc_width": 8}, r"acc_width = 8: must be at least 35, .*; use 35, or leave it out$"),
         ],
     )
@@ -245,6 +261,12 @@ class TestMistakes:
 
     def test_wide_enough_accumulator_is_fine(self) -> None:
         assert read_chip({**PLAIN, "acc_width": 35}).acc_width == 35
+
+    def test_products_of_matrices(self) -> None:
+        chip = read_chip({**PLAIN, "gemm": True, "size": 16})
+        assert chip.lane_parameters["gemm"] is chip.kernel_parameters["gemm"] is True
+        assert chip.lane_parameters["out_width"] == 4
+        assert "gemm" not in read_chip(PLAIN).lane_parameters
 
     def test_all_at_once_and_rules_of_what_is_right_by_itself(self) -> None:
         lines = mistakes(

@@ -31,6 +31,7 @@ def folder(require: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "head_dim": 8,
             "tokens": 64,
             "heads": 8,
+            "gemm": True,
             "memory": {"channels": 2},
             "softmax": {"p_width": 12, "segments": 8, "fraction": 8},
         }

@@ -28,6 +28,18 @@ def right(kernel: Any) -> dict[str, Any]:
     return {**buffers, **numbers, "query_bits": 8}
 
 
+@pytest.fixture
+def product(kernel: Any) -> dict[str, Any]:
+    """Return a product that is allowed: two blocks of rows, three chunks, two groups."""
+    sizes = {"q_0": 384, "k_0": 192, "k_1": 192, "v_0": 1, "o_0": 128, "o_1": 128, "factors": 16}
+    buffers = {
+        name: Buffer(argument_channels(kernel)[name], size, 0, number, None)
+        for number, (name, size) in enumerate(sizes.items())
+    }
+    numbers = dict(flags=4, heads=2, kv_heads=1, n_q=16, n_kv=16, q_start=0, head_dim=8)
+    return {**buffers, **numbers, "query_bits": 8, "chunks": 3}
+
+
 def moved(buffer: Buffer, **changes: Any) -> Buffer:
     given = dict(channel=buffer.channel, size=buffer.size, offset=0, allocation=buffer.allocation)
     return Buffer(**{**given, **changes}, handle=None)
@@ -100,8 +112,12 @@ def test_too_small_table(kernel: Any, right: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changes", "code", "message"),
     [
-        ({"flags": 4}, Code.KIND, "flags must be 0 to 3, not 4"),
-        ({"flags": -1, "table": Buffer(0, 12, 0, 99, None)}, Code.KIND, "flags must be 0 to 3"),
+        ({"flags": 8}, Code.KIND, "flags must be 0 to 3, not 8"),
+        (
+            {"flags": -1, "table": Buffer(0, 12, 0, 99, None), "chunks": 1},
+            Code.KIND,
+            "flags must be 0 to 3",
+        ),
         ({"heads": 0}, Code.HEADS, "heads must be 1 to 8, not 0"),
         ({"heads": 9}, Code.HEADS, "heads must be 1 to 8, not 9"),
         ({"kv_heads": 0}, Code.HEADS, "kv_heads must be 1 to 8, not 0"),
@@ -141,3 +157,36 @@ def test_overlap(kernel: Any, right: dict[str, Any], name: str) -> None:
 def test_inputs_may_overlap(kernel: Any, right: dict[str, Any]) -> None:
     both = moved(right["q_0"], size=512)
     check_call(kernel, {**right, "q_0": both, "k_0": both})
+
+
+class TestProduct:
+    def test_allowed(self, kernel: Any, product: dict[str, Any]) -> None:
+        check_call(kernel, product)
+
+    @pytest.mark.parametrize("name", ["q_0", "k_0", "k_1", "o_0", "o_1", "factors"])
+    def test_too_small(self, kernel: Any, product: dict[str, Any], name: str) -> None:
+        size = product[name].size
+        with pytest.raises(InputError, match=rf"^{name} must be a buffer of at least {size} bytes"):
+            check_call(kernel, {**product, name: moved(product[name], size=size - 1)})
+
+    def test_missing(self, kernel: Any, product: dict[str, Any]) -> None:
+        del product["chunks"]
+        with pytest.raises(InputError, match=r"^A call must have the arguments chunks; add them$"):
+            check_call(kernel, product)
+
+    @pytest.mark.parametrize(
+        ("changes", "code", "message"),
+        [
+            ({"flags": 5}, Code.KIND, "flags must be 0 to 4, not 5"),
+            ({"chunks": 0}, Code.CHUNKS, "chunks must be 1 to 8, not 0"),
+            ({"chunks": 9}, Code.CHUNKS, "chunks must be 1 to 8, not 9"),
+            ({"n_kv": 15}, Code.KEYS, "n_kv of a product must be heads .* channels, 16, not 15"),
+            ({"q_start": 1}, Code.START, "q_start must be 0 without causal, not 1"),
+        ],
+    )
+    def test_refused(
+        self, kernel: Any, product: dict[str, Any], changes: Any, code: Code, message: str
+    ) -> None:
+        with pytest.raises(RefusedError, match=f"^{message}") as info:
+            check_call(kernel, {**product, **changes})
+        assert info.value.code == code

@@ -72,7 +72,7 @@ class TestRefused:
             ({"o_0": 4}, Code.ALIGNMENT),
             ({"factors": 1}, Code.ALIGNMENT),
             ({"flags": 2, "table": 8}, Code.ALIGNMENT),
-            ({"flags": 4}, Code.KIND),
+            ({"flags": 5}, Code.KIND),
         ],
     )
     def test_with_a_code(self, bench, changes, code):

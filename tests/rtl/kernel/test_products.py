@@ -65,6 +65,7 @@ def run(bench, simulation, products, *, queued=False):
     each = [planned_product_bytes(bench.kernel, given) for given in products]
     planned = {name: sum(one[name] for one in each) for name in "qkvo"}
     assert {name: host.read(f"{name}_bytes") for name in "qkvo"} == planned
+    assert host.read("stall_v") == 0
 
 
 @pytest.mark.parametrize("given", SHAPES, ids=lambda p: f"{p.x.shape}x{len(p.w)}")

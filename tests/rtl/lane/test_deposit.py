@@ -18,7 +18,7 @@ def step(**fields):
 
 
 def logs_of(steps, *, digits=2, done=(), cycles=200):
-    dut = Deposit(**SHAPE, digits=digits, row_width=2)
+    dut = Deposit(**SHAPE, digits=digits, row_width=2, exponent_width=5)
     bits = [to_bits(dut.step.payload.shape(), s) for s in steps]
     return dut, simulate(
         dut,
@@ -48,6 +48,12 @@ def test_a_job_of_two_tiles(digits):
     assert at[3] - at[2] > OutputAccumulator.feedback
 
 
+@pytest.mark.parametrize(("shift", "e"), [(31, 31), (32, 31), (63, 31)])
+def test_no_shift_is_beyond_what_the_normalizer_looks_at(shift, e):
+    dut, log = logs_of([step(rows=1, shift=shift)])
+    assert fields(dut, log, "factor", "e") == [(e,)]
+
+
 def test_a_slot_waits_until_its_outputs_are_read():
     steps = [step(), step(out_slot=1), step()]
     _, log = logs_of(steps, done=[{"slot": 0}])
@@ -67,4 +73,4 @@ def test_later_chunks_of_a_sum_wait_for_nothing():
 
 def test_bad_digits():
     with pytest.raises(ValueError, match=r"^Digits must be 1 or 2, not 3$"):
-        Deposit(**SHAPE, digits=3, row_width=2)
+        Deposit(**SHAPE, digits=3, row_width=2, exponent_width=5)
