@@ -24,7 +24,7 @@ class OverlapCheck(Component):
     not looked at.
 
     A call takes a cycle for each block of a head, for each head of a group, for each KV head, for
-    each chunk of a product, and five for each pair of an output's pointer and another one: little
+    each chunk of a product, and six for each pair of an output's pointer and another one: little
     beside the call.
 
     Parameters
@@ -93,28 +93,23 @@ class OverlapCheck(Component):
         m = Module()
         task = self.i.payload
         most = range(self._most + 1)
-        sizes = {name: Signal(HALF + 16, name=f"size_{name}") for name in "qkvo"}
+        sizes: dict[str, Any] = {name: Signal(HALF + 16, name=f"size_{name}") for name in "qkvo"}
         heads = Signal(most)
         q_blocks = Signal(most)
         kv_blocks = Signal(most)
         counted = Signal()
         self._count(m, heads, q_blocks, kv_blocks, sizes, counted)
 
-        # Pointers and sizes of everything; outputs first.
-        places: list[tuple[Value, Value]] = [
-            (task[name][k], sizes[name])
-            for name in ("o", "q", "k", "v")
-            for k in range(self._channels[name])
-        ]
-        places.append((task.factors, Cat(Const(0, ceil_log2(FACTOR_WIDTH // 8)), heads)))
+        # Pointers of everything; outputs first.
+        places = [(task[name][k], name) for name in "oqkv" for k in range(self._channels[name])]
+        places += [(task.factors, "factors"), (task.table, "table")]
         table = Signal(ceil_log2(TABLE_WIDTH // 8) + len(kv_blocks))
+        m.d.sync += table.eq(0)
         with m.If(task.paged):
             m.d.sync += table[ceil_log2(TABLE_WIDTH // 8) :].eq(kv_blocks)
-        with m.Else():
-            m.d.sync += table.eq(0)
-        places.append((task.table, table))
+        tables = {"factors": Cat(Const(0, ceil_log2(FACTOR_WIDTH // 8)), heads), "table": table}
 
-        self._compare(m, places, counted)
+        self._compare(m, places, sizes | tables, counted)
         m.d.comb += [self.o.payload.eq(task), self.refused.payload.code.eq(Code.OVERLAP)]
         return m
 
@@ -135,7 +130,7 @@ class OverlapCheck(Component):
         per_head = Signal.like(q_blocks)
         kv_per_head = Signal.like(q_blocks)
         per_group = Signal.like(q_blocks)
-        x_blocks = Signal.like(q_blocks)  # of a product's activations
+        x_blocks = Signal.like(q_blocks)  # of queries, or of a product's activations
         left = Signal.like(call.kv_heads)
         factor = Signal.like(call.d_tiles)
         width = len(q_blocks) + len(factor)
@@ -173,11 +168,13 @@ class OverlapCheck(Component):
                     heads.eq(heads + call.group),
                     left.eq(left - 1),
                 ]
+                if self._gemm:
+                    m.d.sync += x_blocks.eq(x_blocks + per_group)
                 with m.If(left == 1):
                     m.next = "spread"
                     if self._gemm:
                         with m.If(call.gemm):
-                            m.d.sync += [left.eq(call.chunks), kv_blocks.eq(0)]
+                            m.d.sync += [left.eq(call.chunks), x_blocks.eq(0), kv_blocks.eq(0)]
                             m.next = "chunks"
             if self._gemm:
                 with m.State("chunks"):
@@ -191,7 +188,7 @@ class OverlapCheck(Component):
             with m.State("spread"):
                 asked: dict[str, Any] = {"q": q_blocks, "k": kv_blocks, "v": kv_blocks}
                 if self._gemm:
-                    asked["q"] = Mux(call.gemm, x_blocks, q_blocks)
+                    asked["q"] = x_blocks
                 for name, addend in addends.items():
                     blocks = asked.get(name, q_blocks)
                     n = self._channels[name]
@@ -212,16 +209,21 @@ class OverlapCheck(Component):
                 with m.If(task.paged):
                     m.d.sync += [sizes["k"].eq(0), sizes["v"].eq(0)]
                 if self._gemm:
-                    with m.If(call.gemm):  # weights are keys, and outputs narrow
+                    with m.If(call.gemm):
                         m.d.sync += sizes["o"].eq(products["o"] * (self._bytes["o"] // 4))
-                        m.d.sync += sizes["v"].eq(0)
                 m.next = "counted"
             with m.State("counted"):
                 m.d.comb += counted.eq(1)
                 with m.If(is_over):
                     m.next = "idle"
 
-    def _compare(self, m: Module, places: list[tuple[Value, Value]], counted: Signal) -> None:
+    def _compare(
+        self,
+        m: Module,
+        places: list[tuple[Value, str]],
+        sizes: dict[str, Value],
+        counted: Signal,
+    ) -> None:
         """Go through all pairs of an output and something else."""
         n_outputs = self._channels["o"]
         width = len(places[0][0])
@@ -251,15 +253,28 @@ class OverlapCheck(Component):
             m.d.sync += offers.eq(0)
         with m.If(self.refused.ready):
             m.d.sync += refuses.eq(0)
-        # Both numbers stay from one choice to the next: hundreds of registers need no enable.
-        for name, number in (("output", output), ("other", other)):
-            with m.Switch(number):
-                for k, (pointer, size) in enumerate(places):
-                    if name == "output" and k >= n_outputs:
-                        continue
-                    with m.Case(k):
-                        m.d.sync += [begins[name].eq(pointer), extents[name].eq(size)]
-            m.d.sync += has_bytes[name].eq(extents[name].any())
+        # Both numbers stay from one choice to the next: hundreds of registers need no enable. The
+        # other one of many is chosen by a bit for each, and for each kind: nothing decodes it.
+        pointer: Any = 0
+        for k, (of, _) in enumerate(places):
+            is_at = Signal(name=f"is_at_{k}")
+            m.d.sync += is_at.eq(other == k)
+            pointer |= Mux(is_at, of, 0)
+        extent: Any = 0
+        for kind in dict.fromkeys(kind for _, kind in places):
+            is_of = Signal(name=f"is_of_{kind}")
+            numbers = [k for k, (_, of) in enumerate(places) if of == kind]
+            exists = ~self.i.payload.call.gemm if self._gemm and kind == "v" else 1
+            m.d.sync += is_of.eq(other.matches(*numbers) & exists)
+            extent |= Mux(is_of, sizes[kind], 0)
+        first = data.ArrayLayout(width, n_outputs)(Cat(of for of, _ in places[:n_outputs]))
+        m.d.sync += [
+            begins["output"].eq(first[output]),
+            begins["other"].eq(pointer),
+            extents["output"].eq(sizes["o"]),
+            extents["other"].eq(extent),
+            *(has_bytes[name].eq(extents[name].any()) for name in names),
+        ]
         # Sizes are a multiple of words: that much less to carry.
         units = [*self._bytes.values(), self._bytes["o"] // 4, FACTOR_WIDTH // 8, TABLE_WIDTH // 8]
         zeros = min((unit & -unit).bit_length() - 1 for unit in units)
@@ -269,6 +284,8 @@ class OverlapCheck(Component):
                 with m.If(counted):
                     m.next = "choose"
             with m.State("choose"):
+                m.next = "size"
+            with m.State("size"):
                 m.next = "low"
             with m.State("low"):
                 for name in names:

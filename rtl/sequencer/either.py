@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux
-from amaranth.lib import data
+from amaranth.hdl import Module
+from amaranth.lib import data, wiring
 
 from ..component import Component
+from ..stream import RegisterSlice, connect_stream
+from .attention import AttentionWalker
 from .product import ProductWalker, walker_ports
-from .walk import Walker
 
 __all__ = ["EitherWalker"]
 
@@ -35,7 +36,8 @@ class EitherWalker(Component):
     jobs, rows, places, tiles : Out(stream)
         As the walkers have them; ``to`` of ``rows`` has a bit per lane.
     busy : Out(1)
-        A round is on its way.
+        A round is on its way, or was in the cycle before. It rises two cycles after a round's last
+        block.
 
     Raises
     ------
@@ -61,20 +63,19 @@ class EitherWalker(Component):
         """Choose by a bit that stays as long as the call does."""
         m = Module()
         gemm = self.call.gemm
-        m.submodules.attention = attention = Walker(**self.parameters)
+        m.submodules.attention = attention = AttentionWalker(**self.parameters)
         m.submodules.product = product = ProductWalker(**self.parameters)
         walkers = ((attention, ~gemm), (product, gemm))
-        m.d.comb += self.busy.eq(attention.busy | product.busy)
+        m.submodules.entry = entry = RegisterSlice(shape=self.i.payload.shape(), mode="half")
+        connect_stream(m, wiring.flipped(self.i), entry.i)
+        m.d.sync += self.busy.eq(attention.busy | product.busy | entry.o.valid)
         m.d.comb += [product.q_blocks.eq(self.q_blocks), product.kv_blocks.eq(self.kv_blocks)]
         for walker, is_meant in walkers:
             _fill(m, walker.call, self.call)
-            _fill(m, walker.i.payload.entry, self.i.payload.entry)
-            m.d.comb += [
-                walker.i.payload.mantissa.eq(self.i.payload.mantissa),
-                walker.i.payload.shift.eq(self.i.payload.shift),
-                walker.i.valid.eq(self.i.valid & is_meant),
-            ]
-        m.d.comb += self.i.ready.eq(Mux(gemm, product.i.ready, attention.i.ready))
+            _fill(m, walker.i.payload, entry.o.payload)
+            m.d.comb += walker.i.valid.eq(entry.o.valid & is_meant)
+        # Who has no call takes: so both are ready when the one is that is meant.
+        m.d.comb += entry.o.ready.eq(product.i.ready & attention.i.ready)
 
         for name in _STREAMS:
             mine = getattr(self, name)

@@ -9,12 +9,13 @@ from amaranth.lib.wiring import In, Out
 from ..axi.command import beat_layout, command_layout
 from ..component import Component
 from ..stream import Fork, RegisterSlice, connect_stream
+from .attention import AttentionWalker
 from .call import call_layout, n_blocks
 from .deal import Dealer
 from .either import EitherWalker
 from .locate import Locator, located_layout
 from .lookup import Lookup
-from .walk import Walker, addressed_job, factored_entry
+from .walk import addressed_job, factored_entry
 
 __all__ = ["FACTOR_WIDTH", "OUTPUT_WIDTH", "TABLE_WIDTH", "Sequencer", "task_layout"]
 
@@ -183,7 +184,8 @@ class Sequencer(Component):
         m = Module()
         task = self.i.payload
         m.submodules.dealer = dealer = Dealer(**self._shape, gemm=self._gemm)
-        walks: type[Walker] | type[EitherWalker] = EitherWalker if self._gemm else Walker
+        walks: type[AttentionWalker] | type[EitherWalker]
+        walks = EitherWalker if self._gemm else AttentionWalker
         m.submodules.walker = walker = walks(
             **self._shape, runtime_precision=self._runtime_precision
         )
@@ -252,15 +254,15 @@ class Sequencer(Component):
             m.submodules[f"slice_{name}"] = kept = RegisterSlice(shape=source.payload.shape())
             connect_stream(m, source, kept.i)
             connect_stream(m, kept.o, locate.i)
+            if self._gemm and name == "v":  # weights are keys only
+                with m.If(task.call.gemm):
+                    m.d.comb += [locate.i.valid.eq(0), kept.o.ready.eq(1)]
             connect_stream(m, locate.o, wiring.flipped(getattr(self, name)))
             m.d.comb += [
                 locate.d_tiles.eq(task.call.d_tiles),
                 locate.pointers.eq(task[name]),
                 waiting[number].eq(kept.o.valid),
             ]
-            if self._gemm and name == "v":  # weights are keys only
-                with m.If(task.call.gemm):
-                    m.d.comb += [kept.i.valid.eq(0), source.ready.eq(1)]
             if self._gemm and name == "o":
                 m.d.comb += locate.narrow.eq(task.call.gemm)
         m.d.comb += waiting[-1].eq(asked.o.valid)

@@ -3,13 +3,12 @@
 from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..component import Component
 from ..lane.job import index, job_layout
-from ..stream import Fork, RegisterSlice, connect_stream
 from .call import block_entry, call_layout, n_blocks, request_layout
 
 __all__ = ["Walker", "addressed_job", "factored_entry"]
@@ -56,12 +55,12 @@ class Walker(Component):
         Its query blocks: :func:`factored_entry`.
     jobs : Out(stream)
         ``to``: lane, ``item``: job.
-    rows, places : Out(stream)
+    blocks : Out(stream)
         Query blocks to fetch, and to keep a place for: ``to`` is the lane.
     tiles : Out(stream)
         Tiles of keys and of values to fetch: ``to`` has a bit per lane.
     busy : Out(1)
-        It is on the way through a round, or query blocks wait to be taken.
+        It is on the way through a round.
 
     Raises
     ------
@@ -93,15 +92,14 @@ class Walker(Component):
             slots=slots,
             runtime_precision=runtime_precision,
         )
-        self._blocks = request_layout(to=range(n_lanes), blocks=most, tiles=1, tokens=block)
+        blocks = request_layout(to=range(n_lanes), blocks=most, tiles=1, tokens=block)
         tiles = request_layout(to=n_lanes, blocks=most, tiles=block // size, tokens=size)
         super().__init__(
             {
                 "call": In(call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size)),
                 "i": In(stream.Signature(factored_entry(entry))),
                 "jobs": Out(stream.Signature(job)),
-                "rows": Out(stream.Signature(self._blocks)),
-                "places": Out(stream.Signature(self._blocks)),
+                "blocks": Out(stream.Signature(blocks)),
                 "tiles": Out(stream.Signature(tiles)),
                 "busy": Out(1),
             }
@@ -141,12 +139,6 @@ class Walker(Component):
             read_data.eq(read.data),
         ]
         m.d.sync += at_last_lane.eq(lane == last_lane)  # both stay for three cycles before
-        # Who fetches and who stores may take a block at different times; the walk goes on.
-        m.submodules.block = block = RegisterSlice(shape=self._blocks, mode="half")
-        m.submodules.blocks = blocks = Fork(shape=self._blocks, n=2)
-        connect_stream(m, block.o, blocks.i)
-        connect_stream(m, blocks.o[0], wiring.flipped(self.rows))
-        connect_stream(m, blocks.o[1], wiring.flipped(self.places))
 
         m.d.comb += [
             self.jobs.payload.to.eq(lane),
@@ -159,9 +151,9 @@ class Walker(Component):
             job.causal.eq(call.causal),
             job.mantissa.eq(now.mantissa),
             job.shift.eq(now.shift),
-            block.i.payload.to.eq(lane),
-            block.i.payload.index.eq(entry.q_index),
-            block.i.payload.tokens.eq(entry.rows),
+            self.blocks.payload.to.eq(lane),
+            self.blocks.payload.index.eq(entry.q_index),
+            self.blocks.payload.tokens.eq(entry.rows),
         ]
         if "planes" in job.shape().members:
             m.d.comb += job.planes.eq(call.planes)
@@ -178,8 +170,8 @@ class Walker(Component):
         fills = Signal(init=1)
         asks = Signal()  # for queries
         m.d.comb += [
-            self.busy.eq(~fills | block.o.valid),
-            block.i.valid.eq(asks),
+            self.busy.eq(~fills),
+            self.blocks.valid.eq(asks),
             self.i.ready.eq(fills),
             write.en.eq(fills & self.i.valid),
         ]
@@ -208,7 +200,7 @@ class Walker(Component):
                 with m.If(self.jobs.ready | ~sees_tile):
                     m.d.sync += asks.eq(first_block)
                     m.next = "queries"
-            with m.State("queries"), m.If(block.i.ready | ~asks):
+            with m.State("queries"), m.If(self.blocks.ready | ~asks):
                 m.d.sync += asks.eq(0)
                 next_lane("read for a job", "block")
             with m.State("block"):

@@ -9,8 +9,8 @@ from amaranth.lib import wiring
 
 from qkloom.gen.emit import emit
 from qkloom.rtl.component import Component
+from qkloom.rtl.sequencer.attention import AttentionWalker
 from qkloom.rtl.sequencer.deal import Dealer
-from qkloom.rtl.sequencer.walk import Walker
 from qkloom.rtl.stream import connect_stream
 from qkloom.tb.core import Call, schedule
 from qkloom.tb.simulate import from_bits, simulate, to_bits
@@ -137,7 +137,7 @@ def test_is_the_schedule(n_lanes, pace):
     rng = random.Random(n_lanes)
     calls = [random_call(rng) for _ in range(8)]
     shape = (*SHAPE.items(), ("n_lanes", n_lanes))
-    dut = DealAndWalk(walker=Walker, streams=STREAMS, shape=shape)
+    dut = DealAndWalk(walker=AttentionWalker, streams=STREAMS, shape=shape)
     layout = dut.i.payload.shape()
     log = simulate(
         dut,
@@ -157,4 +157,4 @@ def test_is_the_schedule(n_lanes, pace):
 
 def test_emits():
     emit(Dealer(**SHAPE, n_lanes=12), verilog=True)
-    emit(Walker(**SHAPE, n_lanes=12, runtime_precision=True), verilog=True)
+    emit(AttentionWalker(**SHAPE, n_lanes=12, runtime_precision=True), verilog=True)
