@@ -1,19 +1,19 @@
-"""How busy lanes are with products of matrices: four 16x16 lanes of a core, fed by streams."""
+"""How busy lanes are with products of matrices that are in memory: the `u280-small` with gemm."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from qkloom.gen.chip import default_out_width, default_row_width
+from qkloom.gen.call import build_kernel, memory_model
+from qkloom.gen.chip import read_chip
 from qkloom.gen.emit import emit
-from qkloom.rtl.core import Core
-from qkloom.rtl.lane.numerics import Numerics
-from qkloom.tb.engines import run
-from qkloom.tb.gemm import Product, exact_gemm, program, read_back
+from qkloom.tb.gemm import Product, exact_gemm
+from qkloom.tb.kernel import start_kernel
+from qkloom.tb.kernel.host import Host
+from qkloom.tb.kernel.image import Image
+from qkloom.tb.kernel.product import place_product, planned_product_bytes
 
-SIZE, BLOCK, HEAD_DIM = 16, 128, 64
-NUMBERS = {"head_dim": HEAD_DIM, "tokens": 4096, "segments": 8, "fraction": 10, "p_width": 14}
-LANES = ("dsp", "dsp", "lut", "lut")
+HEAD_DIM = 64
 SHAPES = (  # M, K, N, groups side by side
     (128, 2048, 512, 4),
     (128, 2048, 2048, 4),
@@ -34,29 +34,39 @@ def product_of(m: int, k: int, n: int, side: int) -> Product:
 
 
 def rows() -> Iterator[dict]:
-    """Measure each shape; the outputs must be exact."""
-    numerics = Numerics(size=SIZE, **NUMBERS)
-    widths = {
-        "row_width": default_row_width(SIZE, numerics.digits),
-        "out_width": default_out_width(SIZE, BLOCK, numerics.digits),
-    }
-    core = Core(lanes=LANES, size=SIZE, block_rows=BLOCK, **widths, **NUMBERS, gemm=True)
-    design = emit(core)
+    """Measure each shape, from the start of the call to its interrupt; outputs must be exact."""
+    chip = read_chip("u280-small").replace(gemm=True)
+    kernel = build_kernel(chip)
+    design = emit(kernel)
     for m, k, n, side in SHAPES:
         product = product_of(m, k, n, side)
-        macs, slots = m * k * n, SIZE * SIZE * len(LANES)
-        testbench = program(core, product, max_cycles=4 * macs // slots)
-        result = run(design, testbench, "cxxrtl")
-        if not (
-            read_back(core, product, result.outputs["o"]) == exact_gemm(product, numerics)
-        ).all():
+        macs, slots = m * k * n, chip.size**2 * chip.n_lanes
+        image = Image(kernel.n_channels)
+        task = place_product(kernel, product, image)
+        with start_kernel(design, memory_model(chip, image), "cxxrtl") as simulation:
+            memory = [simulation.memory[channel] for channel in range(kernel.n_channels)]
+            image.write(memory)
+            host = Host(simulation, kernel.registers)
+            outcome = host.call(task.arguments, 4 * macs // slots)
+            moved = {name: host.read(f"{name}_bytes") for name in "qkvo"}
+            output = task.result(memory)
+        if not (output == exact_gemm(product, chip.numerics)).all():
             raise SystemExit(f"The product is wrong: {m} x {k} by {k} x {n}")
+        where = f"M {m}, K {k}, N {n}"
         yield {
-            "name": f"mac_utilization of gemm, M {m}, K {k}, N {n}",
-            "value": macs / (slots * result.cycles),
+            "name": f"mac_utilization of gemm through AXI, {where}",
+            "value": macs / (slots * outcome.cycles),
             "unit": "",
             "asked": 0.9,
             "better": "more",
-            "how": f"{len(LANES)} {SIZE}x{SIZE} lanes, core fed by streams, cxxrtl: "
-            f"{result.cycles:,} cycles, bit-exact",
+            "how": f"u280-small with gemm, cxxrtl: {outcome.cycles:,} cycles, bit-exact",
+        }
+        planned = planned_product_bytes(kernel, product)
+        yield {
+            "name": f"bytes moved beside those the schedule must, {where}",
+            "value": sum(abs(moved[name] - planned[name]) for name in moved),
+            "unit": "B",
+            "asked": 0,
+            "better": "less",
+            "how": f"counted {moved}; formula: tb/kernel/product.py planned_product_bytes",
         }
