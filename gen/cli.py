@@ -275,12 +275,13 @@ def estimate(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Estimate what each block takes, in less than a second, and how far off that may be.
+    """Estimate what each block takes, in seconds, and how far off that may be.
 
     The table is that of `synth` for UltraScale+, from a model that is fitted to synthesized
-    components. Units take their parameters as options.
+    components. Of a chip it has the whole kernel: registers, sequencer and movers around the core.
+    Units take their parameters as options.
     """
-    from ..rtl.core import Core
+    from ..rtl.kernel.kernel import Kernel
     from .chip import preset_names
     from .estimate import estimate as estimate_component
     from .synthesis.report import tabulate
@@ -290,7 +291,7 @@ def estimate(
     name = None
     if what in preset_names() or what.endswith(".toml"):
         chip = _read_chip(what, options, takes="--json")
-        name, component = chip.identifier, Core(lanes=chip.matrices, **chip.lane_parameters)
+        name, component = chip.identifier, Kernel(**chip.kernel_parameters)
     else:
         component = _find_unit(what).build(options)
     figures = estimate_component(component, name=name)
