@@ -234,7 +234,7 @@ def synth(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Synthesize by Yosys, and print what each block takes.
+    """Synthesize by Yosys, and print what each block takes; of a chip, its whole kernel.
 
     A unit takes its parameters as options (`synth matrix --kind lut --rows 32 --cols 32`). Modules
     that were synthesized before are taken from the cache.
@@ -242,7 +242,7 @@ def synth(
     LUT counts all LUTs, those used as memory and shift registers (LUTRAM) included, as AMD's "CLB
     LUTs" does. BRAM is in units of 36 Kbit, CARRY8 in units of 8 carry bits.
     """
-    from .call import build_core
+    from ..rtl.kernel.kernel import Kernel
     from .chip import preset_names
     from .synthesis import synthesize
     from .synthesis.report import describe, tabulate
@@ -253,7 +253,7 @@ def synth(
         name = None
         if what in preset_names() or what.endswith(".toml"):
             chip = _read_chip(what, options, takes="--target, --yosys, --vivado and --json")
-            name, component = chip.identifier, build_core(chip)
+            name, component = chip.identifier, Kernel(**chip.kernel_parameters)
         else:
             component = _find_unit(what).build(options)
         synthesis = synthesize(
@@ -275,12 +275,13 @@ def estimate(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Estimate what each block takes, in less than a second, and how far off that may be.
+    """Estimate what each block takes, in seconds, and how far off that may be.
 
     The table is that of `synth` for UltraScale+, from a model that is fitted to synthesized
-    components. Units take their parameters as options.
+    components. Of a chip it has the whole kernel: registers, sequencer and movers around the core.
+    Units take their parameters as options.
     """
-    from ..rtl.core import Core
+    from ..rtl.kernel.kernel import Kernel
     from .chip import preset_names
     from .estimate import estimate as estimate_component
     from .synthesis.report import tabulate
@@ -290,7 +291,7 @@ def estimate(
     name = None
     if what in preset_names() or what.endswith(".toml"):
         chip = _read_chip(what, options, takes="--json")
-        name, component = chip.identifier, Core(lanes=chip.matrices, **chip.lane_parameters)
+        name, component = chip.identifier, Kernel(**chip.kernel_parameters)
     else:
         component = _find_unit(what).build(options)
     figures = estimate_component(component, name=name)
@@ -315,7 +316,7 @@ def crossover(
     """Print the peak by DSP slices, by LUTs and by both, for each precision, and the best split.
 
     Counted by the model of `estimate`, for lanes of the preset u280 with all that is in them and
-    the core around them, and for their arrays alone. Everything but the LUTs may take 80 % of the
+    the kernel around them, and for their arrays alone. Everything but the LUTs may take 80 % of the
     card.
     """
     from .estimate.crossover import SHARE, budget_of, find_splits, tabulate_splits

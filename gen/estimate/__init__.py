@@ -1,4 +1,4 @@
-"""Estimates: what a design costs, in less than a second, from a model fitted to synthesis."""
+"""Estimates: what a design costs, in seconds, from a model fitted to synthesis."""
 
 import time
 from collections import Counter
@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from ...rtl.component import Component
-from ..synthesis import COLUMNS, Synthesis, count_macs
+from ..synthesis import COLUMNS, Synthesis, count_macs, listed_blocks
 from ..synthesis.blocks import find_blocks
 from ..synthesis.netlist import Cell, Module, Netlist
 from ..synthesis.target import Target
@@ -70,7 +70,7 @@ def estimate(component: Component, *, name: str | None = None) -> Estimate:
         yosys=fit.yosys,
         columns=COLUMNS,
         total=_TARGET.count(total_counts(tree)),
-        blocks=find_blocks(netlist, _TARGET),
+        blocks=find_blocks(netlist, _TARGET, listed_blocks(component)),
         macs=count_macs(component),
         timing=None,
         notes=list(_notes(tree, fit, unfitted)),

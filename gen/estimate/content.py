@@ -50,7 +50,7 @@ class _Boxes:
     """A platform object that takes each component inside a first one for a black box."""
 
     def __init__(self) -> None:
-        self.inside: list[tuple[Fragment, Component]] = []
+        self.inside: list[Component] = []
         self._is_open = False
 
     def instantiate(self, component: Component, elaborate: Callable[[Any, Any], Any]) -> Any:
@@ -58,28 +58,26 @@ class _Boxes:
         if not self._is_open:
             self._is_open = True
             return elaborate(component, self)
-        box = Fragment()
-        self.inside.append((box, component))
-        return box
+        self.inside.append(component)
+        return Fragment()
 
 
 def find_content(component: Component) -> Content:
     """Return what one component is made of."""
     boxes = _Boxes()
     fragment = Fragment.get(component, boxes)
-    names = {id(box): name or "" for box, name, _ in fragment.subfragments}
-    memories = [
-        storage_of(origin)
-        for box, _, _ in fragment.subfragments
-        for origin in box.origins or ()
-        if isinstance(origin, Memory)
+    # A renamer of clock domains copies what it is handed; the copy knows what it comes from.
+    origins = [
+        (origin, name or "")
+        for inner, name, _ in fragment.subfragments
+        for origin in inner.origins or ()
     ]
+    names = {id(origin): name for origin, name in origins}
+    memories = [storage_of(origin) for origin, _ in origins if isinstance(origin, Memory)]
     reader = _Reader()
     for domain, statements in fragment.statements.items():
         reader.read(statements, is_clocked=domain != "comb")
-    return Content(
-        [(names[id(box)], part) for box, part in boxes.inside], memories, reader.result()
-    )
+    return Content([(names[id(part)], part) for part in boxes.inside], memories, reader.result())
 
 
 def storage_of(memory: Memory) -> Storage:

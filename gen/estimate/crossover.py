@@ -8,10 +8,10 @@ from functools import partial
 from math import ceil, inf
 from typing import Any
 
-from ...rtl.core import Core
+from ...rtl.kernel.kernel import Kernel
 from ...rtl.lane.lane import Lane
 from ...tb.errors import InputError
-from ..chip import default_p_width, read_chip
+from ..chip import default_data_width, default_p_width, read_chip
 from ..synthesis.target import CARD, USER
 from . import tree_of
 from .model import Node, total_counts
@@ -36,8 +36,8 @@ class Split:
     Members
     -------
     of : str
-        ``lanes``, with everything in them and the core around them, or ``arrays``, the matrix units
-        of lanes alone.
+        ``lanes``, with everything in them and the kernel around them, or ``arrays``, the matrix
+        units of lanes alone.
     stream, stationary : int
         Bits of the operands.
     ways : str
@@ -114,7 +114,8 @@ def find_splits(
         raise InputError(
             f"--clock must be a finite number above 0 MHz, not {clock_mhz:g}; take that of a chip"
         )
-    parameters = read_chip(chip).lane_parameters
+    description = read_chip(chip)
+    size = description.size
     splits = []
     nodes: dict[Any, Node] = {}
     for stream, stationary in precisions:
@@ -123,13 +124,17 @@ def find_splits(
             "stationary_width": stationary,
             "p_width": default_p_width(stream),
         }
-        around = partial(_around, {**parameters, **changes}, nodes)
-        whole = {
-            kind: tree_of(Lane(matrix=kind, **{**parameters, **changes}), nodes) for kind in KINDS
-        }
+        parameters = {**description.lane_parameters, **changes}
+        data_width = default_data_width(size, stream, stationary)
+        around = partial(
+            _around,
+            {**description.kernel_parameters, **changes, "data_width": data_width},
+            nodes,
+        )
+        whole = {kind: tree_of(Lane(matrix=kind, **parameters), nodes) for kind in KINDS}
         arrays = {kind: dict(tree.parts)["matrix"] for kind, tree in whole.items()}
-        ultra = Lane(matrix="dsp", memory="ultra", **{**parameters, **changes})
-        for of, trees, other, core in (
+        ultra = Lane(matrix="dsp", memory="ultra", **parameters)
+        for of, trees, other, outside_of in (
             ("lanes", whole, tree_of(ultra, nodes), around),
             ("arrays", arrays, arrays["dsp"], _nothing),
         ):
@@ -137,8 +142,10 @@ def find_splits(
             spared = total_counts(other)
             spared.subtract(costs["dsp"])
             for ways, kinds in (("dsp", ("dsp",)), ("lut", ("lut",)), ("both", KINDS)):
-                mix, n_ultra = _fill({kind: costs[kind] for kind in kinds}, spared, budget, core)
-                outside = core(sum(mix.values()))
+                mix, n_ultra = _fill(
+                    {kind: costs[kind] for kind in kinds}, spared, budget, outside_of
+                )
+                outside = outside_of(sum(mix.values()))
                 counts = {
                     column: sum(n * costs[kind][column] for kind, n in mix.items())
                     + n_ultra * spared[column]
@@ -146,7 +153,7 @@ def find_splits(
                     for column in budget
                 }
                 binds = max(budget, key=lambda column: counts[column] / budget[column])
-                tops = 2 * parameters["size"] ** 2 * sum(mix.values()) * clock_mhz / 1e6
+                tops = 2 * size**2 * sum(mix.values()) * clock_mhz / 1e6
                 splits.append(
                     Split(of, stream, stationary, ways, mix, n_ultra, tops, binds, counts)
                 )
@@ -190,13 +197,20 @@ def tabulate_splits(splits: Sequence[Split]) -> tuple[list[str], list[list[str]]
 
 
 def _around(parameters: Mapping[str, Any], nodes: dict[Any, Node], n: int) -> Mapping[str, float]:
-    """Return what a core has around ``n`` lanes, as an estimate of the chip counts it."""
+    """Return what a kernel has around ``n`` lanes, as an estimate of the chip counts it."""
     if not n:
         return _nothing(n)
-    core = tree_of(Core(lanes=("dsp",) * n, **parameters), nodes)
-    counts = total_counts(core)
-    lane = total_counts(dict(core.parts)["lane_0"])
+    kernel = tree_of(Kernel(**{**parameters, "lanes": ("dsp",) * n}), nodes)
+    counts = total_counts(kernel)
+    lane = total_counts(_part(kernel, "engine", "core", "lane_0"))
     return Counter({column: counts[column] - n * lane[column] for column in counts})
+
+
+def _part(node: Node, *path: str) -> Node:
+    """Return what is inside, by the names of the instances on the way."""
+    for name in path:
+        node = dict(node.parts)[name]
+    return node
 
 
 def _nothing(n: int) -> Mapping[str, float]:
@@ -207,12 +221,12 @@ def _fill(
     costs: Mapping[str, Mapping[str, float]],
     spared: Mapping[str, float],
     budget: Mapping[str, float],
-    core: Callable[[int], Mapping[str, float]],
+    outside_of: Callable[[int], Mapping[str, float]],
 ) -> tuple[dict[str, int], int]:
     """Return the most lanes that fit, and in how many ``spared`` must be added; fewest LUTs first.
 
-    ``spared`` is what UltraRAM instead of block RAM changes in a lane of any kind, and ``core``
-    says what is around so many lanes.
+    ``spared`` is what UltraRAM instead of block RAM changes in a lane of any kind, and
+    ``outside_of`` says what is around so many lanes.
     """
 
     def best(n: int, outside: Mapping[str, float]) -> tuple[dict[str, int], int] | None:
@@ -231,10 +245,10 @@ def _fill(
         return min(fitting, key=lambda found: found[0])[1:] if fitting else None
 
     kinds = tuple(costs)
-    # What a core takes needs an elaboration: it is asked for only where its lanes would fit.
+    # What a kernel takes needs an elaboration: it is asked for only where its lanes would fit.
     most = bisect_left(range(1, _MOST + 1), True, key=lambda n: best(n, {}) is None)
     for n in range(most, 0, -1):
-        if (found := best(n, core(n))) is not None:
+        if (found := best(n, outside_of(n))) is not None:
             return found
     return dict.fromkeys(kinds, 0), 0
 

@@ -1,13 +1,15 @@
 """Synthesis by Yosys: what a design costs, by block, and what its netlist tells about speed."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...rtl.component import Component
 from ...rtl.core import Core
+from ...rtl.kernel.engine import Engine
+from ...rtl.kernel.kernel import Kernel
 from ...rtl.lane.lane import Lane
 from ...rtl.matrix.interface import WeightStationary
 from ...rtl.matrix.output_stationary import OutputStationary
@@ -37,6 +39,7 @@ __all__ = [
     "Utilization",
     "count_macs",
     "find_target",
+    "listed_blocks",
     "read_utilization",
     "synthesize",
 ]
@@ -215,7 +218,7 @@ def synthesize(
         yosys=tool.version,
         columns=chosen.columns,
         total=chosen.count(cells),
-        blocks=find_blocks(netlist, chosen),
+        blocks=find_blocks(netlist, chosen, listed_blocks(component)),
         macs=count_macs(component),
         timing=timing,
         notes=_notes(chosen, cells, timing, platform.twins),
@@ -254,9 +257,16 @@ def count_macs(component: Component) -> int | None:
         return int(parameters["rows"] * parameters["cols"])
     if isinstance(component, Lane):
         return int(parameters["size"] ** 2)
-    if isinstance(component, Core):
+    if isinstance(component, Core | Engine | Kernel):
         return int(len(parameters["lanes"]) * parameters["size"] ** 2)
     return None
+
+
+def listed_blocks(component: Component) -> Collection[str]:
+    """Return the paths of which every part has a line: what is around a core, piece by piece."""
+    if isinstance(component, Kernel):
+        return ("", "engine")
+    return ("",) if isinstance(component, Engine) else ()
 
 
 def _notes(

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from .netlist import Cell, Module, Netlist
@@ -14,8 +14,8 @@ REST = "rest"
 """Name of the line that adds up what has no line of its own."""
 
 # A block has a line when this share of the design is in it, and lines of its parts when it is
-# large: of the cells, or of any column.
-_SHOWN, _OPENED, _DEPTH = 0.02, 0.25, 5
+# large: of the cells, or of any column. So many levels are opened, listed ones not counted.
+_SHOWN, _OPENED, _LEVELS = 0.02, 0.25, 5
 
 
 @dataclass(frozen=True)
@@ -49,21 +49,38 @@ class Block:
     instances: tuple[str, ...] = ()
 
 
-def find_blocks(netlist: Netlist, target: Target) -> list[Block]:
-    """Return the lines of a design, parts below what they are part of."""
+def find_blocks(
+    netlist: Netlist, target: Target, listed: Collection[str] = frozenset()
+) -> list[Block]:
+    """Return the lines of a design, parts below what they are part of.
+
+    Parameters
+    ----------
+    netlist : Netlist
+        The design.
+    target : Target
+        What its cells cost.
+    listed : collection of str
+        Paths of instances of which every part has a line, however small; empty for the top.
+    """
+    top = netlist.modules[netlist.top]
     whole = target.count(netlist.cells[netlist.top])
-    return list(_blocks(netlist, target, netlist.modules[netlist.top], whole, "", 1, 0))
+    return list(_blocks(netlist, target, listed, top, whole, "", 1, 0, _LEVELS))
 
 
 def _blocks(
     netlist: Netlist,
     target: Target,
+    listed: Collection[str],
     module: Module,
     whole: Mapping[str, float],
     path: str,
     n: int,
     depth: int,
+    levels: int,
 ) -> Iterator[Block]:
+    is_listed = path.removesuffix(".") in listed
+    levels -= not is_listed
     groups: dict[str, list[Cell]] = {}
     for cell in sorted(module.cells, key=_natural):
         if cell.type in netlist.modules:
@@ -73,7 +90,7 @@ def _blocks(
     for kind, cells in groups.items():
         inside = Counter({c: n * len(cells) * k for c, k in netlist.cells[kind].items()})
         counts = target.count(inside)
-        if _share(counts, whole) >= _SHOWN:
+        if _share(counts, whole) >= _SHOWN or (is_listed and any(counts.values())):
             shown.append((counts, kind, cells))
             rest -= inside
     shown.sort(key=lambda group: -_share(group[0], whole))
@@ -83,10 +100,18 @@ def _blocks(
         first = f"{path}{cells[0].name}"
         names = tuple(f"{path}{cell.name}" for cell in cells)
         yield Block(first, _joined(cells), kind, n * len(cells), depth, counts, names)
-        if depth + 1 < _DEPTH and _share(counts, whole) >= _OPENED:
+        if first in listed or (levels and _share(counts, whole) >= _OPENED):
             inner = netlist.modules[kind]
             yield from _blocks(
-                netlist, target, inner, whole, f"{first}.", n * len(cells), depth + 1
+                netlist,
+                target,
+                listed,
+                inner,
+                whole,
+                f"{first}.",
+                n * len(cells),
+                depth + 1,
+                levels,
             )
     if any((left := target.count(rest)).values()):
         yield Block(f"{path}{REST}", REST, "", n, depth, left)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from qkloom.gen.call import build_core
+from qkloom.gen.call import build_kernel
 from qkloom.gen.chip import read_chip
 from qkloom.gen.estimate.model import FIT
 from qkloom.gen.synthesis import Synthesis, synthesize
@@ -37,7 +37,7 @@ def rows() -> Iterator[dict[str, Any]]:
 
 def _chip_rows(name: str, cache: Cache) -> Iterator[dict[str, Any]]:
     chip = read_chip(name)
-    synthesis = synthesize(build_core(chip), name=chip.identifier, cache=cache)
+    synthesis = synthesize(build_kernel(chip), name=chip.identifier, cache=cache)
     is_full = name == "u280-max"
     shares = _shares(synthesis)
     for column, share in shares.items():
@@ -69,11 +69,11 @@ def _estimate_rows(name: str, synthesis: Synthesis) -> Iterator[dict[str, Any]]:
     """Compare the estimate of a chip, made by a process of its own, with its counts."""
     code = (
         "import json, time; start = time.perf_counter()\n"
-        "from qkloom.gen.call import build_core\n"
         "from qkloom.gen.chip import read_chip\n"
         "from qkloom.gen.estimate import estimate\n"
+        "from qkloom.rtl.kernel.kernel import Kernel\n"
         f"chip = read_chip({name!r})\n"
-        "total = estimate(build_core(chip), name=chip.identifier).total\n"
+        "total = estimate(Kernel(**chip.kernel_parameters), name=chip.identifier).total\n"
         "print(json.dumps([dict(total), time.perf_counter() - start]))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

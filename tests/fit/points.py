@@ -1,6 +1,7 @@
 """The points of the fit: which components are synthesized, chosen by a seed.
 
-A point is a command line: a unit and its options, as `qkloom synth` takes them.
+A point is a command line: a unit and its options, as `qkloom synth` takes them; or a preset, what
+differs from it, and a part.
 """
 
 import inspect
@@ -18,6 +19,8 @@ from qkloom.rtl.component import Component
 from qkloom.rtl.formats import NumberFormat
 from qkloom.rtl.lane.lane import Lane
 from qkloom.rtl.lane.numerics import Numerics
+
+from .chips import BASE, build_part, choose_parts
 
 __all__ = ["Point", "choose_points"]
 
@@ -61,7 +64,7 @@ class Point:
     Members
     -------
     unit : str
-        Name of the unit.
+        Name of the unit, or of the preset.
     options : mapping
         Its options as text.
     group : str
@@ -78,11 +81,13 @@ class Point:
 
     @property
     def command(self) -> str:
-        """What a terminal takes."""
+        """What a terminal takes; it does not take parts of chips."""
         return " ".join([self.unit, *(f"--{name} {value}" for name, value in self.options.items())])
 
     def build(self) -> Component:
         """Return the component."""
+        if self.unit == BASE:
+            return build_part(self.options)
         return find_units()[self.unit].build(self.options)
 
 
@@ -96,6 +101,7 @@ def choose_points() -> list[Point]:
         *_cores(rng),
         *_lanes(rng, SMALL_LANES, SMALL_UNITS),
         *_output_arrays(random.Random(SEED)),
+        *choose_parts(),
     ]:
         command = " ".join([unit, *map(" ".join, options.items())])
         chosen.setdefault(command, (unit, options, group, top_only))
@@ -103,7 +109,8 @@ def choose_points() -> list[Point]:
     by_unit: dict[str, list[str]] = {}
     for command, (unit, options, group, _) in chosen.items():
         if not group:
-            by_unit.setdefault(unit + options.get("kind", ""), []).append(command)
+            kind = options.get("kind", options.get("part", ""))
+            by_unit.setdefault(unit + kind, []).append(command)
     held_out = {
         command
         for commands in by_unit.values()

@@ -22,8 +22,8 @@ from .points import Point
 
 __all__ = ["POINTS", "emitted", "read_points", "synthesize_points", "update_points"]
 
-TOGETHER, LARGE = 200_000, 80_000
-"""Bytes of RTLIL of points that are synthesized together, and of modules that are not."""
+TOGETHER, LARGE = 400_000, 80_000
+"""Bytes of RTLIL of points that are synthesized together, and of modules that have a run each."""
 
 POINTS = Path(__file__).parent / "points.json"
 
@@ -120,8 +120,8 @@ def update_points(
     points: list[Point], yosys: FullYosys, tell: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """Synthesize what has changed; return and keep all points."""
-    # A machine that does this for long has other work too; and fewer starts are faster.
-    run.PROCESSES, run.LARGE_BYTES, run.BATCH_BYTES = 1, LARGE, TOGETHER
+    # Fewer starts are faster.
+    run.PROCESSES, run.LARGE_BYTES, run.BATCH_BYTES = 2, LARGE, TOGETHER // 4
     known = {point["command"]: point for point in read_points()}
     waiting: list[tuple[Point, Component, Design]] = []
     texts: dict[str, str] = {}

@@ -5,6 +5,7 @@ import pytest
 from qkloom.gen.estimate.model import read_fit
 from qkloom.tb.yosys import find_full_yosys
 from tests.fit.__main__ import JUDGED
+from tests.fit.chips import BASE, build_part
 from tests.fit.fit import digest_of_points, misses, residuals, summarize
 from tests.fit.points import choose_points
 from tests.fit.report import PLOT, TABLE
@@ -64,6 +65,22 @@ def test_hardware_of_small_points_is_unchanged(chosen, known):
         and known[p.command]["digest"] != emitted(p)[1].digest
     ]
     assert not stale, REMEDY
+
+
+def test_parts_of_chips_are_those_of_the_kernel():
+    fetcher = build_part({"part": "engine.q", "lanes": "3", "channels": "8", "data-width": "64"})
+    assert type(fetcher).__name__ == "Fetcher"
+    found = {name: fetcher.parameters[name] for name in ("n_channels", "to", "data_width")}
+    assert found == {"n_channels": 2, "to": range(3), "data_width": 64}
+
+
+def test_parts_of_chips_come_from_several_chips(chosen):
+    groups = {}
+    for point in chosen:
+        if point.unit == BASE and not point.top_only:
+            groups.setdefault(point.options["part"], set()).add(point.group)
+    assert len(groups) == 10
+    assert all(of >= {"fitted", "size"} for of in groups.values())
 
 
 @pytest.mark.parametrize("group", ["fitted", *JUDGED])

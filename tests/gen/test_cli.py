@@ -17,11 +17,15 @@ import qkloom
 from qkloom.gen import build, synthesis
 from qkloom.gen.build import Build
 from qkloom.gen.call import prepare
+from qkloom.gen.chip import read_chip
 from qkloom.gen.cli import _print_json, main
 from qkloom.gen.nextpnr import Usage
 from qkloom.platforms.boards import BOARDS
+from qkloom.rtl.component import Component
+from qkloom.rtl.kernel.kernel import Kernel
 from qkloom.tb.attention import attention
 from qkloom.tb.engines.cache import Cache
+from qkloom.tb.errors import InputError
 
 
 class Shell:
@@ -432,6 +436,19 @@ class TestSynth:
         facts = json.loads(shell.run(*words, "--json"))
         assert shell.messages == ""
         assert facts["total"]["dsp"] == facts["macs"] == 2
+
+    def test_chip_is_its_kernel(self, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked = []
+
+        def synthesize(component: Component, **more: object) -> None:
+            asked.append((type(component), dict(component.parameters), more["name"]))
+            raise InputError("enough")
+
+        monkeypatch.setattr(synthesis, "synthesize", synthesize)
+        assert shell.refuse("synth", "u280-tiny") == "qkloom: enough"
+        ((kind, parameters, name),) = asked
+        assert (kind, name) == (Kernel, "u280_tiny")
+        assert parameters.items() >= read_chip("u280-tiny").kernel_parameters.items()
 
     @pytest.mark.parametrize(
         ("words", "message"),

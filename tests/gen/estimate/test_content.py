@@ -1,4 +1,4 @@
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, ClockDomain, DomainRenamer, Module, Mux, Signal, signed
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -101,3 +101,32 @@ def test_constants_are_a_table():
     operators = find_content(Table()).operators
     assert operators["table"] == 8
     assert operators["choice"] == 0
+
+
+class Renamed(Component):
+    """A part and a memory in a clock domain of its own."""
+
+    def __init__(self) -> None:
+        super().__init__({"clk": In(1), "i": In(4), "o": Out(4)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.domains.work = work = ClockDomain(local=True, reset_less=True)
+        delay = Delay(width=4, cycles=2)
+        memory = Memory(shape=4, depth=16, init=[])
+        w_port, r_port = memory.write_port(), memory.read_port()
+        m.submodules.delay = DomainRenamer("work")(delay)
+        m.submodules.memory = DomainRenamer("work")(memory)
+        m.d.comb += [
+            work.clk.eq(self.clk),
+            delay.i.eq(self.i),
+            w_port.data.eq(delay.o),
+            self.o.eq(r_port.data),
+        ]
+        return m
+
+
+def test_parts_in_other_clock_domains():
+    content = find_content(Renamed())
+    assert [(name, type(part)) for name, part in content.parts] == [("delay", Delay)]
+    assert content.memories == [Storage(width=4, depth=16, grain=4, clocked_reads=1, free_reads=0)]

@@ -5,7 +5,7 @@ import pytest
 from qkloom.gen.chip import read_chip
 from qkloom.gen.estimate import crossover, estimate
 from qkloom.gen.estimate.crossover import budget_of, find_splits, tabulate_splits
-from qkloom.rtl.core import Core
+from qkloom.rtl.kernel.kernel import Kernel
 from qkloom.tb.errors import InputError
 
 
@@ -13,10 +13,10 @@ class TestFill:
     COSTS = {"dsp": {"lut": 1, "dsp": 10, "bram36": 2}, "lut": {"lut": 20, "dsp": 1, "bram36": 2}}
     SPARED = {"bram36": -1, "uram": 3}
 
-    def fill(self, kinds, core=0, **budget):
+    def fill(self, kinds, around=0, **budget):
         costs = {kind: Counter(self.COSTS[kind]) for kind in kinds}
         budget = {"lut": 100, "dsp": 55, "bram36": 99, "uram": 99} | budget
-        return crossover._fill(costs, self.SPARED, budget, lambda n: {"lut": core * n})
+        return crossover._fill(costs, self.SPARED, budget, lambda n: {"lut": around * n})
 
     def test_one_kind(self):
         assert self.fill(["dsp"]) == ({"dsp": 5}, 0)
@@ -34,10 +34,10 @@ class TestFill:
         assert self.fill(["dsp", "lut"], bram36=16, uram=5) == ({"dsp": 5, "lut": 3}, 0)
         assert self.fill(["dsp", "lut"], bram36=8) == ({"dsp": 5, "lut": 3}, 8)
 
-    def test_a_core_is_around_them(self):
-        assert self.fill(["dsp", "lut"], core=1) == ({"dsp": 5, "lut": 4}, 0)
-        assert self.fill(["dsp", "lut"], core=2) == ({"dsp": 5, "lut": 3}, 0)
-        assert self.fill(["dsp", "lut"], core=99) == ({"dsp": 1, "lut": 0}, 0)
+    def test_a_kernel_is_around_them(self):
+        assert self.fill(["dsp", "lut"], around=1) == ({"dsp": 5, "lut": 4}, 0)
+        assert self.fill(["dsp", "lut"], around=2) == ({"dsp": 5, "lut": 3}, 0)
+        assert self.fill(["dsp", "lut"], around=99) == ({"dsp": 1, "lut": 0}, 0)
 
     def test_nothing_fits(self):
         assert self.fill(["dsp", "lut"], lut=0) == ({"dsp": 0, "lut": 0}, 0)
@@ -70,8 +70,8 @@ def test_lanes_are_counted_as_their_chip_is():
         lanes = tuple(
             f"{kind}+ultra" if number < split.ultra else kind for number, kind in enumerate(lanes)
         )
-        parameters = {**chip.lane_parameters, "p_width": 14}
-        total = estimate(Core(lanes=lanes, **parameters)).total
+        kernel = Kernel(**{**chip.kernel_parameters, "lanes": lanes, "p_width": 14})
+        total = estimate(kernel).total
         assert {name: split.counts[name] for name in budget} == pytest.approx(
             {name: total[name] for name in budget}
         )

@@ -8,10 +8,13 @@ import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.lib.wiring import In, Out
 
+from qkloom.gen.chip import read_chip
 from qkloom.gen.cli import main
 from qkloom.gen.estimate import estimate
 from qkloom.rtl.component import Component
+from qkloom.rtl.core import Core
 from qkloom.rtl.delay import Delay
+from qkloom.rtl.kernel.kernel import Kernel
 from qkloom.rtl.matrix.booth import BoothProduct
 from qkloom.rtl.matrix.lut import LutMatrixUnit
 
@@ -67,6 +70,28 @@ def test_chip(run):
         assert sum(block[column] for block in tops) == pytest.approx(n)
     names = {block["name"] for block in facts["blocks"]}
     assert {"matrix", "row_unit", "normalizer"} <= names
+    # What is around the lanes has lines, piece by piece.
+    assert {"engine", "control", "intake", "overlap", "supervisor"} <= {b["path"] for b in tops}
+    engine = {block["path"] for block in facts["blocks"] if block["depth"] == 1}
+    assert {f"engine.{name}" for name in ("core", "sequencer", "q", "k", "o")} <= engine
+    assert facts["macs"] == 2 * 64
+
+
+def test_chip_is_its_kernel(run):
+    chip = read_chip("u280-tiny")
+    facts = json.loads(run("estimate", "u280-tiny", "--json").out)
+    assert facts["total"] == estimate(Kernel(**chip.kernel_parameters)).total
+    core = next(block for block in facts["blocks"] if block["path"] == "engine.core")
+    alone = estimate(Core(lanes=chip.matrices, **chip.lane_parameters)).total
+    assert {column: core[column] for column in alone} == alone
+
+
+def test_parts_of_a_core_have_no_lines_for_being_small():
+    chip = read_chip("u280-tiny")
+    figures = estimate(Core(lanes=chip.matrices, **chip.lane_parameters))
+    names = {block.name for block in figures.blocks if block.depth == 0}
+    assert {"lane_0", "lane_1", "rest"} <= names
+    assert "merge" not in names
 
 
 def test_blocks_add_up_to_their_parents():
@@ -113,11 +138,12 @@ def test_no_component_is_called_unused(run, words):
     gc.collect()
 
 
-def test_neither_numpy_nor_an_engine_is_needed():
+@pytest.mark.parametrize("words", [["queue", "--shape", "8", "--depth", "4"], ["u280-tiny"]])
+def test_neither_numpy_nor_an_engine_is_needed(words):
     """Both take longer to import than the estimate of a small unit takes."""
     code = (
         "import sys; from qkloom.gen.cli import main\n"
-        "try: main(['estimate', 'queue', '--shape', '8', '--depth', '4'])\n"
+        f"try: main(['estimate', *{words}])\n"
         "except SystemExit: pass\n"
         "print({'numpy', 'qkloom.tb.engines'} & set(sys.modules))"
     )

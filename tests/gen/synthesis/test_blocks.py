@@ -53,6 +53,27 @@ def test_lines_of_each_level_add_up():
         assert sum(block.counts[name] for block in blocks if block.depth == 0) == total
 
 
+def test_every_part_of_a_listed_block_has_a_line():
+    modules = {
+        **CHIP.modules,
+        "top": module("top", ("chip", "chip"), ("extra", "small"), ("wires", "none"), *luts(2)),
+        "none": module("none"),
+    }
+    blocks = find_blocks(Netlist("top", modules), find_target("xcup"), ("", "chip"))
+    assert [(b.depth, b.path, b.counts["lut"]) for b in blocks] == [
+        (0, "chip", 308),
+        (1, "chip.store", 0),
+        (1, "chip.lane_9", 303),
+        (2, "chip.lane_9.matrix", 240),
+        (3, "chip.lane_9.matrix.pe_0_0", 240),
+        (2, "chip.lane_9.rest", 63),
+        (1, "chip.tiny", 1),
+        (1, "chip.rest", 4),
+        (0, "extra", 1),
+        (0, "rest", 2),
+    ]
+
+
 def test_design_without_parts():
     netlist = Netlist("m", {"m": module("m", *luts(3))})
     (rest,) = find_blocks(netlist, find_target("xcup"))
