@@ -283,6 +283,11 @@ class ChipDescription(_Table):
         }
 
     @property
+    def is_spread(self) -> bool:
+        """Whether lanes are placed on several dies: with three and more, on UltraScale+."""
+        return self.target == "ultrascale" and self.n_lanes > 2
+
+    @property
     def channels(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
         """Memory channels of each tensor: a quarter of them each, or what there is."""
         n = self.memory.channels
@@ -313,6 +318,7 @@ class ChipDescription(_Table):
             "heads": self.heads,
             "channels": self.channels,
             "data_width": self.data_width,
+            **({"crossings": True} if self.is_spread else {}),
         }
 
     @property
@@ -376,10 +382,12 @@ def default_out_width(size: int, block: int, digits: int, gemm: bool = False) ->
     Such a block has ``block`` outputs for each ``block / size`` steps of ``1 + digits`` passes over
     as many rows. Outputs are read while the array does not add to others: in the time of the first
     product, and with two digits in every second cycle of the others. A lane that multiplies
-    matrices too has as many as it can, since nothing runs beside the outputs of its last block.
+    matrices too has more, since nothing runs beside the outputs of its last block: four, which are
+    as many bits as one enable should reach.
     """
     least = -(-size * size // (digits * block))
-    return size // 4 if gemm else min(1 << ceil_log2(least), size)
+    widest = size // 4 if gemm else size
+    return min(max(1 << ceil_log2(least), 4 if gemm else 1), widest)
 
 
 def preset_names() -> list[str]:

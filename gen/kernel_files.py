@@ -57,7 +57,8 @@ def kernel_files(
             top=top,
             sources=sources,
             clock_mhz=description.clock_mhz,
-            groups=spread_over_slrs(lanes) if len(lanes) > 2 else {},
+            groups=spread_over_slrs(lanes) if description.is_spread else {},
+            crossings=["*/sll_*/q_reg*"] if description.is_spread else (),
             bench=BENCH_FILES if has_bench else (),
         ),
     }

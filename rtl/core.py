@@ -9,8 +9,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .component import Component
+from .lane.far import FarLane
 from .lane.lane import Lane, lane_kind, lane_payloads
 from .stream import Gather, Multicast, Queue, Route, connect_fields, connect_stream
+from .stream.crossing import LineReceiver, LineSender
 
 __all__ = ["Core"]
 
@@ -33,6 +35,9 @@ class Core(Component):
         What multiplies in each lane, and behind it what its outputs are summed up in and whether it
         has runtime precision: ``"dsp"``, ``"dsp+ultra"``, ``"lut+serial"``. The other parameters
         are those of :class:`~qkloom.rtl.lane.lane.Lane`, the same for all lanes.
+    crossings : bool
+        Whether lanes may be on other dies than what feeds them: their streams have a register at
+        either end, and take four cycles more.
 
     Members
     -------
@@ -75,11 +80,14 @@ class Core(Component):
         stream_width: int = 8,
         stationary_width: int = 8,
         gemm: bool = False,
+        crossings: bool = False,
     ) -> None:
         if not lanes:
             raise ValueError(f"Lanes must be one or more, not {lanes!r}")
         self._lanes = lanes
-        self._lane = {name: self.parameters[name] for name in self.parameters if name != "lanes"}
+        self._crossings = crossings
+        outer = ("lanes", "crossings")
+        self._lane = {name: self.parameters[name] for name in self.parameters if name not in outer}
         for kind in lanes:
             shapes = lane_payloads(**lane_kind(kind), **self._lane)
             if kind == lanes[0] or lane_kind(kind)["runtime_precision"]:
@@ -127,12 +135,34 @@ class Core(Component):
         connect_stream(m, merge.o, wiring.flipped(self.o))
 
         for number, kind in enumerate(self._lanes):
-            m.submodules[f"lane_{number}"] = lane = Lane(**lane_kind(kind), **self._lane)
+            lane = self._add_lane(m, number, kind)
             m.submodules[f"jobs_{number}"] = waiting = Queue(shape=shapes["i_job"], depth=_JOBS)
             connect_stream(m, jobs.o[number], waiting.i)
-            connect_fields(m, waiting.o, lane.i_job)
-            connect_stream(m, queries.o[number], lane.i_query)
-            connect_stream(m, keys.o[number], lane.i_key)
-            connect_stream(m, values.o[number], lane.i_value)
-            connect_stream(m, lane.o, merge.i[number])
+            connect_fields(m, waiting.o, lane["i_job"])
+            connect_stream(m, queries.o[number], lane["i_query"])
+            connect_stream(m, keys.o[number], lane["i_key"])
+            connect_stream(m, values.o[number], lane["i_value"])
+            connect_stream(m, lane["o"], merge.i[number])
         return m
+
+    def _add_lane(self, m: Module, number: int, kind: str) -> dict[str, Any]:
+        """Build a lane, and the near ends of its lines if there are any; return its streams."""
+        parameters = {**lane_kind(kind), **self._lane}
+        shapes = lane_payloads(**parameters)
+        if not self._crossings:
+            m.submodules[f"lane_{number}"] = lane = Lane(**parameters)
+            return {name: getattr(lane, name) for name in shapes}
+        m.submodules[f"lane_{number}"] = far = FarLane(**parameters)
+        streams = {}
+        for name, shape in shapes.items():
+            near: LineSender | LineReceiver
+            if name == "o":
+                near = LineReceiver(shape=shape)
+                wiring.connect(m, far.o, near.line)
+                streams[name] = near.o
+            else:
+                near = LineSender(shape=shape)
+                wiring.connect(m, near.line, getattr(far, name))
+                streams[name] = near.i
+            m.submodules[f"{name}_{number}"] = near
+        return streams

@@ -54,6 +54,8 @@ class Engine(Component):
         Bits of a beat and of an address.
     gemm : bool
         Whether a call may be a product of matrices.
+    crossings : bool
+        Whether lanes may be on other dies than the rest.
 
     Members
     -------
@@ -104,6 +106,7 @@ class Engine(Component):
         data_width: int,
         address_width: int = 64,
         gemm: bool = False,
+        crossings: bool = False,
     ) -> None:
         outer = ("heads", "channels", "data_width", "address_width")
         self._core = {k: v for k, v in self.parameters.items() if k not in outer}

@@ -90,6 +90,7 @@ class Kernel(Component):
         data_width: int,
         address_width: int = 64,
         gemm: bool = False,
+        crossings: bool = False,
         timeout: int = 1 << 20,
     ) -> None:
         self._engine = {k: v for k, v in self.parameters.items() if k != "timeout"}

@@ -10,7 +10,6 @@ from ..component import Component
 from ..formats import Fixed, Integer
 from ..matrix.kinds import matrix_kind
 from ..stream import Queue, RegisterSlice, connect_fields, connect_stream
-from ..stream.level import count_level
 from .deposit import Deposit
 from .feeder import Feeder
 from .job import check_chunk, job_layout
@@ -26,6 +25,7 @@ from .requantize import WORD, Requantizer
 from .row import RowUnit
 from .schedule import PassScheduler, StepExpander
 from .score import ScoreAccumulator
+from .start import StepStart
 from .tag import tag_layout
 
 __all__ = ["Lane", "lane_kind", "lane_payloads"]
@@ -393,24 +393,15 @@ class Lane(Component):
         m.d.comb += scores.i.payload.eq(matrix.o.payload)
 
         # The row unit starts a step once its scores are complete.
-        step_shape = (scheduler.steps if self._gemm else row_unit.step).payload.shape()
-        m.submodules.scored = scored = Queue(shape=step_shape, depth=3)
-        m.submodules.step = step = RegisterSlice(shape=step_shape)
-        connect_fields(m, scheduler.steps, scored.i)
-        starts = Signal()
-        complete = count_level(
-            m,
-            Signal(range(4), name="n_complete"),
-            most=3,
-            comes=scores.complete.valid,
-            goes=starts,
+        row_shape = row_unit.step.payload.shape()
+        m.submodules.start = start = StepStart(
+            shape=scheduler.steps.payload.shape() if self._gemm else row_shape,
+            row_shape=row_shape,
+            gemm=self._gemm,
         )
-        m.d.comb += [
-            step.i.valid.eq(scored.o.valid & complete.has_some),
-            step.i.payload.eq(scored.o.payload),
-            scored.o.ready.eq(starts),
-            starts.eq(step.i.valid & step.i.ready),
-        ]
+        connect_fields(m, scheduler.steps, start.i)
+        m.d.comb += start.complete.eq(scores.complete.valid)
+        connect_stream(m, start.o, row_unit.step)
         connect_stream(m, row_unit.o_p, probabilities.w)
         connect_stream(m, row_unit.done, feeder.done)
 
@@ -425,19 +416,18 @@ class Lane(Component):
         connect_stream(m, normalizer.read, outputs.read)
         connect_stream(m, outputs.data, normalizer.data)
         if self._gemm:
-            self._multiply(m, step.o)
+            self._multiply(m)
         else:
             m.d.comb += outputs.i.valid.eq(matrix.o.valid)
             m.d.comb += outputs.i.payload.eq(matrix.o.payload)
-            connect_stream(m, step.o, row_unit.step)
             wiring.connect(m, row_unit.r, scores.r)
             connect_stream(m, reciprocal.o, normalizer.recip)
             connect_stream(m, normalizer.done, queries.freed)
             connect_stream(m, normalizer.o, wiring.flipped(self.o))
         return m
 
-    def _multiply(self, m: Module, step: Any) -> None:
-        """Put the deposit beside row unit and second product; whose turn it is, a step says."""
+    def _multiply(self, m: Module) -> None:
+        """Put the deposit beside row unit and second product."""
         parts, numbers = m.submodules, self._numerics
         matrix, scores, row_unit = parts.matrix, parts.scores, parts.row_unit
         outputs, normalizer, queries = parts.outputs, parts.normalizer, parts.queries
@@ -450,22 +440,13 @@ class Lane(Component):
             runtime_precision=self._runtime_precision,
         )
         m.submodules.requantizer = requantizer = Requantizer(out_width=self._out_width)
-        is_product = Signal()  # of the last step that was seen
-        mine = Signal()
-        m.d.comb += mine.eq(step.payload.gemm)
-        with m.If(step.valid):
-            m.d.sync += is_product.eq(mine)
-
-        for name in row_unit.step.payload.shape().members:
-            m.d.comb += row_unit.step.payload[name].eq(step.payload[name])
+        start = parts.start
+        is_product = start.is_product
+        connect_stream(m, start.sums, deposit.step)
         m.d.comb += [
-            deposit.step.payload.eq(step.payload),
-            row_unit.step.valid.eq(step.valid & ~mine),
-            deposit.step.valid.eq(step.valid & mine),
-            step.ready.eq(Mux(mine, deposit.step.ready, row_unit.step.ready)),
-            scores.r.en.eq(Mux(mine, deposit.en, row_unit.r.en)),
-            scores.r.bank.eq(step.payload.bank),
-            scores.r.address.eq(Mux(mine, deposit.address, row_unit.r.address)),
+            scores.r.en.eq(row_unit.r.en | deposit.en),
+            scores.r.bank.eq(Mux(is_product, start.sums.payload.bank, row_unit.r.bank)),
+            scores.r.address.eq(Mux(is_product, deposit.address, row_unit.r.address)),
             row_unit.r.data.eq(scores.r.data),
             outputs.i.valid.eq(deposit.place.valid | matrix.o.valid),
             outputs.alone.eq(deposit.place.valid),

@@ -21,6 +21,8 @@ def test_of_a_card():
     ]
     for number in range(16):
         assert f"sp=u280_1.m{number:02}_axi:HBM[{number}]" in files["vitis/link.cfg"].splitlines()
+    assert "-filter {NAME =~ */sll_*/q_reg*}" in files["vivado/floorplan.xdc"]
+    assert kernel.parameters["crossings"]
     for register in kernel.arguments:
         assert f'name="{register.name}"' in files["vitis/kernel.xml"]
     # A third of the lanes on each die.
@@ -35,6 +37,9 @@ def test_bench_comes_with_a_script():
     chip = read_chip("u280-tiny")
     files = kernel_files(chip, build_kernel(chip), has_bench=True)
     assert re.search(r"axi.sv\s+testbench.sv", files["vivado/simulate.tcl"])
+    # Two lanes stay on one die.
+    assert "pblock" not in files["vivado/floorplan.xdc"]
+    assert "crossings" not in chip.kernel_parameters
 
 
 def test_of_no_card():

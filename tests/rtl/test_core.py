@@ -79,6 +79,17 @@ def test_causal_attention_of_grouped_heads(n_lanes):
     check(call, n_lanes=n_lanes, stall=0.3, seed=n_lanes)
 
 
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+def test_lanes_on_other_dies(stall):
+    """Lines with registers at both ends cost a few cycles, and no bit."""
+    call = call_of(heads=4, kv_heads=2, n_q=5, n_kv=7, causal=True, q_start=2)
+    check(call, n_lanes=2, crossings=True, stall=stall, seed=3)
+    if not stall:
+        little = call_of(heads=1, kv_heads=1, n_q=1, n_kv=1)
+        near, far = (check(little, crossings=c)[1].cycles for c in (False, True))
+        assert far == near + 6
+
+
 @pytest.mark.parametrize("p_width", [8, 14])
 @pytest.mark.parametrize("stall", [0.0, 0.4])
 def test_lanes_of_different_kinds(p_width, stall):

@@ -1,0 +1,78 @@
+"""A lane on another die: lines in place of its streams."""
+
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..component import Component
+from ..stream import connect_stream
+from ..stream.crossing import LineReceiver, LineSender, line_signature
+from .lane import Lane, lane_payloads
+
+__all__ = ["FarLane"]
+
+
+class FarLane(Component):
+    """A lane with a receiver before each of its inputs, and a sender behind its outputs.
+
+    What is in here is placed on one die; who feeds it has the other ends of the lines.
+
+    Parameters
+    ----------
+    matrix, size, block_rows, head_dim, ... : as of :class:`~qkloom.rtl.lane.lane.Lane`
+
+    Members
+    -------
+    i_job, i_query, i_key, i_value : In(line_signature)
+        The lane's inputs.
+    o : Out(line_signature)
+        Its outputs.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As a lane says.
+    """
+
+    def __init__(
+        self,
+        *,
+        matrix: str = "plain",
+        size: int,
+        block_rows: int,
+        head_dim: int,
+        tokens: int,
+        p_width: int,
+        segments: int,
+        fraction: int,
+        row_width: int,
+        out_width: int,
+        memory: str = "auto",
+        slots: int = 2,
+        stream_width: int = 8,
+        stationary_width: int = 8,
+        runtime_precision: bool = False,
+        gemm: bool = False,
+    ) -> None:
+        self._shapes = lane_payloads(**self.parameters)
+        super().__init__(
+            {
+                name: (Out if name == "o" else In)(line_signature(shape))
+                for name, shape in self._shapes.items()
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Connect the lane to the ends of its lines."""
+        m = Module()
+        m.submodules.lane = lane = Lane(**self.parameters)
+        for name, shape in self._shapes.items():
+            if name == "o":
+                m.submodules.o = sender = LineSender(shape=shape)
+                connect_stream(m, lane.o, sender.i)
+                wiring.connect(m, sender.line, wiring.flipped(self.o))
+            else:
+                m.submodules[name] = receiver = LineReceiver(shape=shape)
+                wiring.connect(m, wiring.flipped(getattr(self, name)), receiver.line)
+                connect_stream(m, receiver.o, getattr(lane, name))
+        return m
