@@ -4,7 +4,6 @@ from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..axi.command import data_layout
@@ -13,6 +12,7 @@ from ..component import Component
 from ..formats import ceil_log2
 from ..lane.job import index
 from ..stream import Queue, RegisterSlice, connect_stream
+from .bank import Bank
 
 __all__ = ["Collector", "chunk_layout"]
 
@@ -94,11 +94,10 @@ class Collector(Component):
         n, per_beat = self._n_lanes, self._data_width // self._unit_width
         unit_bits, beat_bits = ceil_log2(per_beat), ceil_log2(self._beats)
         lane_shape = index(n)
-        m.submodules.memory = memory = Memory(
-            shape=self._data_width, depth=max(n, 2) * 2 * self._beats, init=[]
-        )
-        write = memory.write_port(granularity=self._unit_width)
-        read = memory.read_port()
+        depth = max(n, 2) * 2 * self._beats
+        banks = [Bank(width=self._unit_width, depth=depth) for _ in range(per_beat)]
+        for k, bank in enumerate(banks):
+            m.submodules[f"bank_{k}"] = bank
         mark = data.StructLayout(
             {
                 "lane": lane_shape,
@@ -175,13 +174,11 @@ class Collector(Component):
         marked = Signal(mark)
         m.d.comb += [
             unit.eq(place[:unit_bits]),
-            write.data.eq(unit_data.replicate(per_beat)),
             complete.i.valid.eq(closing),
             complete.i.payload.eq(marked),
         ]
         enable = Signal(per_beat)
-        address = Signal(len(write.addr), reset_less=True)
-        m.d.comb += [write.en.eq(enable), write.addr.eq(address)]
+        address = Signal(len(banks[0].w_addr), reset_less=True)
         m.d.sync += [
             unit_data.eq(taken_words),
             address.eq(Cat(place[unit_bits:], taken_half, taken_lane)),
@@ -200,18 +197,15 @@ class Collector(Component):
         leaving = head.o.payload
         beat = Signal(range(self._beats))
         beats_left = Signal(range(self._beats + 1))
-        fetch = Signal()
-        fetched = Signal()
+        asks = Signal()
         is_last = Signal()
         releases = Signal()
         m.d.comb += [
             self.chunks.payload.lane.eq(leaving.lane),
             self.chunks.payload.beats.eq(leaving.beats),
             self.chunks.payload.ends.eq(leaving.ends),
-            read.addr.eq(Cat(beat, leaving.half, leaving.lane)),
-            read.en.eq(fetch),
-            self.data.valid.eq(fetched),
-            self.data.payload.data.eq(read.data),
+            self.data.valid.eq(banks[0].fetched),
+            self.data.payload.data.eq(Cat(bank.r_data for bank in banks)),
             is_last.eq(beats_left == 1),
         ]
         unit_bytes = self._unit_width // 8
@@ -219,8 +213,15 @@ class Collector(Component):
         m.d.comb += self.data.payload.strb.eq(
             Cat(strobes[k].replicate(unit_bytes) for k in range(per_beat))
         )
-        with m.If(self.data.ready):
-            m.d.sync += fetched.eq(0)
+        for k, bank in enumerate(banks):
+            m.d.comb += [
+                bank.w_en.eq(enable[k]),
+                bank.w_addr.eq(address),
+                bank.w_data.eq(unit_data),
+                bank.asks.eq(asks),
+                bank.taken.eq(self.data.ready),
+                bank.r_addr.eq(Cat(beat, leaving.half, leaving.lane)),
+            ]
         with m.FSM():
             with m.State("chunk"):
                 m.d.comb += self.chunks.valid.eq(head.o.valid)
@@ -228,10 +229,9 @@ class Collector(Component):
                 with m.If(self.chunks.valid & self.chunks.ready):
                     m.next = "beats"
             with m.State("beats"):
-                m.d.comb += fetch.eq(self.data.ready | ~fetched)
-                with m.If(fetch):
+                m.d.comb += asks.eq(1)
+                with m.If(banks[0].reads):
                     m.d.sync += [
-                        fetched.eq(1),
                         beat.eq(beat + 1),
                         beats_left.eq(beats_left - 1),
                     ]

@@ -212,6 +212,8 @@ class Fetcher(Component):
             )
             wiring.connect(m, beats, kept.i)
             connect_stream(m, kept.o, framer.beat)
-        connect_stream(m, frames.o, framer.i)
+        m.submodules.frame = frame = RegisterSlice(shape=self._frame, mode="half")
+        connect_stream(m, frames.o, frame.i)
+        connect_stream(m, frame.o, framer.i)
         connect_stream(m, framer.o, wiring.flipped(self.o))
         return m
