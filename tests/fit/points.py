@@ -44,10 +44,10 @@ LANE_PRECISIONS = [(8, 8), (8, 4), (8, 8), (4, 4), (8, 8), (4, 8)]
 
 SMALL_LANES = (8, 4, 8)
 # Units of a lane, by the instance in it, or in one of these.
-CONTAINERS = ("row_unit",)
+CONTAINERS = ("row_unit", "start")
 UNITS = (
     "expander", "scheduler", "loader", "queries", "probabilities", "feeder", "scores", "outputs",
-    "normalizer", "reciprocal", "scored", "finished", "steps",
+    "normalizer", "reciprocal", "start.queue", "finished", "steps",
     "row_unit.scale", "row_unit.mask", "row_unit.maximum", "row_unit.exp2_0", "row_unit.total",
 )  # fmt: skip
 # Those that are small and differ from lane to lane.
