@@ -50,8 +50,10 @@ _EXAMPLES_OF = {
     "locator": {"block": "16"},
     "join": {"shape": "row:i8x4,last:1"},
     "output-mover": {"element-width": "32"},
+    "either-walker": {"block": "16"},
     "product-walker": {"block": "16"},
     "skew": {"lanes": "4"},
+    "step-start": {"shape": "slot:1,gemm:1", "row-shape": "slot:1"},
     "spacer": {"shape": "row:i8x4,new_tile:1"},
 }
 

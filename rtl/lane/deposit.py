@@ -143,6 +143,9 @@ class Deposit(Component):
         with m.If(ends & sum_ends):
             m.d.sync += full.bit_select(step.out_slot, 1).eq(1)
 
+        shift: Any = step["shift"]
+        if self._most_shift < (1 << len(shift)) - 1:
+            shift = Mux(shift > self._most_shift, self._most_shift, shift)
         m.d.sync += [
             self.place.valid.eq(reads),
             place.value.eq(1),
@@ -157,7 +160,7 @@ class Deposit(Component):
             self.unload.payload.slot.eq(step.slot),
             self.factor.valid.eq(reads & sum_ends),
             factor.r.eq(step.mantissa),
-            factor.e.eq(Mux(step["shift"] > self._most_shift, self._most_shift, step["shift"])),
+            factor.e.eq(shift),
             factor.tag.slot.eq(step.out_slot),
             factor.tag.row.eq(row),
         ]
