@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 
 from ..component import Component
 from ..stream import Fork, RegisterSlice, connect_stream
-from .walk import Walker
+from .walk import Walker, walker_ports
 
 __all__ = ["AttentionWalker"]
 
@@ -50,18 +50,17 @@ class AttentionWalker(Component):
         block: int,
         runtime_precision: bool = False,
     ) -> None:
-        self._walker = Walker(**self.parameters)
-        members = dict(self._walker.signature.members)
-        self._blocks = self._walker.blocks.payload.shape()
+        members = walker_ports(**self.parameters)
         blocks = members.pop("blocks")
         super().__init__({**members, "rows": blocks, "places": blocks})
 
     def elaborate(self, platform: object) -> Module:
         """Keep a query block until both have taken it; the walker goes on."""
         m = Module()
-        m.submodules.walker = walker = self._walker
-        m.submodules.block = kept = RegisterSlice(shape=self._blocks, mode="half")
-        m.submodules.blocks = blocks = Fork(shape=self._blocks, n=2)
+        m.submodules.walker = walker = Walker(**self.parameters)
+        shape = walker.blocks.payload.shape()
+        m.submodules.block = kept = RegisterSlice(shape=shape, mode="half")
+        m.submodules.blocks = blocks = Fork(shape=shape, n=2)
         connect_stream(m, walker.blocks, kept.i)
         connect_stream(m, kept.o, blocks.i)
         connect_stream(m, blocks.o[0], wiring.flipped(self.rows))

@@ -3,7 +3,7 @@
 from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, stream
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -11,7 +11,7 @@ from ..component import Component
 from ..lane.job import index, job_layout
 from .call import block_entry, call_layout, n_blocks, request_layout
 
-__all__ = ["Walker", "addressed_job", "factored_entry"]
+__all__ = ["Walker", "addressed_job", "factored_entry", "walker_ports"]
 
 
 def factored_entry(entry: data.StructLayout) -> data.StructLayout:
@@ -22,6 +22,47 @@ def factored_entry(entry: data.StructLayout) -> data.StructLayout:
 def addressed_job(*, n_lanes: int, **lane: Any) -> data.StructLayout:
     """Return the layout of a job for one of the lanes, whose parameters are ``job_layout``'s."""
     return data.StructLayout({"to": range(n_lanes), "item": job_layout(**lane)})
+
+
+def walker_ports(
+    *,
+    n_lanes: int,
+    slots: int,
+    heads: int,
+    tokens: int,
+    head_dim: int,
+    size: int,
+    block: int,
+    runtime_precision: bool = False,
+) -> dict[str, wiring.Member]:
+    """Return the ports of a walker, whose parameters these are.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :class:`Walker` says.
+    """
+    most = n_blocks(heads=heads, tokens=tokens, block=block)
+    entry = block_entry(n_lanes=n_lanes, slots=slots, heads=heads, tokens=tokens, block=block)
+    job = addressed_job(
+        n_lanes=n_lanes,
+        size=size,
+        block_rows=block,
+        head_dim=head_dim,
+        tokens=tokens,
+        slots=slots,
+        runtime_precision=runtime_precision,
+    )
+    blocks = request_layout(to=range(n_lanes), blocks=most, tiles=1, tokens=block)
+    tiles = request_layout(to=n_lanes, blocks=most, tiles=block // size, tokens=size)
+    return {
+        "call": In(call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size)),
+        "i": In(stream.Signature(factored_entry(entry))),
+        "jobs": Out(stream.Signature(job)),
+        "blocks": Out(stream.Signature(blocks)),
+        "tiles": Out(stream.Signature(tiles)),
+        "busy": Out(1),
+    }
 
 
 class Walker(Component):
@@ -81,29 +122,7 @@ class Walker(Component):
         runtime_precision: bool = False,
     ) -> None:
         self._n_lanes, self._size, self._block = n_lanes, size, block
-        most = n_blocks(heads=heads, tokens=tokens, block=block)
-        entry = block_entry(n_lanes=n_lanes, slots=slots, heads=heads, tokens=tokens, block=block)
-        job = addressed_job(
-            n_lanes=n_lanes,
-            size=size,
-            block_rows=block,
-            head_dim=head_dim,
-            tokens=tokens,
-            slots=slots,
-            runtime_precision=runtime_precision,
-        )
-        blocks = request_layout(to=range(n_lanes), blocks=most, tiles=1, tokens=block)
-        tiles = request_layout(to=n_lanes, blocks=most, tiles=block // size, tokens=size)
-        super().__init__(
-            {
-                "call": In(call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size)),
-                "i": In(stream.Signature(factored_entry(entry))),
-                "jobs": Out(stream.Signature(job)),
-                "blocks": Out(stream.Signature(blocks)),
-                "tiles": Out(stream.Signature(tiles)),
-                "busy": Out(1),
-            }
-        )
+        super().__init__(walker_ports(**self.parameters))
 
     def elaborate(self, platform: object) -> Module:
         """Keep a round's entries in a memory, and read them again for each block and each tile."""
