@@ -7,12 +7,13 @@ from ...rtl.kernel.engine import TENSORS
 from ...rtl.kernel.kernel import Kernel
 from ...tb.errors import InputError
 from ...tb.kernel.image import n_bytes
+from ...tb.kernel.product import GEMM
 from .buffer import Buffer
 from .errors import RefusedError
 
-__all__ = ["CAUSAL_FLAG", "GEMM_FLAG", "TABLE_FLAG", "argument_channels", "check_call"]
+__all__ = ["CAUSAL_FLAG", "TABLE_FLAG", "argument_channels", "check_call"]
 
-CAUSAL_FLAG, TABLE_FLAG, GEMM_FLAG = 1 << 0, 1 << 1, 1 << 2
+CAUSAL_FLAG, TABLE_FLAG = 1 << 0, 1 << 1
 
 
 def argument_channels(kernel: Kernel) -> dict[str, int]:
@@ -49,7 +50,7 @@ def check_call(kernel: Kernel, arguments: Mapping[str, Buffer | int]) -> None:
     pointers = argument_channels(kernel)
     scalars = [r.name for r in kernel.arguments if r.name not in pointers]
     flags = arguments.get("flags")
-    of_flags = {"table": TABLE_FLAG, "chunks": GEMM_FLAG}  # who asks for an argument
+    of_flags = {"table": TABLE_FLAG, "chunks": GEMM}  # who asks for an argument
     needed = {*pointers, *scalars} - {
         name for name, flag in of_flags.items() if not isinstance(flags, int) or not flags & flag
     }
@@ -94,7 +95,7 @@ def _check_numbers(kernel: Kernel, numbers: Mapping[str, int]) -> None:
     bits: int = given["stream_width"]
     is_product = given["gemm"] and numbers["flags"] >> 2 == 1
     for name, low, high, code in (
-        ("flags", 0, GEMM_FLAG if is_product else CAUSAL_FLAG | TABLE_FLAG, Code.KIND),
+        ("flags", 0, GEMM if is_product else CAUSAL_FLAG | TABLE_FLAG, Code.KIND),
         ("heads", 1, heads, Code.HEADS),
         ("kv_heads", 1, heads, Code.HEADS),
         ("n_q", 1, tokens, Code.QUERIES),
@@ -144,7 +145,7 @@ def _sizes(kernel: Kernel, numbers: Mapping[str, int]) -> dict[str, int]:
         ("v", numbers["kv_heads"], numbers["n_kv"], holds),
         ("o", numbers["heads"], numbers["n_q"], 32),
     ]
-    if numbers["flags"] & GEMM_FLAG:
+    if numbers["flags"] & GEMM:
         tensors = [
             ("q", numbers["chunks"], numbers["n_q"], streams),
             ("k", numbers["chunks"], numbers["n_kv"], holds),

@@ -1,5 +1,6 @@
 """A product of matrices on a device: a linear layer on int8."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 from ...tb.errors import InputError
 from ...tb.gemm import Product, as_heads, from_heads
 from ...tb.kernel.image import factor_table, from_channels, n_bytes, to_channels
-from ...tb.kernel.product import best_side
+from ...tb.kernel.product import best_side, product_numbers
 from ...tb.quantize import Int8s
 from .attention import kernel_numerics
 from .buffer import Buffer
-from .check import GEMM_FLAG
 from .device import Device, Status
 from .errors import DeviceError
 from .operands import as_factors, call_memory, check_operand
@@ -99,8 +99,8 @@ def gemm(
     most_shift = (1 << kernel_numerics(kernel).exponent_width) - 1
     if shift.max() > most_shift:
         raise InputError(
-            f"shift must be at most {most_shift}, not {shift.max()}: such a factor makes all "
-            "outputs 0; use a larger one"
+            f"shift must be at most {most_shift}, not {shift.max()}: the lanes of this kernel "
+            "shift no farther; use a larger factor"
         )
     product = Product(x, w, mantissa, shift, head_dim=head_dim, bits=bits)
     with call_memory(device) as place:
@@ -121,17 +121,7 @@ def gemm(
         ]
         arguments |= {f"o_{number}": buffer for number, buffer in enumerate(outputs)}
         arguments["factors"] = place(channels["q"][0], factor_table(mantissa, shift))
-        arguments |= {
-            "flags": GEMM_FLAG,
-            "heads": groups,
-            "kv_heads": groups // best_side(kernel, product),
-            "n_q": len(x),
-            "n_kv": len(w),
-            "q_start": 0,
-            "head_dim": head_dim,
-            "query_bits": bits,
-            "chunks": product.chunks,
-        }
+        arguments |= product_numbers(replace(product, side=best_side(kernel, product)))
         device.launch(arguments)
         status = device.wait(timeout)
         stored = [device.read(b)[:size] for b, size in zip(outputs, sizes, strict=True)]

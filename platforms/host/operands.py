@@ -58,6 +58,8 @@ def check_operand(name: str, x: Int8s, width: int) -> None:
     """
     if x.dtype != np.int8:
         raise InputError(f"{name} must be an array of int8, not of {x.dtype}; quantize it")
+    if not 2 <= width <= 8:
+        raise InputError(f"{name} must have 2 to 8 bits, not {width}; choose as many as it has")
     low, high = -(1 << width - 1), (1 << width - 1) - 1
     if x.min() < low or x.max() > high:
         raise InputError(

@@ -10,7 +10,14 @@ from ..gemm import Product, as_heads, from_heads, schedule
 from .image import Bytes, Image, factor_table, from_channels, read_bytes, to_channels
 from .task import reserve_outputs, whole_beats
 
-__all__ = ["GEMM", "ProductTask", "best_side", "place_product", "planned_product_bytes"]
+__all__ = [
+    "GEMM",
+    "ProductTask",
+    "best_side",
+    "place_product",
+    "planned_product_bytes",
+    "product_numbers",
+]
 
 GEMM = 1 << 2
 """The flag that makes a call a product."""
@@ -64,18 +71,22 @@ def place_product(kernel: Kernel, product: Product, image: Image) -> ProductTask
     arguments |= {f"o_{k}": address for k, (address, _) in enumerate(outputs)}
     factors = factor_table(np.asarray(product.mantissa), np.asarray(product.shift))
     arguments["factors"] = image.add(channels["q"][0], factors)
-    arguments |= {
+    return ProductTask(arguments | product_numbers(product), outputs, product, block)
+
+
+def product_numbers(product: Product) -> dict[str, int]:
+    """Return what the host writes of a product beside pointers."""
+    return {
         "flags": GEMM,
         "heads": product.groups,
         "kv_heads": product.groups // product.side,
         "n_q": len(product.x),
         "n_kv": len(product.w),
         "q_start": 0,
-        "head_dim": head_dim,
+        "head_dim": product.head_dim,
         "query_bits": product.bits,
         "chunks": product.chunks,
     }
-    return ProductTask(arguments, outputs, product, block)
 
 
 def planned_product_bytes(kernel: Kernel, product: Product) -> dict[str, int]:
