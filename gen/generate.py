@@ -19,11 +19,11 @@ from ..tb.design import Port
 from ..tb.tensors import InputError
 from .chip import ChipDescription, preset_names, read_chip
 from .emit import emit
-from .kernel_bench import kernel_bench_files
 from .kernel_files import kernel_files
 from .mistakes import suggestion
 from .units import Unit
-from .vectors import bench_files
+from .vectors.bench import bench_files
+from .vectors.kernel import kernel_bench_files
 from .verilog import to_verilog
 
 __all__ = [
@@ -45,7 +45,7 @@ _SHOWN = 8  # names in a message
 def generate_chip(description: ChipDescription, directory: str | Path, *, vectors: int = 0) -> Path:
     """Write the folder of a chip; parameters as of :meth:`qkloom.Chip.generate`."""
     from .call import build_kernel
-    from .chip_vectors import chip_vectors
+    from .vectors.chip import chip_vectors
 
     folder = _checked(directory, vectors)
     kernel = build_kernel(description)
@@ -99,7 +99,7 @@ def generate_unit(
     InputError
         When an option is wrong, the unit has no testbench, or the folder cannot be written.
     """
-    from .unit_vectors import unit_vectors
+    from .vectors.units import unit_vectors
 
     target = platform_name(target)
     folder = _checked(directory, vectors)

@@ -6,7 +6,7 @@ from ..platforms.vivado import spread_over_slrs, vivado_files
 from ..rtl.control.kernel_map import TENSORS, pointer_names
 from ..rtl.kernel.kernel import Kernel, channel_pins
 from .chip import ChipDescription
-from .kernel_bench import BENCH_FILES
+from .vectors.kernel import BENCH_FILES
 
 __all__ = ["kernel_files"]
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..rtl.kernel.kernel import Kernel
-from ..tb.kernel.image import Bytes, Image, read_bytes, to_channels
-from ..tb.kernel.task import Task, place
-from .call import Prepared, prepare
-from .chip import ChipDescription
+from ...rtl.kernel.kernel import Kernel
+from ...tb.kernel.image import Bytes, Image, read_bytes, to_channels
+from ...tb.kernel.task import Task, place
+from ..call import Prepared, prepare
+from ..chip import ChipDescription
 
 __all__ = ["ChipVectors", "chip_vectors"]
 

@@ -6,7 +6,7 @@ import pytest
 import qkloom
 from qkloom.gen.call import build_kernel
 from qkloom.gen.chip import ChipDescription, preset_names, read_chip
-from qkloom.gen.chip_vectors import ChipVectors, chip_vectors
+from qkloom.gen.vectors.chip import ChipVectors, chip_vectors
 from qkloom.tb.kernel.image import CHANNEL_BYTES
 
 
