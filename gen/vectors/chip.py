@@ -1,14 +1,18 @@
 """Test vectors of a chip: calls in the memory of its kernel, and what the exact model says."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...rtl.kernel.kernel import Kernel
+from ...tb.gemm import Product, as_heads, exact_gemm
 from ...tb.kernel.image import Bytes, Image, read_bytes, to_channels
-from ...tb.kernel.task import Task, place
+from ...tb.kernel.product import best_side, place_product
+from ...tb.kernel.task import place
+from ...tb.quantize import encode_factor
 from ..call import Prepared, prepare
 from ..chip import ChipDescription
 
@@ -29,7 +33,7 @@ class ChipVectors:
     guard : int
         What a byte holds that is a guard.
     n_words : int
-        Words of output.
+        Elements of output.
     max_cycles : int
         When to give up.
     """
@@ -42,37 +46,108 @@ class ChipVectors:
     max_cycles: int
 
 
-def chip_vectors(description: ChipDescription, kernel: Kernel, n: int) -> ChipVectors:
-    """Return ``n`` attention calls on random tensors, the same in every run.
+class _Tensor(NamedTuple):
+    """A tensor (heads, tokens, head_dim) in memory: its name, and how it lies there."""
 
-    They take turns: every lane once, or two query blocks; causal and not; keys and values in order,
-    or where a block table says. All are small, and more calls begin with the same ones.
+    name: str
+    x: NDArray[Any]
+    width: int
+    places: NDArray[np.int64] | None = None
+
+
+class _Case(NamedTuple):
+    """A call: its registers, tensors that are read, and the one that is written."""
+
+    arguments: dict[str, int]
+    inputs: tuple[_Tensor, ...]
+    output: _Tensor
+    max_cycles: int
+
+
+def chip_vectors(description: ChipDescription, kernel: Kernel, n: int) -> ChipVectors:
+    """Return ``n`` calls on random tensors, the same in every run.
+
+    Attention calls take turns: every lane once, or two query blocks; causal and not; keys and
+    values in order, or where a block table says. On a chip that multiplies matrices, every third
+    call is a product. All are small, and more calls begin with the same ones.
     """
     image = Image(kernel.n_channels)
-    cases: list[tuple[Task, Prepared, NDArray[np.int64] | None]] = []
-    for case in range(n):
-        prepared = _call(description, case)
-        places = _places(prepared, description.block, case) if case % 2 else None
-        cases.append((place(kernel, prepared.call, image, places), prepared, places))
+    cases = [
+        _product(kernel, description, image, case)
+        if description.gemm and case % 3 == 2
+        else _attention(kernel, description, image, case)
+        for case in range(n)
+    ]
     before = [np.empty(size, np.uint8) for size in image.sizes]
     image.write(before)
     guard = int(before[0][0])  # before the first buffer
-    for task, _, places in cases:
-        _guard_padding(kernel, task, places, before, guard)
+    for case in cases:
+        for tensor in case.inputs:
+            for part, exists, _ in _parts(kernel, case, tensor, before):
+                part[~exists] = guard  # nobody may look where a block has no tokens
     after = [part.copy() for part in before]
-    for task, prepared, _ in cases:
-        _answer(kernel, task, prepared, after)
+    for case in cases:
+        for part, exists, content in _parts(kernel, case, case.output, after):
+            part[exists] = content[exists]
     return ChipVectors(
-        calls=[task.arguments for task, _, _ in cases],
+        calls=[case.arguments for case in cases],
         before=before,
         after=after,
         guard=guard,
-        n_words=sum(task.call.q.size for task, _, _ in cases),
-        max_cycles=sum(prepared.cycle_limit for _, prepared, _ in cases),
+        n_words=sum(case.output.x.size for case in cases),
+        max_cycles=sum(case.max_cycles for case in cases),
     )
 
 
-def _call(description: ChipDescription, case: int) -> Prepared:
+def _attention(kernel: Kernel, description: ChipDescription, image: Image, case: int) -> _Case:
+    prepared = _attention_call(description, case)
+    places = _places(prepared, description.block, case) if case % 2 else None
+    call, given = prepared.call, kernel.parameters
+    task = place(kernel, call, image, places)
+    output = np.zeros(call.q.shape, np.int64)  # head_dim is filled up to whole tiles
+    expected = prepared.expected.reshape(*call.q.shape[:2], -1)
+    output[..., : expected.shape[-1]] = expected
+    inputs = (
+        _Tensor("q", call.q, given["stream_width"]),
+        _Tensor("k", call.k, given["stationary_width"], places),
+        _Tensor("v", call.v, given["stationary_width"], places),
+    )
+    return _Case(task.arguments, inputs, _Tensor("o", output, 32), prepared.cycle_limit)
+
+
+def _product(kernel: Kernel, description: ChipDescription, image: Image, case: int) -> _Case:
+    """Place a product of two blocks of rows, three chunks and a group of channels for each lane."""
+    rng = np.random.default_rng(case)
+    size, groups = description.size, min(description.n_lanes, description.heads, 4)
+    m = min(description.block + 3, description.tokens)
+    k, n = min(3, description.heads) * size, groups * size
+    x, w = (rng.integers(-128, 128, (rows, k)).astype(np.int8) for rows in (m, n))
+    # A sum is 5,461 sqrt(k) in the mean square: most outputs are within the limits, some beyond.
+    factors = rng.uniform(50, 100, groups) / (5461 * np.sqrt(k))
+    mantissa, shift = np.array([encode_factor(factor, 13) for factor in factors]).T
+    product = Product(x, w, mantissa, shift, head_dim=size)
+    product = replace(product, side=best_side(kernel, product))
+    task = place_product(kernel, product, image)
+    inputs = (_Tensor("q", as_heads(x, size), 8), _Tensor("k", as_heads(w, size), 8))
+    output = as_heads(exact_gemm(product, description.numerics), size)
+    return _Case(task.arguments, inputs, _Tensor("o", output, 8), 10_000 + 64 * m * k)
+
+
+def _parts(kernel: Kernel, case: _Case, tensor: _Tensor, memory: list[Bytes]) -> Any:
+    """Yield of each channel: where a tensor lies, which bytes exist, and what they are."""
+    channels, block = kernel.channels[tensor.name], kernel.parameters["block_rows"]
+    contents, exist = (
+        to_channels(
+            x, block=block, n_channels=len(channels), width=tensor.width, places=tensor.places
+        )
+        for x in (tensor.x, np.full_like(tensor.x, -1))
+    )
+    for number, (content, exists) in enumerate(zip(contents, exist, strict=True)):
+        address = case.arguments[f"{tensor.name}_{number}"]
+        yield read_bytes(memory, address, len(content)), exists != 0, content
+
+
+def _attention_call(description: ChipDescription, case: int) -> Prepared:
     """Return a small attention call that sees two KV blocks, where they fit."""
     rng = np.random.default_rng(case)
     block, tokens = description.block, description.tokens
@@ -101,42 +176,3 @@ def _places(prepared: Prepared, block: int, case: int) -> NDArray[np.int64]:
     kv_heads, n_kv, _ = prepared.call.k.shape
     n_blocks = kv_heads * -(-n_kv // block)
     return np.random.default_rng(case).permutation(n_blocks + 1)[:n_blocks].astype(np.int64)
-
-
-def _guard_padding(
-    kernel: Kernel,
-    task: Task,
-    places: NDArray[np.int64] | None,
-    memory: list[Bytes],
-    guard: int,
-) -> None:
-    """Put guards where a tensor's blocks have no tokens: nobody may look at what is there."""
-    given, call = kernel.parameters, task.call
-    for name, x in (("q", call.q), ("k", call.k), ("v", call.v)):
-        parts = to_channels(
-            np.full_like(x, -1),
-            block=task.block,
-            n_channels=len(kernel.channels[name]),
-            width=given["stream_width" if name == "q" else "stationary_width"],
-            places=None if name == "q" else places,
-        )
-        for number, part in enumerate(parts):
-            address = task.arguments[f"{name}_{number}"]
-            read_bytes(memory, address, len(part))[part == 0] = guard
-
-
-def _answer(kernel: Kernel, task: Task, prepared: Prepared, memory: list[Bytes]) -> None:
-    """Write what the exact model says to where the kernel must."""
-    heads, n_q, head_dim = task.call.q.shape
-    block = task.block
-    expected = prepared.expected.reshape(heads, n_q, -1)
-    words = np.zeros((heads, n_q, head_dim), "<i4")
-    words[..., : expected.shape[-1]] = expected
-    per_head = -(-n_q // block)
-    for head in range(heads):
-        for number in range(per_head):
-            at, channel = divmod(head * per_head + number, len(task.outputs))
-            rows = words[head, number * block : (number + 1) * block]
-            address = task.outputs[channel][0] + at * block * head_dim * 4
-            content = np.ascontiguousarray(rows).reshape(-1).view(np.uint8)
-            read_bytes(memory, address, len(content))[:] = content
