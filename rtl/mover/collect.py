@@ -11,7 +11,7 @@ from ..check import check_count
 from ..component import Component
 from ..formats import ceil_log2
 from ..lane.job import index
-from ..stream import Queue, RegisterSlice, connect_stream
+from ..stream import Queue, RegisterSlice, WideSlice, connect_stream
 from .bank import Bank
 
 __all__ = ["Collector", "chunk_layout"]
@@ -112,7 +112,7 @@ class Collector(Component):
         # Where each lane is. A half is full from its mark until it has left.
         tagged = self.i.payload.shape()
         entered = data.StructLayout({"here": n, "tagged": tagged})
-        m.submodules.entry = entry = RegisterSlice(shape=entered)
+        m.submodules.entry = entry = WideSlice(shape=entered)
         item = entry.o.payload.tagged.item
         lane = Signal(lane_shape)
         here = Signal(n)  # a bit for the lane, from a register
