@@ -10,7 +10,7 @@ from ..check import check_count
 from ..component import Component
 from .connect import connect_stream
 from .merge import Merge
-from .slice import RegisterSlice
+from .wide import WideSlice
 
 __all__ = ["Gather"]
 
@@ -76,7 +76,7 @@ class Gather(Component):
         for number, first in enumerate(firsts):
             ports = self.i[first : first + _WAYS]
             m.submodules[f"group_{number}"] = group = Merge(shape=self._shape, n=len(ports))
-            m.submodules[f"slice_{number}"] = late = RegisterSlice(shape=tagged)
+            m.submodules[f"slice_{number}"] = late = WideSlice(shape=tagged)
             for port, i in zip(ports, group.i, strict=True):
                 connect_stream(m, wiring.flipped(port), i)
             m.d.comb += [
