@@ -74,8 +74,8 @@ class Engine(Component):
         Of ``q``, ``k`` and ``v`` how many beats came in the cycle before, of ``o`` how many words
         of 32 bits went.
     starved : Out(struct)
-        In the cycle before, a bit for each of ``q``, ``k``, ``v``: the core took from it, and it had
-        nothing; and for ``o``: the core had outputs that were not taken.
+        In the cycle before, a bit for each of ``q``, ``k``, ``v``: the core took from it, and it
+        had nothing; and for ``o``: the core had outputs that were not taken.
     n_channels : int
         Number of channels.
 
