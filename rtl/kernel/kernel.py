@@ -12,7 +12,7 @@ from ..control.kernel_map import kernel_registers
 from ..control.register import Register
 from ..formats import ceil_log2
 from ..sequencer.sequencer import OUTPUT_WIDTH
-from ..stream import connect_stream
+from ..stream import RegisterSlice, connect_stream
 from .engine import TENSORS, Engine
 from .intake import Intake
 from .overlap import OverlapCheck
@@ -199,16 +199,18 @@ class Kernel(Component):
             intake.i.valid.eq(control.call.valid & ~supervisor.discards),
             control.call.ready.eq(intake.i.ready),
         ]
-        # A call is refused by the one or by the other.
+        # A call is refused by the one or by the other, behind a register: what the supervisor waits
+        # for is not what the next call waits for.
+        refusal = RegisterSlice(shape=supervisor.refused.payload.shape(), mode="half")
+        m.submodules.refusal = in_work(refusal)
         late = overlap.refused.valid
         m.d.comb += [
-            supervisor.refused.valid.eq(intake.refused.valid | late),
-            supervisor.refused.payload.eq(
-                Mux(late, overlap.refused.payload, intake.refused.payload)
-            ),
-            intake.refused.ready.eq(supervisor.refused.ready),
-            overlap.refused.ready.eq(supervisor.refused.ready),
+            refusal.i.valid.eq(intake.refused.valid | late),
+            refusal.i.payload.eq(Mux(late, overlap.refused.payload, intake.refused.payload)),
+            intake.refused.ready.eq(refusal.i.ready),
+            overlap.refused.ready.eq(refusal.i.ready),
         ]
+        connect_stream(m, refusal.o, supervisor.refused)
         connect_stream(m, intake.o, overlap.i)
         connect_stream(m, supervisor.finished, control.finished)
         moves = Signal()
