@@ -16,7 +16,6 @@ from ..stream.fork import Fork
 from ..stream.gather import Gather
 from ..stream.queue import Queue
 from ..stream.slice import RegisterSlice
-from ..stream.wide import WideSlice
 from .signature import AXI4Read, AXI4Write
 
 __all__ = ["ReadShare", "WriteShare"]
@@ -32,9 +31,8 @@ class ReadShare(Component):
     managers, beat by beat. An answer that its manager does not take stops the bus: managers should
     always take them, as :class:`~qkloom.rtl.axi.read.ReadManager` does.
 
-    AR comes from a register, one cycle later, two if it is another manager's turn; R is one cycle
-    later; rate 1. Nothing of the bus waits for more than a gate behind a register: memory is far
-    away. One manager has wires.
+    AR comes from a register, one cycle later, two if it is another manager's turn; rate 1. R goes
+    through, without a register. One manager has wires.
 
     Parameters
     ----------
@@ -76,9 +74,7 @@ class ReadShare(Component):
             return m
         request = _merge(m, [manager.ar for manager in self.manager], bus.ar)
         connect_stream(m, request, wiring.flipped(bus.ar))
-        m.submodules.answer = answer = WideSlice(shape=bus.r.payload.shape())
-        _join(m, bus.r, answer.i)
-        _return(m, answer.o, [manager.r for manager in self.manager])
+        _return(m, bus.r, [manager.r for manager in self.manager])
         return m
 
 

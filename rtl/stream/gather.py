@@ -14,7 +14,7 @@ from .wide import WideSlice
 
 __all__ = ["Gather"]
 
-_WAYS = 8
+_WAYS = 4
 """Inputs of a merge; a power of two, so that numbers of inputs are put together by wires."""
 
 
@@ -23,11 +23,11 @@ class Gather(Component):
 
     ::
 
-        i[0] to i[7]  --> merge --> register slice --+
-        i[8] to i[15] --> merge --> register slice --+--> merge --> o
+        i[0] to i[3]  --> merge --> register slice --+
+        i[4] to i[7]  --> merge --> register slice --+--> merge --> o
                                     ...            --+
 
-    More than eight inputs meet in groups of eight, registers behind each: so no path grows with the
+    More than four inputs meet in groups of four, registers behind each: so no path grows with the
     number of inputs. Every merge is fair: an input waits for at most one item of every other one in
     its group, and each of these for one of every other group. Latency as of a merge, and 1 for each
     level of groups; rate 1.
