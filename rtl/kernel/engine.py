@@ -74,8 +74,9 @@ class Engine(Component):
         Of ``q``, ``k`` and ``v`` how many beats came in the cycle before, of ``o`` how many words
         of 32 bits went.
     starved : Out(struct)
-        In the cycle before, a bit for each of ``q``, ``k``, ``v``: the core took from it, and it
-        had nothing; and for ``o``: the core had outputs that were not taken.
+        In the cycle before, a bit for each of ``q``, ``k``, ``v``: a lane had room for it, and
+        memory had been asked and had brought nothing; and for ``o``: the core had outputs that
+        were not taken.
     n_channels : int
         Number of channels.
 
@@ -210,7 +211,7 @@ class Engine(Component):
                 port.valid.eq(fetcher.o.valid),
                 fetcher.o.ready.eq(port.ready),
             ]
-            m.d.sync += self.starved[name].eq(port.ready & ~port.valid)
+            m.d.sync += self.starved[name].eq(port.ready & ~port.valid & ~fetcher.idle)
             if name == "v" and self._core["gemm"]:  # a product has none
                 with m.If(task.call.gemm):
                     m.d.sync += self.starved.v.eq(0)

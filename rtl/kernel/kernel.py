@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from ..axi import AXI4, AXI4Lite, bus_pins, connect_bus_pins
 from ..component import Component
 from ..control.control import Control, all_registers
-from ..control.kernel_map import kernel_registers
+from ..control.kernel_map import TENSOR_NAMES, kernel_registers
 from ..control.register import Register
 from ..formats import ceil_log2
 from ..sequencer.sequencer import OUTPUT_WIDTH
@@ -23,6 +23,13 @@ __all__ = ["CONTROL_PINS", "Kernel", "channel_pins"]
 
 CONTROL_PINS = "s_axi_control"
 """What the names of the host's pins begin with, as Vitis expects it."""
+
+_ROOM = "in which a lane had room for {}, and memory, asked for them, had brought none"
+STALLS = (
+    *((name, _ROOM.format(TENSOR_NAMES[name])) for name in TENSORS if name != "o"),
+    ("o", "in which outputs waited for memory"),
+)
+"""What the counters of stalls count, by the names of tensors."""
 
 _ADDRESS_WIDTH = 12
 """Bits of an address of a register."""
@@ -99,7 +106,7 @@ class Kernel(Component):
         self._timeout, self._data_width = timeout, data_width
         counts = {name: len(numbers) for name, numbers in channels}
         registers = kernel_registers(
-            **{f"{name}_channels": n for name, n in counts.items()}, stalls=TENSORS, gemm=gemm
+            **{f"{name}_channels": n for name, n in counts.items()}, stalls=STALLS, gemm=gemm
         )
         self._control: dict[str, Any] = dict(
             arguments=registers.arguments,
