@@ -7,7 +7,7 @@ from typing import Any
 
 from amaranth.hdl import Shape
 
-from ...rtl.component import Component
+from ...rtl.component import Component, pass_over
 from ...rtl.core import Core
 from ...rtl.lane.feeder import Feeder
 from ...rtl.lane.lane import Lane, lane_kind
@@ -15,7 +15,6 @@ from ...rtl.lane.schedule import PassScheduler, StepExpander
 from ...tb.lane.schedule import passes_of, steps_of
 from ...tb.simulate import to_bits
 from ..chip import read_chip
-from ..emit import pass_over
 from .bench import Answers, Expected, Sent, Vectors
 from .jobs import query_blocks, random_job
 from .words import between, ints, plain, stream_vectors
