@@ -227,7 +227,7 @@ class Sequencer(Component):
             dealer.o.ready.eq(factors.i.ready),
         ]
         # Lanes are far away: a job leaves from a register.
-        m.submodules.job = job = RegisterSlice(shape=walker.jobs.payload.shape())
+        m.submodules.job = job = RegisterSlice(shape=walker.jobs.payload.shape(), mode="half")
         connect_stream(m, walker.jobs, job.i)
         connect_stream(m, job.o, wiring.flipped(self.jobs))
 
