@@ -14,7 +14,7 @@ from .wide import WideSlice
 
 __all__ = ["Scatter"]
 
-_WAYS = 16
+_WAYS = 8
 """Outputs of a route; a power of two, so that numbers of outputs are cut by wires."""
 
 
@@ -23,12 +23,12 @@ class Scatter(Component):
 
     ::
 
-                    +--> register slice --> route --> o[0] to o[15]
-        i --> route +--> register slice --> route --> o[16] to o[31]
+                    +--> register slice --> route --> o[0] to o[7]
+        i --> route +--> register slice --> route --> o[8] to o[15]
                     +--> ...
 
-    More than sixteen streams are reached in groups of sixteen, registers before each: so no path
-    grows with their number, and items for different groups may overtake each other. Up to sixteen
+    More than eight streams are reached in groups of eight, registers before each: so no path
+    grows with their number, and items for different groups may overtake each other. Up to eight
     it is a :class:`~qkloom.rtl.stream.route.Route`: latency 0, 1 for each level of groups; rate 1.
 
     Parameters
