@@ -1,6 +1,6 @@
 """What is mutated: a unit, what surrounds it, and the testbenches that must notice."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,11 +84,12 @@ def frozen(**parameters: Any) -> tuple[tuple[str, Any], ...]:
 
 def paced(
     inputs: Mapping[str, ArrayLike],
-    counts: Mapping[str, int],
+    counts: Mapping[str, int | None],
     *,
     max_cycles: int,
     steady: Sequence[str] = (),
     lengths: Sequence[int] = (1, 3, 8),
+    varied: Mapping[str, Callable[[np.random.Generator], ArrayLike]] | None = None,
 ) -> list[Testbench]:
     """Return testbenches that send and take the same at different paces.
 
@@ -97,13 +98,16 @@ def paced(
     inputs : mapping
         Payloads by stream.
     counts : mapping
-        How many payloads come out, by stream; of those that are always ready, none need be listed.
+        How many payloads come out, by stream, or None if that is not known before; of those that
+        are always ready, none need be listed.
     max_cycles : int
         Of the slowest one.
     steady : sequence of str
         Streams that never stall.
     lengths : sequence of int
         Cycles that streams stall, or do not, at a time.
+    varied : mapping
+        Inputs that are others in each testbench, and never stall.
     """
     rng = np.random.default_rng(len(inputs))
     shares = [0.0, 0.1, 0.4, 0.7, 0.9]
@@ -117,7 +121,10 @@ def paced(
 
         benches.append(
             Testbench(
-                inputs={name: Stimulus(values, stall(name)) for name, values in inputs.items()},
+                inputs={
+                    **{name: Stimulus(values, stall(name)) for name, values in inputs.items()},
+                    **{name: Stimulus(make(rng)) for name, make in (varied or {}).items()},
+                },
                 outputs={
                     name: Expectation(count=count, stall=stall(name))
                     for name, count in counts.items()
