@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from qkloom.rtl.component import Component
 from qkloom.rtl.stream import Queue, RegisterSlice, connect_stream
 
-__all__ = ["Flat", "OnMemory"]
+__all__ = ["Flat", "OnMemory", "content"]
 
 _BURSTS = 64
 """Bursts that memory keeps in mind; more than any unit asks for."""
@@ -207,7 +207,7 @@ class OnMemory(Flat):
             r.valid.eq(valid),
             r.payload.id.eq(burst.id),
             # What is not valid is the complement of what would be.
-            r.payload.data.eq(_content(place, width) ^ ~valid.replicate(width)),
+            r.payload.data.eq(content(place, width) ^ ~valid.replicate(width)),
             Value.cast(r.payload.resp).eq(burst.addr[-2:]),
             r.payload.last.eq(is_last ^ ~valid),
             moves.eq(valid & r.ready),
@@ -230,10 +230,12 @@ class OnMemory(Flat):
         m.d.sync += ended.eq(ended + ends - (valid & b.ready))
 
 
-def _content(place, width):
-    """Return what memory holds: each 16 bits of a beat another mixture of its number."""
+def content(place, width):
+    """Return what memory holds: each 16 bits of a beat another mixture of its number's."""
+    low = place[:16]
+    mixed = low ^ low.rotate_left(3) ^ low.rotate_left(8)
     parts = [
-        place.rotate_left(k) ^ Const((k * 0x9E37 + 0x79B9) & 0xFFFF, 16)
+        mixed.rotate_left(k) ^ Const((k * 0x9E37 + 0x79B9) & 0xFFFF, 16)
         for k in range(-(-width // 16))
     ]
     return Cat(*parts)[:width]

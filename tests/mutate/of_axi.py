@@ -41,7 +41,7 @@ def units():
     yield Unit("write share", share, shared_writes(share), without=parts)
 
 
-def halting(unit, n, *, ends=0, **limits):
+def halting(unit, n, *, ends=0, for_good=False, **fixed):
     """Return how to make the inputs that stay: memory answers now and then, and there are halts.
 
     Parameters
@@ -52,8 +52,10 @@ def halting(unit, n, *, ends=0, **limits):
         Cycles.
     ends : int
         Whether the last halt does not end, so that all that is left is dropped.
-    limits : int
-        Other inputs by name: they are random, below a limit, and the same in all cycles.
+    for_good : bool
+        Whether no halt ends.
+    fixed : int
+        Other inputs by name, the same in all cycles.
     """
 
     def make(rng):
@@ -61,13 +63,15 @@ def halting(unit, n, *, ends=0, **limits):
         length = int(rng.choice([1, 3, 8, 40]))
         share = float(rng.choice([0.0, 0.1, 0.5, 0.8]))
         answers = np.repeat(rng.random(n // length + 1) >= share, length)[:n].astype(int)
-        if rng.random() < 0.8:
+        if for_good and rng.random() < 0.6:
+            halt[rng.integers(n // 2) :] = 1
+        if not for_good and rng.random() < 0.8:
             for begin in rng.integers(5, n, 6):
                 halt[begin : begin + int(rng.choice([1, 2, 10]))] = 1
         answers[-100:] = 1
-        halt[-100:] = 0
-        halt[-1] = ends
-        fixed = {name: int(rng.integers(limit)) for name, limit in limits.items()}
+        if not for_good:
+            halt[-100:] = 0
+            halt[-1] = ends
         return pack(unit.levels.payload.shape(), answers=answers, halt=halt, **fixed)
 
     return make

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qkloom.rtl.component import Component
-from qkloom.tb.packing import pack, unpack
+from qkloom.tb.packing import Words, pack, unpack
 from qkloom.tb.stalls import Stall
 from qkloom.tb.testbench import Expectation, Stimulus, Testbench
 
@@ -17,7 +17,7 @@ PACES = 12
 BEHIND = "Behind the last one nobody looks ahead: what the count is there does not matter."
 """Why a mutant of a count that looks ahead survives."""
 
-__all__ = ["BEHIND", "Unit", "counted", "frozen", "one_chosen", "paced", "played"]
+__all__ = ["BEHIND", "Unit", "counted", "frozen", "noise", "one_chosen", "paced", "played"]
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,13 @@ def paced(
     return benches
 
 
+def noise(shape: Any, n: int, rng: np.random.Generator) -> Words:
+    """Return packed payloads of random bits."""
+    words = rng.integers(0, 1 << 32, (n, -(-shape.size // 32)), np.uint32)
+    words[:, -1] &= np.uint32((1 << (shape.size - 1) % 32 + 1) - 1)
+    return words
+
+
 def played(component: Component, script: Sequence[Mapping[str, Any]]) -> list[Testbench]:
     """Return the testbenches that play a script: what a unit gets in each cycle.
 
@@ -150,9 +157,7 @@ def played(component: Component, script: Sequence[Mapping[str, Any]]) -> list[Te
     """
     shape, n = component.script.payload.shape(), len(script)
     rng = np.random.default_rng(n)
-    words = rng.integers(0, 1 << 32, (n, -(-shape.size // 32)), np.uint32)
-    words[:, -1] &= np.uint32((1 << (shape.size - 1) % 32 + 1) - 1)
-    fields = unpack(shape, words)
+    fields = unpack(shape, noise(shape, n, rng))
     for name in shape.members:
         if name.endswith(("__valid", "__en")):
             fields[name][:] = 0

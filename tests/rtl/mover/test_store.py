@@ -74,11 +74,14 @@ def query_blocks(rng, n, n_channels):
     """Return outputs of all lanes in turn, places of their blocks, and the words of memory."""
     blocks = {lane: [] for lane in range(N_LANES)}
     places, expected, address = [], {}, 0
+    turns = []
     for _ in range(n):
-        lane = rng.randrange(N_LANES)
+        turns = turns or rng.sample(range(N_LANES), N_LANES)
+        lane = turns.pop()
         items = rng.choice([1, 2, 7, 8, 9, 16, 21])
-        # Near a carry into the high half.
-        place = {"channel": rng.randrange(n_channels), "addr": 0xFFFF_FF00 + address}
+        # Near a carry into the upper half.
+        base = (rng.randint(1, 1 << 31) << 32) - 0x100
+        place = {"channel": rng.randrange(n_channels), "addr": base + address}
         places.append({"to": lane, "item": place})
         words = [rng.randrange(-(1 << 23), 1 << 23) for _ in range(items * OUT_WIDTH)]
         blocks[lane].append(words)
