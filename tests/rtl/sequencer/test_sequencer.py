@@ -17,8 +17,6 @@ from .test_walk import SHAPE, expected, random_call
 CHANNELS = {"q": 2, "k": 1, "v": 4, "o": 2}
 BEAT = 16
 WIDTHS = {"q": 8, "k": 8, "v": 8, "o": 32}
-SHIFT = 5
-"""Of every head's factor; its mantissa is the head's number, as in the tests of the walker."""
 
 
 def sequencer(**changes):
@@ -103,7 +101,7 @@ def run(dut, tasks, places, rng, pace):
         return tasks[len(done)]
 
     factors, factor_reads = memory(
-        dut, "factor", lambda: now()["factors"], 8, lambda k: k | SHIFT << 32, rng
+        dut, "factor", lambda: now()["factors"], 8, lambda k: k | (63 - k & 63) << 32, rng
     )
     table, table_reads = memory(
         dut, "table", lambda: now()["table"], 4, lambda k: dict(enumerate(places)).get(k, 0), rng

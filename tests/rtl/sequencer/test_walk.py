@@ -20,7 +20,7 @@ STREAMS = ("jobs", "rows", "places", "tiles")
 
 
 class DealAndWalk(Component):
-    """Both in a row; a head's factor is its number, shifted by 5."""
+    """Both in a row; a head's factor is its number, and its shift 63 less that."""
 
     def __init__(self, *, walker, streams, shape, gemm=False):
         self._walker, self._streams, self._gemm = walker, streams, gemm
@@ -41,7 +41,7 @@ class DealAndWalk(Component):
             walker.call.eq(self.i.payload),
             walker.i.payload.entry.eq(dealer.o.payload),
             walker.i.payload.mantissa.eq(dealer.o.payload.head),
-            walker.i.payload.shift.eq(5),
+            walker.i.payload.shift.eq(63 - dealer.o.payload.head),
             walker.i.valid.eq(dealer.o.valid),
             dealer.o.ready.eq(walker.i.ready),
         ]
@@ -59,7 +59,7 @@ class DealAndWalk(Component):
 
 def random_call(rng):
     kv_heads = rng.randint(1, 3)
-    group = rng.choice([1, 2]) if kv_heads > 2 else rng.randint(1, 3)
+    group = rng.choice([1, 2, 8 // kv_heads])
     causal = rng.randrange(2)
     return {
         "kv_heads": kv_heads,
@@ -110,7 +110,7 @@ def expected(call, n_lanes):
                         "causal": call["causal"],
                         "diagonal": call["q_start"] + entry.first - first,
                         "mantissa": entry.head,
-                        "shift": 5,
+                        "shift": 63 - entry.head,
                         "keys": min(block, entry.keys - first),
                     }
                     jobs.append({"to": entry.lane, "item": item})
