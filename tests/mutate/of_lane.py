@@ -29,7 +29,7 @@ from tests.rtl.lane import (
 
 from .flat import Flat
 from .harness import FedFeeder, Scripted
-from .unit import BEHIND, Unit, frozen, noise, paced, played
+from .unit import BEHIND, UNSENT, Unit, frozen, noise, paced, played
 
 __all__ = ["units"]
 
@@ -52,11 +52,6 @@ PARTS = (
     *("probability_", "query_", "reciprocal_", "row_", "score_"),
 )
 """Modules of a lane that are units of their own."""
-
-UNSENT = (
-    "What is sent in the last cycle of a reset would show it; testbenches send nothing then, nor "
-    "do units that have been in reset for a cycle."
-)
 
 FED = {"size": 4, "block_rows": 3, "head_dim": 12, "slots": 2, "digits": 2}
 """Shape of the feeder."""

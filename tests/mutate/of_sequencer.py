@@ -5,9 +5,12 @@ import random
 import numpy as np
 from amaranth.lib import wiring
 
+from qkloom.rtl.sequencer.attention import AttentionWalker
+from qkloom.rtl.sequencer.deal import Dealer
 from qkloom.rtl.sequencer.either import EitherWalker
 from qkloom.rtl.sequencer.locate import Locator
 from qkloom.rtl.sequencer.lookup import Lookup
+from qkloom.rtl.sequencer.product import ProductWalker
 from qkloom.rtl.sequencer.sequencer import Sequencer
 from qkloom.rtl.stream import Queue, connect_stream
 from qkloom.tb.packing import pack
@@ -23,6 +26,38 @@ SHAPE = test_walk.SHAPE | {"heads": test_product.SHAPE["heads"]}
 N_LANES = 3
 PARTS = ("queue_", "register_slice_", "fork_", "delivery_")
 WALKERS = ("dealer_", "walker_", "attention_", "product_", "either_")
+
+
+SET_AGAIN = "It is set before anybody looks at it: what it was in a reset does not matter."
+LOWER = "A call's lower bits are the same in all cycles, whichever they are taken in."
+
+EXPLAINED = {
+    "dealer": {
+        "last_block = $sdffe, EN[0] const1": (
+            "Rows are counted anew in the next state: nobody looks at it in between."
+        ),
+        "$auto$simple.cc:211:make_patterns_logic$459, A[1] cnot1 with bit 0": LOWER,
+        "rows_left[2:0] = $sdffe, EN[0] const1": LOWER,
+        "$procmux$233_CMP0, A[3] const0": (
+            "What is done when no call is there may be done a cycle before."
+        ),
+        "$auto$pmuxtree.cc:65:recursive_mux_generator$362, A[1] inv": SET_AGAIN,
+    },
+    "walker": {
+        "$auto$simple.cc:211:make_patterns_logic$938, A[1] inv": LOWER,
+        "tiles__payload[2] = $sdffe, SRST[0] const0": SET_AGAIN,
+        "$procmux$298, A[0] const0": "Where it is asked for, the walker does not fill.",
+    },
+    "either walker": {
+        "busy = $sdff, SRST[0] const0": (
+            "For a cycle behind a reset, in which no call is dealt out yet."
+        ),
+        "places__payload.tile = $mux, S[0] const0": (
+            "Blocks are asked for as a whole: the number of a tile is 0 in either."
+        ),
+    },
+}
+"""Why mutants survive, by unit and place."""
 
 
 def units():
@@ -72,22 +107,34 @@ def units():
         },
     )
 
-    dealt = test_walk.DealAndWalk(
-        walker=EitherWalker,
-        streams=test_walk.STREAMS,
-        shape=(*SHAPE.items(), ("n_lanes", N_LANES)),
-        gemm=True,
+    dealer = Flat(part=Dealer, parameters=frozen(**SHAPE, n_lanes=N_LANES, gemm=True))
+    yield Unit(
+        "dealer",
+        dealer,
+        calls(dealer, ("o",), of_both),
+        claims={"dealer_": "fsm_state <= 8"},
+        explained=explained_of("dealer"),
     )
-    benches = calls(dealt)
-    for name, prefix, n_states in (
-        ("dealer", "dealer_", 9),
-        ("walker", "walker_", 13),
-        ("product walker", "product_walker_", 13),
-        ("either walker", "either_walker_", 0),
+    for name, walker, prefix, make in (
+        ("walker", AttentionWalker, "walker_", of_attention),
+        ("product walker", ProductWalker, "product_walker_", of_products),
+        ("either walker", EitherWalker, "either_walker_", of_both),
     ):
+        dealt = test_walk.DealAndWalk(
+            walker=walker,
+            streams=test_walk.STREAMS,
+            shape=(*SHAPE.items(), ("n_lanes", N_LANES)),
+            gemm=walker is not AttentionWalker,
+        )
         others = tuple(x for x in WALKERS if not prefix.startswith(x))
-        claims = {prefix: f"fsm_state < {n_states}"} if n_states else {}
-        yield Unit(name, dealt, benches, without=("deal_and_walk", *PARTS, *others), claims=claims)
+        yield Unit(
+            name,
+            dealt,
+            calls(dealt, test_walk.STREAMS, make),
+            without=("deal_and_walk", *PARTS, *others),
+            claims={} if walker is EitherWalker else {prefix: "fsm_state <= 12"},
+            explained=explained_of(name),
+        )
     sequencer = OnTables(
         part=Sequencer,
         parameters=tuple(
@@ -103,6 +150,12 @@ def units():
         is_timed=False,
         without=(*PARTS, *WALKERS, "locator_", "lookup_"),
     )
+
+
+def explained_of(name):
+    """Return why mutants of a unit survive, by their places in its module."""
+    module = f"{name.replace(' ', '_')}_n_lanes{N_LANES}_slots2_heads12_tokens100"
+    return {f"{module}: {place}": why for place, why in EXPLAINED.get(name, {}).items()}
 
 
 class OnTables(Flat):
@@ -197,6 +250,16 @@ def entries(unit):
     return paced(sent, {"o": len(items), "command": n_reads}, max_cycles=50_000)
 
 
+def of_attention(rng, n):
+    """Return calls of attention."""
+    return [test_walk.random_call(rng) for _ in range(n)]
+
+
+def of_products(rng, n):
+    """Return products of matrices."""
+    return [test_product.random_call(rng) for _ in range(n // 3)]
+
+
 def of_both(rng, n):
     """Return calls of both kinds."""
     return [
@@ -207,14 +270,12 @@ def of_both(rng, n):
     ]
 
 
-def calls(unit):
-    """Calls of both kinds, of every shape."""
+def calls(unit, streams, make):
+    """Calls of every shape."""
     benches = []
     for seed in range(3):
-        rng = random.Random(seed)
-        sent = {"i": words(unit.i.payload.shape(), of_both(rng, 100))}
-        counts = dict.fromkeys(test_walk.STREAMS)
-        benches += paced(sent, counts, max_cycles=400_000)[:3]
+        sent = {"i": words(unit.i.payload.shape(), make(random.Random(seed), 100))}
+        benches += paced(sent, dict.fromkeys(streams), max_cycles=400_000)[:3]
     return benches
 
 

@@ -14,7 +14,7 @@ from qkloom.tb.stalls import Stall
 from qkloom.tb.testbench import Stimulus, Testbench
 
 from .harness import CreditLoop, Line, LoadedQueries, Scripted, Surrounded
-from .unit import BEHIND, Unit, counted, frozen, one_chosen, paced, played
+from .unit import BEHIND, UNSENT, Unit, counted, frozen, one_chosen, paced, played
 
 __all__ = ["units"]
 
@@ -60,7 +60,16 @@ def units():
     yield Unit("credit gate", loop, through(loop))
     for name, part in (("line sender", LineSender), ("line receiver", LineReceiver)):
         line = Line(part=part, shape=WIDTH)
-        yield Unit(name, line, through(line), without=("queue_", "credit_gate_"))
+        module = line.unit.module_name
+        resets = [f"{module}: sll_{of}, rst[0] const0" for of in ("valid", "credit")]
+        resets.append("line_register_shape1: q = $sdff, SRST[0] const0")
+        yield Unit(
+            name,
+            line,
+            through(line),
+            without=("queue_", "credit_gate_"),
+            explained=dict.fromkeys(resets, UNSENT),
+        )
 
     buffer = TileBuffer(size=4, tiles=3)
     claim = [

@@ -12,12 +12,28 @@ from qkloom.tb.packing import Words, pack, unpack
 from qkloom.tb.stalls import Stall
 from qkloom.tb.testbench import Expectation, Stimulus, Testbench
 
+__all__ = [
+    "BEHIND",
+    "UNSENT",
+    "Unit",
+    "counted",
+    "frozen",
+    "noise",
+    "one_chosen",
+    "paced",
+    "played",
+]
+
 PACES = 12
 
 BEHIND = "Behind the last one nobody looks ahead: what the count is there does not matter."
 """Why a mutant of a count that looks ahead survives."""
 
-__all__ = ["BEHIND", "Unit", "counted", "frozen", "noise", "one_chosen", "paced", "played"]
+UNSENT = (
+    "What is sent in the last cycle of a reset would show it; testbenches send nothing then, nor "
+    "do units that have been in reset for a cycle."
+)
+"""Why a mutant survives that a reset does not clear at once."""
 
 
 @dataclass(frozen=True)
