@@ -12,7 +12,7 @@ from qkloom.rtl.sequencer.sequencer import Sequencer
 from qkloom.tb.simulate import from_bits, simulate, to_bits
 
 from . import test_product
-from .test_walk import SHAPE, expected, random_call
+from .test_walk import SHAPE, expected, random_call, shift_of
 
 CHANNELS = {"q": 2, "k": 1, "v": 4, "o": 2}
 BEAT = 16
@@ -101,7 +101,7 @@ def run(dut, tasks, places, rng, pace):
         return tasks[len(done)]
 
     factors, factor_reads = memory(
-        dut, "factor", lambda: now()["factors"], 8, lambda k: k | (63 - k & 63) << 32, rng
+        dut, "factor", lambda: now()["factors"], 8, lambda k: k | shift_of(k) << 32, rng
     )
     table, table_reads = memory(
         dut, "table", lambda: now()["table"], 4, lambda k: dict(enumerate(places)).get(k, 0), rng
