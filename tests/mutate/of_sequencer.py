@@ -29,6 +29,7 @@ WALKERS = ("dealer_", "walker_", "attention_", "product_", "either_")
 
 
 SET_AGAIN = "It is set before anybody looks at it: what it was in a reset does not matter."
+UNUSED = "An entry of the table is wider than what it holds: nobody looks at that bit."
 LOWER = "A call's lower bits are the same in all cycles, whichever they are taken in."
 
 EXPLAINED = {
@@ -46,9 +47,36 @@ EXPLAINED = {
     "walker": {
         "$auto$simple.cc:211:make_patterns_logic$938, A[1] inv": LOWER,
         "tiles__payload[2] = $sdffe, SRST[0] const0": SET_AGAIN,
+        "tiles__payload[1] = $sdffe, SRST[0] const0": SET_AGAIN,
+        "sees_tile = $sdffe, SRST[0] const0": SET_AGAIN,
+        "sees_tile = $sdffe, EN[0] const1": "Where it is looked at, it would be set to the same.",
+        "longest = $sdffe, SRST[0] const0": (
+            "Rounds behind a reset might take longer; but they are those from before it here."
+        ),
         "$procmux$298, A[0] const0": "Where it is asked for, the walker does not fill.",
     },
+    "product walker": {
+        "last_chunk = $sdffe, SRST[0] const0": SET_AGAIN,
+        "$auto$simple.cc:194:make_patterns_logic$1026, A[1] const1": (
+            "The count of tiles may be set to 0 while rows still wait: nobody looks at it before."
+        ),
+        "$auto$simple.cc:194:make_patterns_logic$975, A[2] inv": (
+            "While places are asked for no lane is served yet: to clear that again changes nothing."
+        ),
+    },
+    "sequencer": {
+        "$21, A[0] const1": "The dealer is ready only for a call that is there.",
+        "dealer, i__payload[14] const0": (
+            "No call has 64 queries here; the dealer's own testbenches have such calls."
+        ),
+        "table, beat__payload[108] const1": UNUSED,
+        "factors, beat__payload[56] cnot0 with bit 44": UNUSED,
+        "factors, beat__payload[38] const0": UNUSED,
+    },
     "either walker": {
+        "rows__payload.index = $mux, A[7] const0": (
+            "Calls of attention have fewer than 128 blocks of queries here."
+        ),
         "busy = $sdff, SRST[0] const0": (
             "For a cycle behind a reset, in which no call is dealt out yet."
         ),
@@ -149,6 +177,7 @@ def units():
         tasks(sequencer),
         is_timed=False,
         without=(*PARTS, *WALKERS, "locator_", "lookup_"),
+        explained=explained_of("sequencer"),
     )
 
 
@@ -284,7 +313,7 @@ def tasks(unit):
     rng = random.Random(4)
     given = [
         test_sequencer.random_task(rng, not call["gemm"] and rng.random() < 0.7, call)
-        for call in of_both(rng, 20)
+        for call in of_both(rng, 60)
     ]
 
     def levels(rng):

@@ -28,7 +28,7 @@ def random_task(rng, paged, call=None):
     """Return a call with places of its tensors, some near a carry into the upper half."""
 
     def pointer():
-        return rng.choice([0xFFFF_F000, rng.getrandbits(40) * BEAT]) + rng.randrange(256) * BEAT
+        return rng.choice([0xFFFF_F000, rng.getrandbits(59) * BEAT]) + rng.randrange(256) * BEAT
 
     return {
         "call": call or random_call(rng),
