@@ -589,6 +589,7 @@ def _print_report(result: "Simulation") -> None:
         "channels, share of cycles with a beat": ", ".join(
             f"{channel['occupancy']:.1%}" for channel in report["channels"]
         ),
-        "cycles that lanes waited for memory": _counts(report["stalls"]),
+        "cycles that memory let lanes wait": _counts(report["stalls"]),
     }
-    _print_table(["", f"{report['chip']} on {report['engine']}"], list(map(list, rows.items())))
+    heading = f"{report['chip']}: its kernel, registers and AXI4, on {report['engine']}"
+    _print_table(["", heading], list(map(list, rows.items())))

@@ -30,7 +30,7 @@ from ..rtl.primitive import Primitive
 from ..tb.design import Design, Port
 from .verilog import to_verilog
 
-__all__ = ["emit", "pass_over", "without_collector"]
+__all__ = ["emit", "without_collector"]
 
 MAX_NAME_LENGTH = 64
 """Longer module names end in a hash instead."""
@@ -279,18 +279,6 @@ class _Converted(Elaboratable):
 
     def elaborate(self, platform: object) -> Fragment:
         return self._fragment
-
-
-class _Nobody:
-    """A platform object that builds nothing."""
-
-    def instantiate(self, component: Component, elaborate: Callable[[Any, Any], Any]) -> Fragment:
-        return Fragment()
-
-
-def pass_over(component: Component) -> None:
-    """Count a component as used that nobody elaborates: its equal was, or its ports are enough."""
-    Fragment.get(component, _Nobody())
 
 
 @contextmanager

@@ -1,12 +1,13 @@
 """What comes with the Verilog of a kernel: registers, scripts, constraints."""
 
+from ..platforms.calls import call_constants, call_guide
 from ..platforms.registers import register_files
 from ..platforms.vitis import vitis_files
 from ..platforms.vivado import spread_over_slrs, vivado_files
-from ..rtl.control.kernel_map import TENSORS, pointer_names
+from ..rtl.control.kernel_map import TENSOR_NAMES, pointer_names
 from ..rtl.kernel.kernel import Kernel, channel_pins
 from .chip import ChipDescription
-from .kernel_bench import BENCH_FILES
+from .vectors.kernel import BENCH_FILES
 
 __all__ = ["kernel_files"]
 
@@ -26,14 +27,19 @@ def kernel_files(
         Whether a testbench in SystemVerilog comes with it.
     """
     top, name = description.identifier, description.name
-    files = register_files(top=top, registers=kernel.registers)
+    files = register_files(
+        top=top,
+        registers=kernel.registers,
+        constants=call_constants(kernel),
+        guide=call_guide(kernel),
+    )
     if description.target != "ultrascale":
         return files
     sources = [f"{name}.v"]
     pins = {number: channel_pins(number) for number in range(kernel.n_channels)}
     ports = {
         pointer: pins[channel]
-        for tensor in TENSORS
+        for tensor in TENSOR_NAMES
         for pointer, channel in zip(
             pointer_names(tensor, len(kernel.channels[tensor])),
             kernel.channels[tensor],

@@ -1,15 +1,29 @@
 """Registers for people and for C programs, from the description that the hardware is made of."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from ..rtl.control import Register, check_registers
 from ..rtl.control.register import ACCESSES
 
-__all__ = ["register_files", "registers_header", "registers_table"]
+__all__ = ["Constant", "register_files", "registers_header", "registers_table"]
+
+
+class Constant(NamedTuple):
+    """A number that a driver needs: its name, and what it is."""
+
+    name: str
+    value: int
+    doc: str
 
 
 def register_files(
-    *, top: str, registers: Iterable[Register], address_width: int = 12
+    *,
+    top: str,
+    registers: Iterable[Register],
+    address_width: int = 12,
+    constants: Sequence[Constant] = (),
+    guide: str = "",
 ) -> dict[str, str]:
     """Return ``registers.h`` and ``registers.md`` by path.
 
@@ -21,6 +35,10 @@ def register_files(
         All registers of the design.
     address_width : int
         Bits of an address.
+    constants : sequence of Constant
+        What the header defines beside them.
+    guide : str
+        What stands behind the table, in Markdown.
 
     Raises
     ------
@@ -28,14 +46,17 @@ def register_files(
         When the registers are no map.
     """
     listed = check_registers(registers, address_width=address_width)
+    table = registers_table(top, listed)
     return {
-        "registers.h": registers_header(top, listed),
-        "registers.md": registers_table(top, listed),
+        "registers.h": registers_header(top, listed, constants),
+        "registers.md": f"{table}\n{guide}" if guide else table,
     }
 
 
-def registers_header(top: str, registers: Iterable[Register]) -> str:
-    """Return a header for C99 and C++: offsets in bytes, and masks and shifts of fields."""
+def registers_header(
+    top: str, registers: Iterable[Register], constants: Sequence[Constant] = ()
+) -> str:
+    """Return a header for C99 and C++: offsets in bytes, masks and shifts of fields, constants."""
     prefix = top.upper()
     lines = [
         f"/* Registers of {top}: offsets in bytes, behind its AXI4-Lite port.",
@@ -60,6 +81,9 @@ def registers_header(top: str, registers: Iterable[Register]) -> str:
             lines.append(f"/* {field.doc}. */")
             lines.append(f"#define {name}_{field.name.upper()}_SHIFT {place}u")
             lines.append(f"#define {name}_{field.name.upper()}_MASK {mask:#x}{suffix}")
+    for constant in constants:
+        lines += ["", f"/* {constant.doc}. */"]
+        lines.append(f"#define {prefix}_{constant.name} {constant.value}u")
     return "\n".join([*lines, "", f"#endif /* {prefix}_REGISTERS_H */", ""])
 
 

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from .component import Component
 from .lane.far import FarLane
 from .lane.lane import Lane, lane_kind, lane_payloads
-from .stream import Gather, Multicast, Queue, Route, connect_fields, connect_stream
+from .stream import Gather, Multicast, Queue, Scatter, connect_fields, connect_stream
 from .stream.crossing import LineReceiver, LineSender
 
 __all__ = ["Core"]
@@ -98,7 +98,7 @@ class Core(Component):
         n = len(lanes)
         members = {}
         # Activations are sent once, too, to all lanes that need them.
-        self._query_way: type[Route] | type[Multicast] = Multicast if gemm else Route
+        self._query_way: type[Scatter] | type[Multicast] = Multicast if gemm else Scatter
         queries = n if gemm else range(n)
         for name, to in (("i_job", range(n)), ("i_query", queries), ("i_key", n), ("i_value", n)):
             addressed = data.StructLayout({"to": to, "item": self._shapes[name]})
@@ -120,7 +120,7 @@ class Core(Component):
         """Build the lanes, and the parts that share the streams among them."""
         m = Module()
         n, shapes = len(self._lanes), self._shapes
-        m.submodules.jobs = jobs = Route(shape=shapes["i_job"], n=n)
+        m.submodules.jobs = jobs = Scatter(shape=shapes["i_job"], n=n)
         m.submodules.queries = queries = self._query_way(shape=shapes["i_query"], n=n)
         m.submodules.keys = keys = Multicast(shape=shapes["i_key"], n=n)
         m.submodules.values = values = Multicast(shape=shapes["i_value"], n=n)

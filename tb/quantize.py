@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..rtl.lane.numerics import Numerics
 from .attention import Floats
+from .errors import InputError
 from .formats import Ints
 from .tensors import Shape, as_tensors, check_shapes
 
@@ -44,8 +45,8 @@ def encode_factor(factor: float, fraction: int) -> tuple[int, int]:
     """
     largest = float(_MANTISSA - 1) / (1 << fraction)
     if not 0 <= factor <= largest:
-        raise ValueError(
-            f"A score factor must be 0 to {largest:g}, not {factor:g}; scale Q or K down"
+        raise InputError(
+            f"A factor must be 0 to {largest:g}, not {factor:g}; scale what it multiplies down"
         )
     exponent = math.frexp(factor)[1] + fraction
     shift = min(Numerics.mantissa_width - exponent, _SHIFT_MAX)

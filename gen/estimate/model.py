@@ -15,9 +15,9 @@ from typing import Any
 
 from amaranth.hdl import Shape, unsigned
 
-from ...rtl.component import Component
+from ...rtl.component import Component, pass_over
 from ...rtl.core import Core
-from ..emit import pass_over, without_collector
+from ..emit import without_collector
 from .content import Content, find_content
 from .rules import storage_counts
 from .structure import structure_counts, structure_of

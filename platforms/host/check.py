@@ -1,6 +1,9 @@
 """What a call must be to be computed: the rules of the kernel's intake, told before it starts."""
 
 from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
 
 from ...rtl.kernel.code import Code
 from ...rtl.kernel.engine import TENSORS
@@ -11,9 +14,14 @@ from ...tb.kernel.product import GEMM
 from .buffer import Buffer
 from .errors import RefusedError
 
-__all__ = ["CAUSAL_FLAG", "TABLE_FLAG", "argument_channels", "check_call"]
+__all__ = ["CAUSAL_FLAG", "TABLE_FLAG", "argument_channels", "check_call", "is_integer"]
 
 CAUSAL_FLAG, TABLE_FLAG = 1 << 0, 1 << 1
+
+
+def is_integer(value: Any) -> bool:
+    """Return whether a value is a number that can be counted with: no ``True``, no ``8.0``."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def argument_channels(kernel: Kernel) -> dict[str, int]:
@@ -47,13 +55,19 @@ def check_call(kernel: Kernel, arguments: Mapping[str, Buffer | int]) -> None:
     RefusedError
         When the kernel would say so.
     """
+    if not isinstance(arguments, Mapping):
+        raise InputError(
+            f"A call must be a mapping from names of registers to buffers and numbers, "
+            f"not {arguments!r}; see registers.md"
+        )
     pointers = argument_channels(kernel)
     scalars = [r.name for r in kernel.arguments if r.name not in pointers]
-    flags = arguments.get("flags")
+    flags: Any = arguments.get("flags", 0)
+    most = GEMM if kernel.parameters["gemm"] else CAUSAL_FLAG | TABLE_FLAG  # no others with gemm
+    if not is_integer(flags) or not 0 <= flags <= most:
+        raise RefusedError(f"flags must be 0 to {most}, not {flags!r}", Code.KIND)
     of_flags = {"table": TABLE_FLAG, "chunks": GEMM}  # who asks for an argument
-    needed = {*pointers, *scalars} - {
-        name for name, flag in of_flags.items() if not isinstance(flags, int) or not flags & flag
-    }
+    needed = {*pointers, *scalars} - {name for name, flag in of_flags.items() if not flags & flag}
     if missing := sorted(needed - set(arguments)):
         raise InputError(f"A call must have the arguments {', '.join(missing)}; add them")
     if unknown := sorted(set(arguments) - {*pointers, *scalars}):
@@ -73,10 +87,10 @@ def check_call(kernel: Kernel, arguments: Mapping[str, Buffer | int]) -> None:
                     f"not {value.channel}; allocate it there"
                 )
             buffers[name] = value
-        elif isinstance(value, Buffer) or not isinstance(value, int):
-            raise InputError(f"{name} must be an integer, not {value!r}")
+        elif isinstance(value, Buffer) or not is_integer(value):
+            raise InputError(f"{name} must be an integer, not {value!r}; give a number")
         else:
-            numbers[name] = value
+            numbers[name] = int(value)
     _check_numbers(kernel, numbers)
     for name, size in _sizes(kernel, numbers).items():
         if buffers[name].size < size:
@@ -93,9 +107,8 @@ def _check_numbers(kernel: Kernel, numbers: Mapping[str, int]) -> None:
         given[name] for name in ("heads", "tokens", "head_dim", "size")
     )
     bits: int = given["stream_width"]
-    is_product = given["gemm"] and numbers["flags"] >> 2 == 1
+    is_product = bool(numbers["flags"] & GEMM)
     for name, low, high, code in (
-        ("flags", 0, GEMM if is_product else CAUSAL_FLAG | TABLE_FLAG, Code.KIND),
         ("heads", 1, heads, Code.HEADS),
         ("kv_heads", 1, heads, Code.HEADS),
         ("n_q", 1, tokens, Code.QUERIES),
@@ -172,7 +185,9 @@ def _check_apart(buffers: Mapping[str, Buffer]) -> None:
     for output in outputs:
         for name, buffer in buffers.items():
             if name != output and buffer.overlaps(buffers[output]):
+                mine, theirs = (f"{b.offset:,} to {b.end - 1:,}" for b in (buffers[output], buffer))
                 raise RefusedError(
-                    f"{output} must share no byte with another argument, and does with {name}",
+                    f"{output} must share no byte with another argument, and does with {name}: "
+                    f"bytes {mine} and {theirs} of one allocation",
                     Code.OVERLAP,
                 )

@@ -1,11 +1,14 @@
 """A kernel as a program uses it: on a card, or in simulation."""
 
+import functools
+import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -15,7 +18,7 @@ from ...rtl.kernel.kernel import Kernel
 from ...tb.errors import InputError
 from ...tb.kernel.image import Bytes
 from .buffer import PAGE, Buffer
-from .check import check_call
+from .check import check_call, is_integer
 from .errors import DeviceError, LaunchTimeoutError
 
 __all__ = ["MAX_QUEUED", "Backend", "Device", "Status"]
@@ -24,6 +27,9 @@ MAX_QUEUED = 4
 """Calls that may wait or run: as many as the kernel holds."""
 
 PLATFORMS = ("sim", "xrt")
+
+_ALLOCATIONS = count()
+"""Numbers of allocations, of all devices of a program: so nobody takes another device's for its."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,8 @@ class Status:
     code : Code or None
         ``OK`` where the kernel was asked; ``None`` where the platform cannot ask it.
     cycles : int or None
-        From its start, or the end of the call before, to its interrupt; ``None`` on a card.
+        In simulation, from its start, or the end of the call before, until the host has seen its
+        interrupt, a register access later at most if it waits; ``None`` on a card.
     """
 
     code: Code | None
@@ -77,8 +84,35 @@ class Backend(Protocol):
         """Free everything."""
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _alone(
+    method: Callable[Concatenate["Device", P], R],
+) -> Callable[Concatenate["Device", P], R]:
+    """Let one thread at a time use a device: others are told, at once."""
+
+    @functools.wraps(method)
+    def wrapped(self: "Device", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        if not self._lock.acquire(blocking=False):
+            raise DeviceError(
+                f"`{method.__name__}` must not be called while another thread uses the device; "
+                "let one thread do it all, or wait for the other one"
+            )
+        try:
+            return method(self, *args, **kwargs)
+        finally:
+            self._lock.release()
+
+    return wrapped
+
+
 class Device:
     """A kernel with its memory; close it after use, or use it as a context manager.
+
+    One thread at a time: who comes while another one is in a call of the device is told so
+    (:class:`~.errors.DeviceError`).
 
     ::
 
@@ -110,7 +144,7 @@ class Device:
         self.kernel, self.name = kernel, name
         self._backend = backend
         self._allocated: dict[int, Buffer] = {}
-        self._n_allocated = 0
+        self._lock = threading.RLock()
         self._queue: deque[tuple[Buffer, ...]] = deque()
         self._is_closed = False
 
@@ -152,10 +186,16 @@ class Device:
         raise InputError(f"A platform must be one of {', '.join(PLATFORMS)}, not {platform!r}")
 
     @property
+    def channel_bytes(self) -> int:
+        """Bytes of a memory channel."""
+        return self._backend.channel_bytes
+
+    @property
     def queued(self) -> int:
         """Calls that were launched and not waited for."""
         return len(self._queue)
 
+    @_alone
     def allocate(self, channel: int, size: int) -> Buffer:
         """Return new memory: what it holds is not defined.
 
@@ -173,19 +213,21 @@ class Device:
         """
         self._check_open()
         n_channels = self.kernel.n_channels
-        if not _is_integer(channel) or not 0 <= channel < n_channels:
-            raise InputError(f"Channel must be 0 to {n_channels - 1}, not {channel!r}")
+        if not is_integer(channel) or not 0 <= channel < n_channels:
+            raise InputError(
+                f"Channel must be 0 to {n_channels - 1}, not {channel!r}; see Kernel.channels"
+            )
         most = self._backend.channel_bytes
-        if not _is_integer(size) or not 1 <= size <= most:
+        if not is_integer(size) or not 1 <= size <= most:
             raise InputError(
                 f"Size must be 1 to {most:,} bytes, as many as a channel has, not {size!r}"
             )
         handle = self._backend.allocate(channel, size)
-        buffer = Buffer(channel, size, 0, self._n_allocated, handle)
-        self._n_allocated += 1
+        buffer = Buffer(channel, size, 0, next(_ALLOCATIONS), handle)
         self._allocated[buffer.allocation] = buffer
         return buffer
 
+    @_alone
     def part(self, buffer: Buffer, offset: int, size: int) -> Buffer:
         """Return a part of a buffer: a buffer that shares its bytes.
 
@@ -204,9 +246,9 @@ class Device:
             When the offset is not aligned, or the part is empty or reaches beyond the buffer.
         """
         self._check_own(buffer)
-        if not _is_integer(offset) or offset % PAGE:
+        if not is_integer(offset) or offset % PAGE:
             raise InputError(f"Offset must be a multiple of {PAGE} bytes, not {offset!r}")
-        if not _is_integer(size) or size < 1 or not 0 <= offset <= buffer.size - size:
+        if not is_integer(size) or size < 1 or not 0 <= offset <= buffer.size - size:
             raise InputError(
                 f"A part must be at least a byte of the {buffer.size:,} bytes of its buffer, "
                 f"not {size!r} from {offset:,} on"
@@ -214,6 +256,7 @@ class Device:
         handle = self._backend.part(buffer.handle, offset, size)
         return Buffer(buffer.channel, size, buffer.offset + offset, buffer.allocation, handle)
 
+    @_alone
     def free(self, buffer: Buffer) -> None:
         """Give a buffer back, with all its parts.
 
@@ -230,6 +273,7 @@ class Device:
         del self._allocated[buffer.allocation]
         self._backend.free(buffer.handle)
 
+    @_alone
     def write(self, buffer: Buffer, array: NDArray[Any]) -> None:
         """Write an array into a buffer, from its first byte on.
 
@@ -243,18 +287,19 @@ class Device:
         Raises
         ------
         InputError
-            When it is too large, or a call may still use the buffer.
+            When it is no array of numbers, or too large, or a call may still use the buffer.
         """
         self._check_own(buffer)
-        content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        content = _bytes_of(array)
         if len(content) > buffer.size:
             raise InputError(
                 f"An array must fit into its buffer of {buffer.size:,} bytes, "
-                f"and has {len(content):,}"
+                f"and has {len(content):,}; allocate a larger one"
             )
         self._check_unused(buffer, "written")
         self._backend.write(buffer.handle, content)
 
+    @_alone
     def read(self, buffer: Buffer, dtype: DTypeLike = np.uint8) -> NDArray[Any]:
         """Return what a buffer holds.
 
@@ -268,18 +313,19 @@ class Device:
         Raises
         ------
         InputError
-            When it does not, or a call may still write the buffer.
+            When it does not, or is no type of numbers, or a call may still write the buffer.
         """
         self._check_own(buffer)
-        kind = np.dtype(dtype)
+        kind = _number_type(dtype)
         if buffer.size % kind.itemsize:
             raise InputError(
                 f"A buffer that is read as {kind} must have a multiple of {kind.itemsize} bytes, "
-                f"not {buffer.size:,}"
+                f"not {buffer.size:,}; read it as uint8"
             )
         self._check_unused(buffer, "read")
         return self._backend.read(buffer.handle, buffer.size).view(kind)
 
+    @_alone
     def launch(self, arguments: Mapping[str, Buffer | int]) -> None:
         """Start a call; it runs when those before it are done.
 
@@ -311,6 +357,7 @@ class Device:
         self._backend.start(handles)
         self._queue.append(tuple(buffers.values()))
 
+    @_alone
     def wait(self, timeout: float | None = None) -> Status:
         """Wait for the oldest call that was launched.
 
@@ -319,6 +366,9 @@ class Device:
         timeout : float, optional
             Seconds of real time, in simulation too; by default as long as it takes. A kernel whose
             memory does not answer ends a call by itself after some time.
+
+        An error of the bus, and memory that did not answer, stay with the kernel: the calls behind
+        end as this one did until the device is reset.
 
         Raises
         ------
@@ -330,8 +380,11 @@ class Device:
             When there is no such call.
         """
         self._check_open()
-        if timeout is not None and not timeout >= 0:
-            raise InputError(f"Timeout must be at least 0 seconds, not {timeout!r}")
+        if timeout is not None and not (isinstance(timeout, _NUMBERS) and timeout >= 0):
+            raise InputError(
+                f"Timeout must be at least 0 seconds, not {timeout!r}; leave it out to wait "
+                "until it is done"
+            )
         if not self._queue:
             raise InputError("There must be a call to wait for; launch one")
         try:
@@ -342,12 +395,15 @@ class Device:
                 self._queue.popleft()
             raise
         if status is None:
+            assert timeout is not None
             raise LaunchTimeoutError(
-                f"The call was not done in {timeout:g} seconds; wait again, or reset the device"
+                f"The call was not done in {timeout:g} seconds; wait again, or reset the device",
+                timeout,
             )
         self._queue.popleft()
         return status
 
+    @_alone
     def reset(self) -> None:
         """Drop all calls; buffers stay, and those that were outputs hold anything.
 
@@ -360,6 +416,7 @@ class Device:
         self._backend.reset()
         self._queue.clear()
 
+    @_alone
     def close(self) -> None:
         """Free everything; a device that is closed is good for nothing."""
         if not self._is_closed:
@@ -398,5 +455,34 @@ class Device:
             )
 
 
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+_NUMBERS = (int, float, np.integer, np.floating)
+
+
+def _bytes_of(array: Any) -> Bytes:
+    """Return the bytes of an array of numbers."""
+    try:
+        given = np.asarray(array)
+        _number_type(given.dtype)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"What is written must be an array of numbers: {error}") from None
+    content: Bytes = np.ascontiguousarray(given).reshape(-1).view(np.uint8)
+    return content
+
+
+def _number_type(dtype: DTypeLike) -> np.dtype[Any]:
+    """Return a type of numbers.
+
+    Raises
+    ------
+    InputError
+        When it is none.
+    """
+    try:
+        kind = np.dtype(dtype)
+    except (TypeError, ValueError):
+        kind = np.dtype(object)
+    if kind.kind not in "biufcV" or not kind.itemsize:
+        raise InputError(
+            f"Elements must be of a type of numbers, such as int8 or '<i4', not of {dtype!r}"
+        )
+    return kind

@@ -16,8 +16,8 @@ REMEDIES = {
     Code.OVERLAP: "give the outputs buffers of their own",
     Code.KIND: "choose other flags",
     Code.CHUNKS: "cut the inner dimension, or describe a chip for more heads",
-    Code.SLVERR: "see whether the buffers still exist, and reset the device",
-    Code.DECERR: "see whether the buffers lie in memory that there is, and reset the device",
+    Code.SLVERR: "reset the device, since the next calls fail too; do the buffers still exist?",
+    Code.DECERR: "reset the device, since the next calls fail too; is there such memory?",
     Code.TIMEOUT: "reset the device",
 }
 """What helps against each code, in words."""
@@ -57,4 +57,14 @@ class LaunchError(CallError):
 
 
 class LaunchTimeoutError(TimeoutError):
-    """A call that was not done in time, and goes on: wait again, or reset the device."""
+    """A call that was not done in time; unless the message says otherwise, it goes on.
+
+    Members
+    -------
+    seconds : float
+        How long it was waited for.
+    """
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds

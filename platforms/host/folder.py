@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ...rtl.component import pass_over
 from ...rtl.kernel.kernel import Kernel
 from ...tb.design import Design, Port
 from ...tb.errors import InputError
@@ -97,6 +98,8 @@ def read_folder(path: str | Path) -> KernelFolder:
     InputError
         When the folder is not ours, not of a chip, or of a version that had other kernels.
     """
+    if not isinstance(path, str | Path):
+        raise InputError(f"A folder must be named by a path, not {path!r}")
     folder = Path(path)
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -119,11 +122,13 @@ def read_folder(path: str | Path) -> KernelFolder:
             "generate it again, or install that version"
         )
     try:
+        kernel = Kernel(**{k: _immutable(v) for k, v in manifest["kernel"].items()})
+        pass_over(kernel)  # its ports and registers are asked for, its hardware is in the folder
         return KernelFolder(
             path=folder,
             name=manifest["chip"],
             top=manifest["top"],
-            kernel=Kernel(**{k: _immutable(v) for k, v in manifest["kernel"].items()}),
+            kernel=kernel,
             clock_hz=round(manifest["parameters"]["clock_mhz"] * 1e6),
             n_channels=manifest["parameters"]["memory"]["channels"],
             _manifest=manifest,

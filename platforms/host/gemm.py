@@ -13,9 +13,10 @@ from ...tb.kernel.product import best_side, product_numbers
 from ...tb.quantize import Int8s
 from .attention import kernel_numerics
 from .buffer import Buffer
+from .check import is_integer
 from .device import Device, Status
 from .errors import DeviceError
-from .operands import as_factors, call_memory, check_operand
+from .operands import as_factors, as_int8, call_memory, check_operand
 
 __all__ = ["gemm"]
 
@@ -46,7 +47,7 @@ def gemm(
     mantissa, shift : int, or (ceil(N / head_dim),) array_like of int
         Factor of all outputs, or of each group of ``head_dim`` channels:
         ``mantissa / 2**(shift + 13)``. :func:`qkloom.tb.quantize.encode_factor` with 13 makes both
-        of a number.
+        of a number. A shift beyond what lanes shift by is refused, with how much that is.
     head_dim : int, optional
         Columns that are worked on together, and channels of a group; by default as many as the
         kernel takes. K and N are filled up with zeros to whole ones.
@@ -76,6 +77,7 @@ def gemm(
     block: int = given["block_rows"]
     if not given["gemm"]:
         raise InputError(f"{device.name} computes attention only; generate a chip with gemm = true")
+    x, w = as_int8("x", x), as_int8("w", w)
     if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[1] or 0 in (*x.shape, *w.shape):
         raise InputError(
             f"x and w must be (M, K) and (N, K), of one K, not {x.shape} and {w.shape}; "
@@ -85,9 +87,9 @@ def gemm(
     check_operand("w", w, given["stationary_width"])
     most = min(given["head_dim"], block)
     head_dim = most if head_dim is None else head_dim
-    if not 0 < head_dim <= most or head_dim % given["size"]:
+    if not is_integer(head_dim) or not 0 < head_dim <= most or head_dim % given["size"]:
         raise InputError(
-            f"head_dim must be a multiple of {given['size']} up to {most}, not {head_dim}; "
+            f"head_dim must be a multiple of {given['size']} up to {most}, not {head_dim!r}; "
             "leave it out"
         )
     n_channels = len(w)

@@ -11,9 +11,11 @@ from ...rtl.lane.numerics import Numerics
 from ...tb.errors import InputError
 from ...tb.quantize import Int8s
 from .buffer import Buffer
+from .check import is_integer
 from .device import Device
+from .errors import LaunchTimeoutError
 
-__all__ = ["Ints", "as_factors", "call_memory", "check_operand"]
+__all__ = ["Ints", "as_factors", "as_int8", "call_memory", "check_operand"]
 
 Ints = NDArray[np.int64]
 
@@ -41,6 +43,12 @@ def call_memory(device: Device) -> Iterator[Callable[[int, NDArray[Any]], Buffer
 
     try:
         yield place
+    except LaunchTimeoutError as error:
+        raise LaunchTimeoutError(
+            f"The call was not done in {error.seconds:g} seconds, and the device was reset; "
+            "try again with a longer timeout, or with none",
+            error.seconds,
+        ) from None
     finally:
         if device.queued:  # nobody waits for it any more
             device.reset()
@@ -48,18 +56,30 @@ def call_memory(device: Device) -> Iterator[Callable[[int, NDArray[Any]], Buffer
             device.free(buffer)
 
 
-def check_operand(name: str, x: Int8s, width: int) -> None:
-    """Refuse what are not int8 arrays of numbers of ``width`` bits.
+def as_int8(name: str, x: Any) -> Int8s:
+    """Return an array of int8.
+
+    Raises
+    ------
+    InputError
+        When it is none.
+    """
+    given = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
+    if not isinstance(x, np.ndarray) or x.dtype != np.int8:
+        raise InputError(f"{name} must be a NumPy array of int8, not of {given}; quantize it")
+    return x
+
+
+def check_operand(name: str, x: Int8s, width: Any) -> None:
+    """Refuse numbers of more than ``width`` bits.
 
     Raises
     ------
     InputError
         With the range that there is.
     """
-    if x.dtype != np.int8:
-        raise InputError(f"{name} must be an array of int8, not of {x.dtype}; quantize it")
-    if not 2 <= width <= 8:
-        raise InputError(f"{name} must have 2 to 8 bits, not {width}; choose as many as it has")
+    if not is_integer(width) or not 2 <= width <= 8:
+        raise InputError(f"{name} must have 2 to 8 bits, not {width!r}; choose as many as it has")
     low, high = -(1 << width - 1), (1 << width - 1) - 1
     if x.min() < low or x.max() > high:
         raise InputError(
@@ -83,12 +103,19 @@ def as_factors(
         ("mantissa", mantissa, Numerics.mantissa_width),
         ("shift", shift, Numerics.shift_width),
     ):
-        x = np.asarray(given)
+        try:
+            x = np.asarray(given)
+        except ValueError:  # rows of different lengths
+            x = np.empty(0, object)
         if x.shape != shape or not np.issubdtype(x.dtype, np.integer):
             raise InputError(
-                f"{name} must be integers {shape}, one of each {owner}, not {x.dtype} {x.shape}"
+                f"{name} must be integers {shape}, one of each {owner}, not {x.dtype} {x.shape}; "
+                "qkloom.tb.quantize.encode_factor makes both of a number"
             )
         if x.min() < 0 or x.max() >> width:
-            raise InputError(f"{name} must be 0 to {(1 << width) - 1}, not {x.min()} to {x.max()}")
+            raise InputError(
+                f"{name} must be 0 to {(1 << width) - 1}, not {x.min()} to {x.max()}; "
+                "qkloom.tb.quantize.encode_factor makes both of a number"
+            )
         found.append(x.reshape(-1).astype(np.int64))
     return found[0], found[1]

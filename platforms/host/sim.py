@@ -16,7 +16,8 @@ from ...tb.kernel import KernelSimulation, start_kernel
 from ...tb.kernel.host import Host
 from ...tb.kernel.image import CHANNEL_BYTES, Bytes
 from ...tb.memory.parameters import MemoryModel
-from .buffer import Region
+from .buffer import PAGE, Region
+from .check import is_integer
 from .device import Status
 from .errors import LaunchError
 from .folder import read_folder
@@ -88,6 +89,15 @@ class Simulated:
     ) -> None:
         if engine not in ENGINES:
             raise InputError(f"An engine must be one of {', '.join(ENGINES)}, not {engine!r}")
+        if (
+            not is_integer(channel_bytes)
+            or channel_bytes % PAGE
+            or not 0 < channel_bytes <= CHANNEL_BYTES
+        ):
+            raise InputError(
+                f"channel_bytes must be a multiple of {PAGE} up to {CHANNEL_BYTES:,}, "
+                f"not {channel_bytes!r}; a buffer has a free page at either end"
+            )
         folder = read_folder(path)
         design = folder.design(verilog=engine == "verilator")
         self.kernel: Kernel = folder.kernel

@@ -65,4 +65,8 @@ set slack [get_property SLACK [get_timing_paths -delay_type max]]
 if {$slack < 0} {
     error "FAIL: the slowest path of $top misses the clock by [expr {-$slack}] ns"
 }
+set hold [get_property SLACK [get_timing_paths -delay_type min]]
+if {$hold < 0} {
+    error "FAIL: the fastest path of $top comes [expr {-$hold}] ns too early, see ${top}_route_timing.rpt"
+}
 puts "PASS: $top is routed, $slack ns before the clock"

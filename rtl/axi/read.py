@@ -30,15 +30,15 @@ class ReadManager(Component):
         i --> splitter --> gate --+--> register slice --> AR
                             ^     +--> ends of commands --+
                             |                             v
-                  room freed by o <--- data buffer <--------- R
+                  room freed by o <--- data buffer <--- register <--- R
 
     A burst is asked for when the data buffer has room for all of it. So beats are always taken at
     once, and a bus that others read from too never waits for this one.
 
     Rate one beat a cycle over the ends of bursts and commands, if bursts have four beats or more
-    and ``ahead`` is at least latency + ``burst`` + 4, where latency is in cycles from AR to the
-    first R: the default stands 188 cycles. From a command to its AR four cycles, from R to ``o``
-    two (one, of a buffer made of LUTs: up to 64 beats).
+    and ``ahead`` is at least latency + ``burst`` + 5, where latency is in cycles from AR to the
+    first R: the default stands 187 cycles. From a command to its AR four cycles, from R to ``o``
+    three (two, of a buffer made of LUTs: up to 64 beats).
 
     An error does not change what is delivered: who counts beats never hangs.
 
@@ -137,12 +137,17 @@ class ReadManager(Component):
             ends.i.valid.eq(gate.o.valid),
             ends.i.payload.eq(gate.o.payload.last),
         ]
+        # Memory is far away: its beats come to registers, and nothing is between.
+        came = Signal()
+        last = Signal(reset_less=True)
+        words = Signal.like(r.payload.data, reset_less=True)
+        m.d.sync += [came.eq(r.valid), last.eq(r.payload.last), words.eq(r.payload.data)]
         m.d.comb += [
             r.ready.eq(1),
-            ends.o.ready.eq(r.valid & r.payload.last),
-            buffer.i.valid.eq(r.valid),
-            buffer.i.payload.data.eq(r.payload.data),
-            buffer.i.payload.last.eq(r.payload.last & ends.o.payload),
+            ends.o.ready.eq(came & last),
+            buffer.i.valid.eq(came),
+            buffer.i.payload.data.eq(words),
+            buffer.i.payload.last.eq(last & ends.o.payload),
             self.o.valid.eq(buffer.o.valid),
             self.o.payload.eq(buffer.o.payload),
             buffer.o.ready.eq(self.o.ready | self.halt),

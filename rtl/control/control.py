@@ -25,7 +25,7 @@ def reset_register(arguments: tuple[Register, ...]) -> Register:
     XRT writes all words from the first argument to the last one, and so never this one.
     """
     end = max((register.end for register in arguments), default=ARGUMENTS_FROM)
-    request = Field("request", 1, "Write 1 to drop all calls; 1 until the kernel is as new")
+    request = Field("request", 1, "Write 1 to drop all calls; 1 until it is over. Counters stay")
     return Register("reset", end, "act", "Soft reset", fields=(request,))
 
 

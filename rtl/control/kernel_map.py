@@ -7,9 +7,9 @@ from ..check import check_count
 from .control import ARGUMENTS_FROM, reset_register
 from .register import Field, Register
 
-__all__ = ["TENSORS", "KernelRegisters", "kernel_registers", "pointer_names"]
+__all__ = ["TENSOR_NAMES", "KernelRegisters", "kernel_registers", "pointer_names"]
 
-TENSORS = {"q": "queries", "k": "keys", "v": "values", "o": "outputs"}
+TENSOR_NAMES = {"q": "queries", "k": "keys", "v": "values", "o": "outputs"}
 """The tensors in memory, and the letter of each in the names of registers."""
 
 VERSION = 0x0001_0000
@@ -29,12 +29,18 @@ _SCALARS = {
     "head_dim": "Elements of a row",
     "query_bits": "Bits of a query's elements, where the precision is a call's",
 }
-_OF_PRODUCTS = {"chunks": "Of a product: its inner dimension in units of head_dim"}
+_OF_PRODUCTS = {
+    "heads": "of a product: groups of head_dim output channels",
+    "kv_heads": "of a product: heads divided by how many groups are computed side by side",
+    "n_q": "of a product: rows of the activations",
+    "n_kv": "of a product: output channels, heads times head_dim",
+    "q_start": "of a product: 0",
+    "head_dim": "of a product: columns of a chunk, and channels of a group",
+    "query_bits": "of activations as of queries",
+    "chunks": "Of a product: its inner dimension in units of head_dim",
+}
 _SIGNED = ("q_start",)
-_ERROR = (
-    Field("code", 8, "0, or what went wrong; of the call that ap_done is of"),
-    Field("detail", 24, "Where it went wrong, by code"),
-)
+_ERROR = (Field("code", 8, "0, or what went wrong; of the call that ap_done is of"),)
 
 
 class KernelRegisters(NamedTuple):
@@ -63,28 +69,32 @@ def kernel_registers(
     k_channels: int,
     v_channels: int,
     o_channels: int,
-    stalls: tuple[str, ...] = (),
+    stalls: tuple[tuple[str, str], ...] = (),
     gemm: bool = False,
 ) -> KernelRegisters:
     """Return the registers of a kernel.
 
     Pointers come first, since they are of 64 bits: XRT writes arguments word by word in the order
     of their addresses, and a gap would be a word without a meaning. Counters are of 64 bits as
-    well, but for ``calls_done``.
+    well, but for ``calls_done``; they run from the reset pin on, whatever soft resets come.
 
     Parameters
     ----------
     q_channels, k_channels, v_channels, o_channels : int
         Memory channels over which queries, keys, values and outputs are spread.
-    stalls : tuple of str
-        Names of what stalls of the kernel are counted by, as in ``stall_<name>``.
+    stalls : tuple of (str, str)
+        What stalls are counted by: a name, as in ``stall_<name>``, and what the cycles are.
     gemm : bool
         Whether a call may be a product of matrices.
     """
     channels = {"q": q_channels, "k": k_channels, "v": v_channels, "o": o_channels}
     for tensor, n in channels.items():
         check_count(f"Channels of {tensor}", n, most=32)
-    arguments = tuple(_arguments(channels, _SCALARS | (_OF_PRODUCTS if gemm else {})))
+    scalars = dict(_SCALARS)
+    if gemm:
+        for name, doc in _OF_PRODUCTS.items():
+            scalars[name] = f"{scalars[name]}; {doc}" if name in scalars else doc
+    arguments = tuple(_arguments(channels, scalars))
     status = tuple(_status(reset_register(arguments).end, stalls))
     return KernelRegisters(arguments, status)
 
@@ -92,11 +102,11 @@ def kernel_registers(
 def _arguments(channels: dict[str, int], scalars: dict[str, str]) -> Iterator[Register]:
     offset = ARGUMENTS_FROM
     pointers = {
-        name: f"Address of the {TENSORS[tensor]}, part {part} of {n}"
+        name: f"Address of the {TENSOR_NAMES[tensor]}, part {part} of {n}"
         for tensor, n in channels.items()
         for part, name in enumerate(pointer_names(tensor, n))
     }
-    pointers["factors"] = "Address of the factors of scores, one of each head"
+    pointers["factors"] = "Address of the factors of scores, one of each query head"
     pointers["table"] = "Address of the block table; not looked at unless flags say so"
     for name, doc in pointers.items():
         yield Register(name, offset, "rw", doc, width=64)
@@ -107,18 +117,19 @@ def _arguments(channels: dict[str, int], scalars: dict[str, str]) -> Iterator[Re
         yield Register(name, offset, "rw", doc, is_signed=name in _SIGNED)
 
 
-def _status(offset: int, stalls: tuple[str, ...]) -> Iterator[Register]:
+def _status(offset: int, stalls: tuple[tuple[str, str], ...]) -> Iterator[Register]:
     yield Register("version", offset, "ro", "Version of this map", constant=VERSION)
     offset += 4
     yield Register("error", offset, "ro", "What became of a call", fields=_ERROR)
     offset += 4
-    yield Register("calls_done", offset, "ro", "Calls finished since reset")
+    yield Register("calls_done", offset, "ro", "Calls that ran to their end; not those refused")
     offset += 4
+    moved = {name: f"Bytes of {doc} moved, strobes counted" for name, doc in TENSOR_NAMES.items()}
     counters = {
-        "cycles": "Cycles since reset",
+        "cycles": "Cycles",
         "busy_cycles": "Cycles in which a call ran",
-        **{f"{t}_bytes": f"Bytes of {doc} moved, strobes counted" for t, doc in TENSORS.items()},
-        **{f"stall_{name}": f"Cycles of waiting: {name.replace('_', ' ')}" for name in stalls},
+        **{f"{name}_bytes": doc for name, doc in moved.items()},
+        **{f"stall_{name}": f"Cycles {doc}" for name, doc in stalls},
     }
     offset += -offset % 8
     for name, doc in counters.items():

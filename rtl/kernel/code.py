@@ -26,7 +26,12 @@ class Code(enum.IntEnum):
     @property
     def text(self) -> str:
         """The code in words."""
-        return f"code {self.value}, {self.name}: {_TEXTS[self]}"
+        return f"code {self.value}, {self.name}: {self.meaning}"
+
+    @property
+    def meaning(self) -> str:
+        """What was wrong."""
+        return _TEXTS[self]
 
 
 _TEXTS = {

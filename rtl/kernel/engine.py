@@ -74,8 +74,9 @@ class Engine(Component):
         Of ``q``, ``k`` and ``v`` how many beats came in the cycle before, of ``o`` how many words
         of 32 bits went.
     starved : Out(struct)
-        A bit for each of ``q``, ``k``, ``v``: the core takes from it, and it has nothing; and for
-        ``o``: the core has outputs that are not taken.
+        In the cycle before, a bit for each of ``q``, ``k``, ``v``: a lane had room for it, and
+        memory had been asked and had brought nothing; and for ``o``: the core had outputs that
+        were not taken.
     n_channels : int
         Number of channels.
 
@@ -209,11 +210,11 @@ class Engine(Component):
                 (row if name == "q" else row.row).eq(rows.item.row),
                 port.valid.eq(fetcher.o.valid),
                 fetcher.o.ready.eq(port.ready),
-                self.starved[name].eq(port.ready & ~port.valid),
             ]
+            m.d.sync += self.starved[name].eq(port.ready & ~port.valid & ~fetcher.idle)
             if name == "v" and self._core["gemm"]:  # a product has none
                 with m.If(task.call.gemm):
-                    m.d.comb += self.starved.v.eq(0)
+                    m.d.sync += self.starved.v.eq(0)
             if name != "q":
                 m.d.comb += row.last.eq(rows.item.last)
             for k in range(len(self._channels[name])):
@@ -241,8 +242,8 @@ class Engine(Component):
             output.places.valid.eq(sequencer.o.valid),
             sequencer.o.ready.eq(output.places.ready),
             output.halt.eq(self.halt),
-            self.starved.o.eq(core.o.valid & ~core.o.ready),
         ]
+        m.d.sync += self.starved.o.eq(core.o.valid & ~core.o.ready)
         for number, names in self._readers.items():
             m.submodules[f"share_{number}"] = share = ReadShare(n=len(names), **self._bus)
             for k, name in enumerate(names):

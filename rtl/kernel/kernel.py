@@ -8,11 +8,11 @@ from amaranth.lib.wiring import In, Out
 from ..axi import AXI4, AXI4Lite, bus_pins, connect_bus_pins
 from ..component import Component
 from ..control.control import Control, all_registers
-from ..control.kernel_map import kernel_registers
+from ..control.kernel_map import TENSOR_NAMES, kernel_registers
 from ..control.register import Register
 from ..formats import ceil_log2
 from ..sequencer.sequencer import OUTPUT_WIDTH
-from ..stream import connect_stream
+from ..stream import RegisterSlice, connect_stream
 from .engine import TENSORS, Engine
 from .intake import Intake
 from .overlap import OverlapCheck
@@ -23,6 +23,13 @@ __all__ = ["CONTROL_PINS", "Kernel", "channel_pins"]
 
 CONTROL_PINS = "s_axi_control"
 """What the names of the host's pins begin with, as Vitis expects it."""
+
+_ROOM = "in which a lane had room for {}, and memory, asked for them, had brought none"
+STALLS = (
+    *((name, _ROOM.format(TENSOR_NAMES[name])) for name in TENSORS if name != "o"),
+    ("o", "in which outputs waited for memory"),
+)
+"""What the counters of stalls count, by the names of tensors."""
 
 _ADDRESS_WIDTH = 12
 """Bits of an address of a register."""
@@ -99,7 +106,7 @@ class Kernel(Component):
         self._timeout, self._data_width = timeout, data_width
         counts = {name: len(numbers) for name, numbers in channels}
         registers = kernel_registers(
-            **{f"{name}_channels": n for name, n in counts.items()}, stalls=TENSORS, gemm=gemm
+            **{f"{name}_channels": n for name, n in counts.items()}, stalls=STALLS, gemm=gemm
         )
         self._control: dict[str, Any] = dict(
             arguments=registers.arguments,
@@ -199,16 +206,18 @@ class Kernel(Component):
             intake.i.valid.eq(control.call.valid & ~supervisor.discards),
             control.call.ready.eq(intake.i.ready),
         ]
-        # A call is refused by the one or by the other.
+        # A call is refused by the one or by the other, behind a register: what the supervisor waits
+        # for is not what the next call waits for.
+        refusal = RegisterSlice(shape=supervisor.refused.payload.shape(), mode="half")
+        m.submodules.refusal = in_work(refusal)
         late = overlap.refused.valid
         m.d.comb += [
-            supervisor.refused.valid.eq(intake.refused.valid | late),
-            supervisor.refused.payload.eq(
-                Mux(late, overlap.refused.payload, intake.refused.payload)
-            ),
-            intake.refused.ready.eq(supervisor.refused.ready),
-            overlap.refused.ready.eq(supervisor.refused.ready),
+            refusal.i.valid.eq(intake.refused.valid | late),
+            refusal.i.payload.eq(Mux(late, overlap.refused.payload, intake.refused.payload)),
+            intake.refused.ready.eq(refusal.i.ready),
+            overlap.refused.ready.eq(refusal.i.ready),
         ]
+        connect_stream(m, refusal.o, supervisor.refused)
         connect_stream(m, intake.o, overlap.i)
         connect_stream(m, supervisor.finished, control.finished)
         moves = Signal()

@@ -138,8 +138,6 @@ class OverlapCheck(Component):
         products = {name: Signal(width, name=f"product_{name}") for name in sizes}
         for addend in addends.values():
             m.d.sync += addend.eq(addend << 1)
-        is_over = Signal()
-        m.d.sync += is_over.eq(self.i.ready)
         with m.FSM():
             with m.State("idle"):
                 m.d.sync += [q_left.eq(call.n_q), kv_left.eq(call.n_kv)]
@@ -214,7 +212,7 @@ class OverlapCheck(Component):
                 m.next = "counted"
             with m.State("counted"):
                 m.d.comb += counted.eq(1)
-                with m.If(is_over):
+                with m.If(self.i.ready):
                     m.next = "idle"
 
     def _compare(
@@ -247,8 +245,9 @@ class OverlapCheck(Component):
         m.d.comb += [
             self.o.valid.eq(offers),
             self.refused.valid.eq(refuses),
-            self.i.ready.eq((offers & self.o.ready) | (refuses & self.refused.ready)),
         ]
+        # A call leaves here a cycle after its answer: what waits for the engine ends at a register.
+        m.d.sync += self.i.ready.eq((offers & self.o.ready) | (refuses & self.refused.ready))
         with m.If(self.o.ready):
             m.d.sync += offers.eq(0)
         with m.If(self.refused.ready):

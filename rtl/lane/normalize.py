@@ -138,7 +138,7 @@ class Normalizer(Component):
 
         # A credit per word, and words for as many as can be under way: from a word's request to
         # the credit of its last part coming back.
-        words = -(-(self._in_pipeline + 4 + parts) // parts)
+        words = -(-(self._in_pipeline + 5 + parts) // parts)
         m.submodules.queue = queue = Queue(
             shape=self.o.payload.shape(), depth=words * parts, registered=True
         )
@@ -254,13 +254,15 @@ class Normalizer(Component):
         # The block goes a cycle after its last word is asked for: paths to here are long.
         m.d.sync += ended.eq(asked & block_ends)
 
-        # A word's credit comes back with its last part.
+        # A word's credit comes back with its last part, a cycle late: the way here is long.
         taken = Signal()
         n_taken = Signal(index(self._parts))
-        m.d.comb += taken.eq(self.o.valid & self.o.ready)
-        m.d.comb += gate.returned.eq(taken & (n_taken == self._parts - 1))
+        is_last_part = Signal()
+        m.d.comb += is_last_part.eq(n_taken == self._parts - 1)
+        m.d.sync += taken.eq(self.o.valid & self.o.ready)
+        m.d.comb += gate.returned.eq(taken & is_last_part)
         with m.If(taken):
-            m.d.sync += n_taken.eq(Mux(gate.returned, 0, n_taken + 1))
+            m.d.sync += n_taken.eq(Mux(is_last_part, 0, n_taken + 1))
 
         # Reciprocals wait in a memory; per slot, the number of those that do.
         address = row_address(recip.tag, **self._rows)

@@ -11,7 +11,7 @@ from ..check import check_count
 from ..component import Component
 from ..formats import ceil_log2
 from ..lane.job import index
-from ..stream import Queue, RegisterSlice, connect_stream
+from ..stream import Queue, RegisterSlice, WideSlice, connect_stream
 from .bank import Bank
 
 __all__ = ["Collector", "chunk_layout"]
@@ -112,7 +112,7 @@ class Collector(Component):
         # Where each lane is. A half is full from its mark until it has left.
         tagged = self.i.payload.shape()
         entered = data.StructLayout({"here": n, "tagged": tagged})
-        m.submodules.entry = entry = RegisterSlice(shape=entered)
+        m.submodules.entry = entry = WideSlice(shape=entered)
         item = entry.o.payload.tagged.item
         lane = Signal(lane_shape)
         here = Signal(n)  # a bit for the lane, from a register
@@ -129,22 +129,28 @@ class Collector(Component):
             here.eq(entry.o.payload.here),
             entry.o.ready.eq((here & has_room).any()),
         ]
+        last_place = (1 << beat_bits + unit_bits) - 1
         for k in range(n):
             full = Signal(2, name=f"full_{k}")
             ends_half = Signal(name=f"ends_half_{k}")
             frees = freed[2 * k : 2 * k + 2]
             other_is_full = (full & ~frees).bit_select(~half[k], 1)
-            m.d.comb += ends_half.eq(item.last | within[k].all())
+            fills_half = Signal(name=f"fills_half_{k}", init=last_place == 0)  # its next item does
+            m.d.comb += ends_half.eq(item.last | fills_half)
             with m.If(frees.bit_select(half[k], 1)):
                 m.d.sync += has_room[k].eq(1)
             for which in range(2):
                 with m.If(frees[which]):
                     m.d.sync += full[which].eq(0)
             with m.If(entry.o.valid & here[k] & has_room[k]):
-                m.d.sync += within[k].eq(within[k] + 1)
+                m.d.sync += [
+                    within[k].eq(within[k] + 1),
+                    fills_half.eq(within[k] == last_place - 1),
+                ]
                 with m.If(ends_half):
                     m.d.sync += [
                         within[k].eq(0),
+                        fills_half.eq(last_place == 0),
                         full.bit_select(half[k], 1).eq(1),
                         half[k].eq(~half[k]),
                         has_room[k].eq(~other_is_full),

@@ -203,6 +203,9 @@ class ProductWalker(Component):
         if "planes" in job.shape().members:
             m.d.comb += job.planes.eq(call.planes)
 
+        has_place = Signal()  # on offer: a register, since the way to who takes it is long
+        m.d.comb += self.places.valid.eq(has_place)
+
         def next_lane(again: str, behind: str) -> None:
             m.d.sync += lane.eq(Mux(at_last_lane, 0, lane + 1))
             m.next = again
@@ -225,12 +228,12 @@ class ProductWalker(Component):
                 m.next = "job"
             with m.State("job"):
                 m.d.comb += self.jobs.valid.eq(1)
+                m.d.sync += has_place.eq(self.jobs.ready & first_chunk)
                 with m.If(self.jobs.ready):
                     m.next = "place"
-            with m.State("place"):
-                m.d.comb += self.places.valid.eq(first_chunk)
-                with m.If(self.places.ready | ~first_chunk):
-                    next_lane("read for a job", "read for rows")
+            with m.State("place"), m.If(self.places.ready | ~has_place):
+                m.d.sync += has_place.eq(0)
+                next_lane("read for a job", "read for rows")
             with m.State("read for rows"):
                 m.d.sync += now.eq(read.data)
                 m.next = "compare rows"

@@ -226,7 +226,10 @@ class Sequencer(Component):
             factors.o.ready.eq(walker.i.ready),
             dealer.o.ready.eq(factors.i.ready),
         ]
-        connect_stream(m, walker.jobs, wiring.flipped(self.jobs))
+        # Lanes are far away: a job leaves from a register.
+        m.submodules.job = job = RegisterSlice(shape=walker.jobs.payload.shape(), mode="half")
+        connect_stream(m, walker.jobs, job.i)
+        connect_stream(m, job.o, wiring.flipped(self.jobs))
 
         # Keys and values are where the table says, or one block behind the other.
         m.submodules.tile = asked = RegisterSlice(shape=walker.tiles.payload.shape(), mode="half")

@@ -8,6 +8,7 @@ from .join import Join
 from .merge import Merge
 from .queue import Queue
 from .route import Route
+from .scatter import Scatter
 from .slice import RegisterSlice
 from .wide import WideSlice
 
@@ -21,6 +22,7 @@ __all__ = [
     "Queue",
     "RegisterSlice",
     "Route",
+    "Scatter",
     "WideSlice",
     "connect_fields",
     "connect_stream",

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..component import Component
 from .connect import connect_stream
-from .credit import CreditGate
+from .level import count_level
 from .queue import Queue
 
 __all__ = ["CREDITS", "LineReceiver", "LineRegister", "LineSender", "line_signature"]
@@ -63,16 +63,16 @@ class LineSender(Component):
 
     ::
 
-        i --> credit gate --> registers --> line --> registers --> queue --> o
-                   ^                                                 |
-                   +---- register <-------- line <------- register <-+
+        i --> credits --> registers --> line --> registers --> queue --> o
+                 ^                                               |
+                 +---- register <-------- line <------ register <+
 
     Registers at the lines are modules of their own, called ``sll_...``, for a floorplan to find
     them: an UltraScale+ device has places for them at the ends of its super long lines (UG912,
     USER_SLL_REG), if nothing but the line is between.
 
     Latency 2, and with :class:`LineReceiver` 4; rate 1. Nothing crosses from ``i`` to the line but
-    through registers.
+    through registers, and ``i.ready`` is one.
 
     Parameters
     ----------
@@ -94,19 +94,21 @@ class LineSender(Component):
     def elaborate(self, platform: object) -> Module:
         """Put a register at each line."""
         m = Module()
-        m.submodules.gate = gate = CreditGate(shape=self._shape, credits=CREDITS)
-        connect_stream(m, wiring.flipped(self.i), gate.i)
         m.submodules.sll_valid = valid = LineRegister(shape=1)
         m.submodules.sll_payload = payload = LineRegister(shape=self._shape)
         m.submodules.sll_credit = credit = LineRegister(shape=1)
+        # A credit gate with nothing to wait for: ready is a register.
+        held = Signal(range(CREDITS + 1), init=CREDITS)
+        sends = Signal()
+        is_open = count_level(m, held, most=CREDITS, comes=credit.q, goes=sends).has_some
         m.d.comb += [
-            gate.o.ready.eq(1),
-            valid.d.eq(gate.o.valid),
-            payload.d.eq(gate.o.payload),
+            self.i.ready.eq(is_open),
+            sends.eq(self.i.valid & is_open),
+            valid.d.eq(sends),
+            payload.d.eq(self.i.payload),
             self.line.valid.eq(valid.q),
             self.line.payload.eq(payload.q),
             credit.d.eq(self.line.credit),
-            gate.returned.eq(credit.q),
         ]
         return m
 

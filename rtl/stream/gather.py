@@ -10,11 +10,11 @@ from ..check import check_count
 from ..component import Component
 from .connect import connect_stream
 from .merge import Merge
-from .slice import RegisterSlice
+from .wide import WideSlice
 
 __all__ = ["Gather"]
 
-_WAYS = 8
+_WAYS = 4
 """Inputs of a merge; a power of two, so that numbers of inputs are put together by wires."""
 
 
@@ -23,11 +23,11 @@ class Gather(Component):
 
     ::
 
-        i[0] to i[7]  --> merge --> register slice --+
-        i[8] to i[15] --> merge --> register slice --+--> merge --> o
+        i[0] to i[3]  --> merge --> register slice --+
+        i[4] to i[7]  --> merge --> register slice --+--> merge --> o
                                     ...            --+
 
-    More than eight inputs meet in groups of eight, registers behind each: so no path grows with the
+    More than four inputs meet in groups of four, registers behind each: so no path grows with the
     number of inputs. Every merge is fair: an input waits for at most one item of every other one in
     its group, and each of these for one of every other group. Latency as of a merge, and 1 for each
     level of groups; rate 1.
@@ -76,7 +76,7 @@ class Gather(Component):
         for number, first in enumerate(firsts):
             ports = self.i[first : first + _WAYS]
             m.submodules[f"group_{number}"] = group = Merge(shape=self._shape, n=len(ports))
-            m.submodules[f"slice_{number}"] = late = RegisterSlice(shape=tagged)
+            m.submodules[f"slice_{number}"] = late = WideSlice(shape=tagged)
             for port, i in zip(ports, group.i, strict=True):
                 connect_stream(m, wiring.flipped(port), i)
             m.d.comb += [

@@ -6,6 +6,8 @@ number ``g // n`` of those there. Within a block elements are token-major; eleme
 a byte, the first one in the low half.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -98,31 +100,31 @@ def read_bytes(memory: list[Bytes], address: int, size: int) -> Bytes:
 
 
 def to_channels(
-    x: NDArray[np.int8],
+    x: NDArray[Any],
     *,
     block: int,
     n_channels: int,
     width: int = 8,
     places: NDArray[np.int64] | None = None,
 ) -> list[Bytes]:
-    """Return the bytes that each channel holds of a tensor of 8- or 4-bit integers.
+    """Return the bytes that each channel holds of a tensor of integers; zeros fill its blocks up.
 
     Parameters
     ----------
-    x : int8 array (heads, tokens, head_dim)
+    x : int array (heads, tokens, head_dim)
         The tensor.
     block : int
         Tokens of a block.
     n_channels : int
         Channels that it is spread over.
     width : int
-        Bits of an element in memory, 4 or 8.
+        Bits of an element in memory, 4, 8 or 32.
     places : int array, optional
         Number in memory of each block, as a block table has it; one behind the other if absent.
     """
     heads, tokens, head_dim = x.shape
     per_head = -(-tokens // block)
-    padded = np.zeros((heads, per_head * block, head_dim), np.int8)
+    padded = np.zeros((heads, per_head * block, head_dim), f"<i{max(width // 8, 1)}")
     padded[:, :tokens] = x
     blocks: Bytes = padded.reshape(heads * per_head, -1).view(np.uint8)
     if width == 4:

@@ -35,7 +35,7 @@ def test_wrong_kind() -> None:
 
 def test_vectors_must_be_a_count(tmp_path: Path) -> None:
     chip, folder = qkloom.load("u280-tiny"), tmp_path / "tiny"
-    with pytest.raises(InputError, match=r"^vectors must be at least 0, not -1; 0 leaves out"):
+    with pytest.raises(InputError, match=r"^vectors must be 0 to 1,000, not -1; 0 leaves out"):
         chip.generate(folder, vectors=-1)
     with pytest.raises(TypeError, match=r"^vectors must be an integer, not '2'$"):
         chip.generate(folder, vectors="2")  # type: ignore[arg-type]

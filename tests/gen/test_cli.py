@@ -262,7 +262,7 @@ class TestSimulate:
         saved = tmp_path / "out.npz"
         words = ["--input", str(tensors), "--layer", "3", "--save", str(saved)]
         text = shell.run("simulate", chip, *words)
-        assert "mini on cxxrtl" in text
+        assert "mini: its kernel, registers and AXI4, on cxxrtl" in text
         assert re.search(
             r"^attention +batch 1, heads 2, queries 6, keys 6, head_dim 8$", text, re.MULTILINE
         )

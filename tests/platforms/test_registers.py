@@ -10,7 +10,11 @@ from qkloom.platforms.registers import register_files
 from qkloom.rtl.control import Register, all_registers, kernel_registers
 
 KERNEL = kernel_registers(
-    q_channels=1, k_channels=2, v_channels=2, o_channels=1, stalls=("keys", "room")
+    q_channels=1,
+    k_channels=2,
+    v_channels=2,
+    o_channels=1,
+    stalls=(("keys", "of waiting"), ("room", "of waiting")),
 )
 REGISTERS = all_registers(*KERNEL)
 FILES = register_files(top="u280_tiny", registers=REGISTERS[::-1])
@@ -68,7 +72,9 @@ def test_table():
         (r.offset, r.name, r.width) for r in REGISTERS
     ]
     assert "| `0x064` | `q_start` | 32, signed | `rw` |" in text
-    assert "| | `error.detail` | 31:8 | | Where it went wrong, by code |" in text
+    assert (
+        "| | `error.code` | 7:0 | | 0, or what went wrong; of the call that ap_done is of |" in text
+    )
     assert "`version` | 32 | `ro` | Version of this map: 0x00010000 |" in text
 
 

@@ -36,7 +36,7 @@ def test_quantize_heads_to_4_bits():
 def test_encode_factor(factor, fraction):
     largest = (2**17 - 1) / 2**fraction
     if factor > largest:
-        with pytest.raises(ValueError, match=r"^A score factor must be 0 to "):
+        with pytest.raises(ValueError, match=r"^A factor must be 0 to "):
             encode_factor(factor, fraction)
         return
     mantissa, shift = encode_factor(factor, fraction)
@@ -55,7 +55,7 @@ def test_encode_factor_edges():
     assert encode_factor(2**-73, 10) == (1, 63)
     assert encode_factor(2**-80, 10) == (0, 63)
     for bad in (-1.0, math.inf, math.nan):
-        with pytest.raises(ValueError, match=r"^A score factor must be 0 to 127\.999, not "):
+        with pytest.raises(ValueError, match=r"^A factor must be 0 to 127\.999, not "):
             encode_factor(bad, 10)
 
 
@@ -111,7 +111,7 @@ def test_scores_too_large():
     n = Numerics(
         size=4, head_dim=4, tokens=4, p_width=8, fraction=12, stream_width=4, stationary_width=4
     )
-    message = r"^A score factor must be 0 to 31\.9998, not 36\.8034; scale Q or K down$"
+    message = r"^A factor must be 0 to 31\.9998, not 36\.8034; scale what it multiplies down$"
     with pytest.raises(ValueError, match=message):
         quantize(np.full((1, 2, 4), 50.0), np.full((1, 2, 4), 50.0), np.ones((1, 2, 4)), n)
 

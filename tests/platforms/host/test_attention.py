@@ -69,7 +69,7 @@ def test_memory_is_given_back(device: Device) -> None:
 def test_time_is_over(device: Device) -> None:
     given = operands(device, (1, 30, 8), None)
     with pytest.raises(
-        LaunchTimeoutError, match=r"^The call was not done in 0 seconds; wait again"
+        LaunchTimeoutError, match=r"^The call was not done in 0 seconds, and the device was reset;"
     ):
         attention(device, given.q, given.k, given.v, given.mantissa, given.shift, timeout=0)
     assert not device._allocated
@@ -81,6 +81,7 @@ class NoDevice:
     """What there is of a device before anything is allocated."""
 
     queued = 0
+    channel_bytes = 1 << 20
 
     def __init__(self, folder: Any) -> None:
         self.kernel = read_folder(folder).kernel
@@ -95,7 +96,7 @@ RIGHT: dict[str, Any] = dict(q=X, k=X, v=X, mantissa=[1, 2], shift=[3, 4])
     [
         ({"q": X[0]}, r"^The input: q, k and v must be \(heads, tokens, head_dim\) or"),
         ({"k": X[:, :5]}, r"^The input: k and v must have the same shape; found"),
-        ({"v": X.astype(int)}, r"^v must be an array of int8, not of int64; quantize it$"),
+        ({"v": X.astype(int)}, r"^v must be a NumPy array of int8, not of int64; quantize it$"),
         ({"q": X + 5, "query_bits": 3}, r"^q must be -4 to 3, numbers of 3 bits, not 5 to 5; quan"),
         (
             {"mantissa": [1]},
@@ -105,11 +106,26 @@ RIGHT: dict[str, Any] = dict(q=X, k=X, v=X, mantissa=[1, 2], shift=[3, 4])
             {"mantissa": [1, 2.0]},
             r"^mantissa must be integers \(2,\), one of each query head, not f",
         ),
-        ({"mantissa": [1, 1 << 17]}, r"^mantissa must be 0 to 131071, not 1 to 131072$"),
-        ({"shift": [-1, 1]}, r"^shift must be 0 to 63, not -1 to 1$"),
-        ({"shift": [0, 64]}, r"^shift must be 0 to 63, not 0 to 64$"),
-        ({"places": [0, 1, 2]}, r"^places must be 4 integers, one of each block of keys and valu"),
-        ({"places": [0.0, 1, 2, 3]}, r"^places must be 4 integers, .* not 4 of float64$"),
+        ({"mantissa": [1, 1 << 17]}, r"^mantissa must be 0 to 131071, not 1 to 131072; qkloom"),
+        ({"shift": [-1, 1]}, r"^shift must be 0 to 63, not -1 to 1; qkloom"),
+        ({"shift": [0, 64]}, r"^shift must be 0 to 63, not 0 to 64; qkloom"),
+        ({"places": [0, 1, 2]}, r"^places must be 4 integers, one of each block of "),
+        ({"places": [0.0, 1, 2, 3]}, r"^places must be 4 integers, .* not 4 of float64; count"),
+        (
+            {"places": [0, 1, [2], 3]},
+            r"^places must be 4 integers, one of each block of keys and valu",
+        ),
+        (
+            {"places": [0, 1, 2, 1 << 31]},
+            r"^places must be below [\d,]+, as many blocks as the mem",
+        ),
+        (
+            {"mantissa": [1, [2]]},
+            r"^mantissa must be integers \(2,\), one of each query head, not ob",
+        ),
+        ({"k": [[1]]}, r"^k must be a NumPy array of int8, not of list; quantize it$"),
+        ({"q": None}, r"^q must be a NumPy array of int8, not of NoneType; quantize it$"),
+        ({"query_bits": 8.0}, r"^q must have 2 to 8 bits, not 8\.0; choose as many as it has$"),
         ({"places": [0, 1, 2, 2]}, r"^places must be different, and at least 0; give each block"),
         ({"places": [0, 1, 2, -1]}, r"^places must be different, and at least 0; give each block"),
     ],

@@ -112,11 +112,11 @@ def test_too_small_table(kernel: Any, right: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changes", "code", "message"),
     [
-        ({"flags": 8}, Code.KIND, "flags must be 0 to 3, not 8"),
+        ({"flags": 8}, Code.KIND, "flags must be 0 to 4, not 8"),
         (
             {"flags": -1, "table": Buffer(0, 12, 0, 99, None), "chunks": 1},
             Code.KIND,
-            "flags must be 0 to 3",
+            "flags must be 0 to 4, not -1",
         ),
         ({"heads": 0}, Code.HEADS, "heads must be 1 to 8, not 0"),
         ({"heads": 9}, Code.HEADS, "heads must be 1 to 8, not 9"),

@@ -1,6 +1,7 @@
 """The same calls on both platforms, and what each of them refuses before it is too late."""
 
 import sys
+import threading
 from typing import Any
 
 import numpy as np
@@ -164,8 +165,80 @@ class TestBuffers:
         with pytest.raises(InputError, match=r"^A buffer must (come from|be allocated on this)"):
             device.read(buffer)
 
+    def test_of_another_device(self, device: Device, folder: Any) -> None:
+        mine = device.allocate(0, 4)
+        device.write(mine, np.full(4, 7, np.uint8))
+        with Device.open("sim", folder) as other:
+            theirs = other.allocate(0, 4)
+            for use in (device.read, device.free, lambda b: device.write(b, np.zeros(4, np.uint8))):
+                with pytest.raises(InputError, match=r"^A buffer must be allocated on this device"):
+                    use(theirs)
+        assert (device.read(mine) == 7).all()
+
+    @pytest.mark.parametrize("array", [None, "abc", [1, [2]], {"a": 1}])
+    def test_no_numbers(self, device: Device, array: Any) -> None:
+        buffer = device.allocate(0, 64)
+        with pytest.raises(InputError, match=r"^What is written must be an array of numbers: "):
+            device.write(buffer, array)
+
+    @pytest.mark.parametrize("dtype", ["S", "V0", "zz", "U4", object])
+    def test_no_type_of_numbers(self, device: Device, dtype: Any) -> None:
+        buffer = device.allocate(0, 64)
+        with pytest.raises(InputError, match=r"^Elements must be of a type of numbers, such as in"):
+            device.read(buffer, dtype)
+
+
+class TestThreads:
+    def test_one_at_a_time(self, folder: Any) -> None:
+        """Who comes while another thread waits is told so, and harms nobody."""
+        with Device.open("sim", folder) as device:
+            given = operands(device, 3)
+            arguments = prepare(device, given)
+            found: list[str] = []
+            finish = device._backend.finish
+
+            def meddle(timeout: float | None) -> Any:
+                """Try all that another thread could, while this one waits."""
+                uses: list[Any] = [device.close, device.reset, device.wait]
+                uses += [lambda: device.launch(arguments), lambda: device.allocate(0, 1)]
+                for use in uses:
+                    thread = threading.Thread(target=told, args=(use,))
+                    thread.start()
+                    thread.join()
+                return finish(timeout)
+
+            def told(use: Any) -> None:
+                try:
+                    use()
+                except DeviceError as error:
+                    found.append(str(error))
+
+            device._backend.finish = meddle  # type: ignore[method-assign]
+            device.launch(arguments)
+            device.wait(60)
+            assert len(found) == 5
+            assert all(
+                "must not be called while another thread uses the device" in x for x in found
+            )
+            np.testing.assert_array_equal(outputs(device, arguments), expected(device, given))
+
 
 class TestCalls:
+    @pytest.mark.parametrize("arguments", [None, [1], "n_q"])
+    def test_no_mapping(self, device: Device, arguments: Any) -> None:
+        with pytest.raises(InputError, match=r"^A call must be a mapping from names of registers"):
+            device.launch(arguments)
+
+    def test_numbers_of_numpy(self, device: Device) -> None:
+        given = operands(device, 4)
+        arguments = prepare(device, given)
+        numbers = {n: np.int64(x) for n, x in arguments.items() if isinstance(x, int)}
+        device.launch(arguments | numbers)
+        device.wait(60)
+        np.testing.assert_array_equal(outputs(device, arguments), expected(device, given))
+        with pytest.raises(InputError, match=r"^n_q must be an integer, not True; give a number$"):
+            device.launch(arguments | {"n_q": True})
+
     def test_several_wait(self, device: Device) -> None:
         calls = []
         for seed in range(4):
@@ -241,8 +314,8 @@ class TestCalls:
         device.wait(timeout=60)
         np.testing.assert_array_equal(outputs(device, arguments), expected(device, given))
 
-    @pytest.mark.parametrize("timeout", [-1, float("nan")])
-    def test_timeout(self, device: Device, timeout: float) -> None:
+    @pytest.mark.parametrize("timeout", [-1, float("nan"), "1"])
+    def test_timeout(self, device: Device, timeout: Any) -> None:
         with pytest.raises(InputError, match=r"^Timeout must be at least 0 seconds, not "):
             device.wait(timeout)
 

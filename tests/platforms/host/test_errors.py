@@ -16,7 +16,7 @@ def test_a_failed_call_says_code_name_text_and_remedy() -> None:
     assert error.code == Code.SLVERR
     assert str(error) == (
         "The kernel ended the call with code 16, SLVERR: a bus answered SLVERR; "
-        "see whether the buffers still exist, and reset the device"
+        "reset the device, since the next calls fail too; do the buffers still exist?"
     )
 
 

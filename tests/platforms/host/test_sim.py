@@ -142,7 +142,14 @@ def test_waves(folder: Path, tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"engine": "spice"}, r"^An engine must be one of pysim, cxxrtl, verilator, not 'spice'$"),
-        ({"channel_bytes": 5000}, r"^storage_bytes must be a multiple of 4096 up to 268435456, no"),
+        (
+            {"channel_bytes": 5000},
+            r"^channel_bytes must be a multiple of 4096 up to 268,435,456, n",
+        ),
+        (
+            {"channel_bytes": "4096"},
+            r"^channel_bytes must be a multiple of 4096 up to .*, not '4096'",
+        ),
     ],
 )
 def test_options(folder: Path, options: dict[str, Any], message: str) -> None:

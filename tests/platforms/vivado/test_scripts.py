@@ -137,6 +137,14 @@ class TestImplement:
         record = run_tcl(folder / "vivado/implement.tcl", answers=answers)
         assert record.error == "FAIL: the slowest path of u280_tiny misses the clock by 0.25 ns"
 
+    def test_too_fast(self, folder, run_tcl):
+        fast = {"get_timing_paths -delay_type min": "fast", "get_property SLACK fast": "-0.01"}
+        record = run_tcl(folder / "vivado/implement.tcl", answers={**fast, **self.answers})
+        assert record.error == (
+            "FAIL: the fastest path of u280_tiny comes 0.01 ns too early, "
+            "see u280_tiny_route_timing.rpt"
+        )
+
     @pytest.mark.parametrize("status", ["", ROUTED.replace(" 0 ", " 7 ")])
     def test_not_routed(self, folder, run_tcl, status):
         answers = {**self.answers, "report_route_status -return_string": status}

@@ -54,6 +54,7 @@ INNER = {
     "buffer_has_some": ("dut.buffer.has_some", 1),
     "buffer_has_room": ("dut.buffer.has_room", 1),
 }
+OF_READS = {"came": ("dut.came", 1), "came_last": ("dut.last", 1)}
 OF_WRITES = {
     "head": ("dut.buffer.head", 3),
     "tail": ("dut.buffer.tail", 3),
@@ -162,7 +163,7 @@ class ReadClaims(Claims):
             "o": Out(stream.Signature(beat_layout(data_width=8))),
             "bus": Out(AXI4Read(**WIDTHS)),
         }
-        super().__init__(ports=ports, inner=INNER)
+        super().__init__(ports=ports, inner=INNER | OF_READS)
 
     def elaborate(self, platform):
         m = Module()
@@ -194,15 +195,19 @@ class ReadClaims(Claims):
         with m.If(ar.valid & ar.ready):
             m.d.sync += [beats.eq(beats_left + asked), bursts.eq(bursts_left + 1)]
 
-        # Room is there for everything that may come.
-        with m.If(r.valid):
+        # Room is there for everything that came to the register, and so for all that may come.
+        came = Signal()
+        came_end = Signal()
+        m.d.sync += [came.eq(r.valid), came_end.eq(ends)]
+        with m.If(came):
             m.d.comb += Assert(self.buffer_has_room & self.ends_has_some)
         m.d.comb += [
-            Assert(beats + asked + self.buffer_level + self.held == AHEAD),
-            Assert(bursts + ar.valid == self.ends_level),
+            Assert((self.came == came) & ((self.came & self.came_last) == came_end)),
+            Assert(beats + came + asked + self.buffer_level + self.held == AHEAD),
+            Assert(bursts + came_end + ar.valid == self.ends_level),
         ]
         with m.If(dut.idle):
-            m.d.comb += Assert((beats == 0) & (self.held == AHEAD))
+            m.d.comb += Assert((beats == 0) & ~came & (self.held == AHEAD))
         return m
 
 

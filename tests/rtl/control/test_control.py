@@ -413,7 +413,7 @@ class TestConstructor:
 
     def test_conversion(self):
         channels = dict(q_channels=2, k_channels=4, v_channels=4, o_channels=2)
-        kernel = kernel_registers(**channels, stalls=("keys",))
+        kernel = kernel_registers(**channels, stalls=(("keys", "of waiting for keys"),))
         texts = {
             emit(Control(arguments=kernel.arguments, status=kernel.status), verilog=True).verilog
             for _ in range(2)

@@ -32,7 +32,9 @@ def test_arguments():
 
 
 def test_status():
-    kernel = kernel_registers(**CHANNELS, stalls=("keys", "output_room"))
+    kernel = kernel_registers(
+        **CHANNELS, stalls=(("keys", "of waiting"), ("output_room", "of waiting"))
+    )
     assert [(r.name, r.offset, r.width) for r in kernel.status] == [
         ("version", 0x74, 32),  # the word before is the soft reset's
         ("error", 0x78, 32),

@@ -6,8 +6,9 @@ import pytest
 import qkloom
 from qkloom.gen.call import build_kernel
 from qkloom.gen.chip import ChipDescription, preset_names, read_chip
-from qkloom.gen.chip_vectors import ChipVectors, chip_vectors
+from qkloom.gen.vectors.chip import ChipVectors, chip_vectors
 from qkloom.tb.kernel.image import CHANNEL_BYTES
+from qkloom.tb.kernel.product import GEMM
 
 
 def made(description: ChipDescription, n: int) -> ChipVectors:
@@ -31,14 +32,17 @@ def test_more_cases_begin_with_the_same(mini: qkloom.Chip) -> None:
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_has_small_ones(name: str) -> None:
     description = read_chip(name)
-    vectors = made(description, 2)
-    first, second = vectors.calls
+    vectors = made(description, 3)
+    first, second, third = vectors.calls
     # Every lane gets a head, and sees two KV blocks; then a head has two query blocks.
     assert first["heads"] == description.n_lanes
     assert first["n_kv"] > description.block < second["n_q"]
     assert first["flags"] & 1
     assert second["flags"] >> 1
-    assert sum(np.count_nonzero(part != vectors.guard) for part in vectors.after) < 100_000
+    # A chip that multiplies matrices does.
+    assert description.gemm == (third["flags"] == GEMM)
+    n_bytes = sum(np.count_nonzero(part != vectors.guard) for part in vectors.after)
+    assert n_bytes < 50_000 * len(vectors.calls)
 
 
 def test_only_outputs_change(mini: qkloom.Chip) -> None:

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from ..rtl.core import Core
-from ..tb.core import program, schedule
-from ..tb.packing import pack
-from .call import Prepared, prepare
-from .chip import ChipDescription
-from .vectors import Expected, Vectors, integers
+from ...rtl.core import Core
+from ...tb.core import program, schedule
+from ...tb.packing import pack
+from ..call import Prepared, prepare
+from ..chip import ChipDescription
+from .bench import Expected, Vectors, integers
 
 __all__ = ["core_vectors"]
 

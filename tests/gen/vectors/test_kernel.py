@@ -23,10 +23,20 @@ def test_passes(built: Any, bench: Any) -> None:
 
 
 def test_preset(bench: Any, tmp_path: Path) -> None:
-    folder = qkloom.load("u280-tiny").generate(tmp_path / "tiny", vectors=2)
+    folder = qkloom.load("u280-tiny").generate(tmp_path / "tiny", vectors=3)
     size = sum(path.stat().st_size for path in (folder / "sim").glob("**/*.*v"))
     assert size < 100_000
-    assert bench.run(bench.build(folder), folder).startswith("PASS: u280_tiny: 2 calls, ")
+    program = bench.build(folder)
+    assert bench.run(program, folder).startswith("PASS: u280_tiny: 3 calls, ")
+    # The third call is a product: here of fewer chunks.
+    header = (folder / "registers.h").read_text()
+    found = re.search(r"_CHUNKS(?:_OFFSET)?\s+(0x[0-9a-f]+)", header)
+    assert found, header
+    calls = folder / "sim/vectors/calls.hex"
+    lines = calls.read_text().split()
+    (at,) = (k for k, line in enumerate(lines) if int(line, 16) == (int(found[1], 16) << 32) + 3)
+    calls.write_text("\n".join([*lines[:at], f"{int(lines[at], 16) - 1:x}", *lines[at + 1 :]]))
+    assert re.search("must hold", bench.run(program, folder))
 
 
 @pytest.fixture

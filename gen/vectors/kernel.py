@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..rtl.control.kernel_map import VERSION
-from ..rtl.control.register import Register
-from ..rtl.kernel.kernel import CONTROL_PINS, Kernel, channel_pins
-from ..tb.design import Design
-from ..tb.kernel.image import CHANNEL_BYTES
-from .chip_vectors import ChipVectors
-from .vectors import bit_range, instance
+from ...rtl.control.kernel_map import VERSION
+from ...rtl.control.register import Register
+from ...rtl.kernel.kernel import CONTROL_PINS, Kernel, channel_pins
+from ...tb.design import Design
+from ...tb.kernel.image import CHANNEL_BYTES
+from .bench import bit_range, instance
+from .chip import ChipVectors
 
 __all__ = ["BENCH_FILES", "kernel_bench_files"]
 
-AXI = Path(__file__).parent / "sv" / "axi.sv"
+AXI = Path(__file__).parents[1] / "sv" / "axi.sv"
 
 BENCH_FILES = ("axi.sv", "testbench.sv")
 """What the testbench of a kernel is made of, in ``sim``."""

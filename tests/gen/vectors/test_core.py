@@ -1,6 +1,6 @@
 import qkloom
 from qkloom.gen.call import build_core
-from qkloom.gen.core_vectors import core_vectors
+from qkloom.gen.vectors.core import core_vectors
 
 
 def test_same_in_every_run(mini: qkloom.Chip) -> None:

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..tb.design import Design
-from ..tb.packing import Words
-from ..tb.tensors import InputError
+from ...tb.design import Design
+from ...tb.packing import Words
+from ...tb.tensors import InputError
 
 __all__ = ["Answers", "Expected", "Sent", "Vectors", "bench_files", "integers"]
 
-STREAMS = Path(__file__).parent / "sv" / "streams.sv"
+STREAMS = Path(__file__).parents[1] / "sv" / "streams.sv"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,306 @@
+"""The description of a chip: checked once, as a whole, with every mistake reported at once."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+import tomli_w
+from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic_core import PydanticUndefined
+
+from ...rtl.lane.numerics import Numerics
+from ...tb.errors import InputError
+from ..mistakes import BrokenRulesError, Mistake, translate
+from .defaults import default_data_width, default_out_width, default_p_width, default_row_width
+from .rules import broken_rules, flatten
+from .tables import EqualInteger, LaneGroup, Memory, Softmax, Table
+
+__all__ = ["ChipDescription", "check"]
+
+
+class ChipDescription(Table):
+    """A chip: its lanes, their array, and the largest problem that they take.
+
+    Members
+    -------
+    numerics : Numerics
+        Number formats of a lane, with every derived width.
+    identifier : str
+        Name of the top module.
+    n_lanes : int
+        Lanes of all groups.
+    peak_tops : float
+        Peak of integer operations, 10^12 a second: two per multiplier and cycle.
+    """
+
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9-]*$",
+        max_length=64,
+        description="Name of the chip; files and the top module are called after it.",
+        examples=["mine"],
+    )
+    description: str = Field(default="", description="One line on what the chip is for.")
+    clock_mhz: float = Field(
+        gt=0,
+        le=10_000,
+        allow_inf_nan=False,
+        description="Clock that figures are given at.",
+        examples=[175.0],
+    )
+    target: Literal["generic", "ultrascale"] = Field(
+        default="generic",
+        description="Whose primitives the Verilog is made of; `generic` needs none.",
+    )
+    cores: int = Field(
+        default=1, ge=1, le=1, description="Cores; one core holds any number of lanes."
+    )
+    lanes: Annotated[tuple[LaneGroup, ...], Field(strict=False)] = Field(
+        min_length=1, description="Groups of equal lanes.", examples=[[{"matrix": "plain", "n": 2}]]
+    )
+    size: Annotated[Literal[4, 8, 16, 32, 64], EqualInteger] = Field(
+        description="Rows and columns of a lane's array. It is square: the tile of keys that "
+        "leaves the first product is the tile that enters the second.",
+        examples=[8],
+    )
+    block: int = Field(
+        ge=4,
+        le=1024,
+        description="Tokens of a block, and the most query rows of a job; a multiple of `size`.",
+        examples=[16],
+    )
+    head_dim: int = Field(
+        ge=4,
+        le=256,
+        description="Largest head dimension; a multiple of `size`. Smaller ones run too.",
+        examples=[64],
+    )
+    tokens: int = Field(ge=1, le=1 << 20, description="Longest sequence of keys.", examples=[1024])
+    stream_width: Annotated[Literal[4, 8], EqualInteger] = Field(
+        default=8,
+        description="Bits of what streams through the arrays: queries, digits of probabilities.",
+    )
+    stationary_width: Annotated[Literal[4, 8], EqualInteger] = Field(
+        default=8, description="Bits of what the arrays hold: keys and values."
+    )
+    heads: int = Field(
+        default=128, ge=1, le=4096, description="Most query heads of a call, batch included."
+    )
+    gemm: bool = Field(
+        default=False,
+        description="Lanes multiply matrices too: linear layers, int8 by int8 to int8.",
+    )
+    row_width: int | None = Field(
+        default=None,
+        ge=1,
+        description="Scores that the row unit takes in a cycle; divides `size`. Derived if absent.",
+        examples=[2],
+    )
+    out_width: int | None = Field(
+        default=None,
+        ge=1,
+        description="Outputs that leave a lane in a cycle; divides `size`. Derived if absent.",
+        examples=[1],
+    )
+    acc_width: int | None = Field(
+        default=None,
+        ge=1,
+        description="Bits that the output accumulator may have. The hardware has what the longest "
+        "sequence needs; a description that needs more than this is refused.",
+        examples=[40],
+    )
+    softmax: Softmax = Softmax()
+    memory: Memory = Memory()
+
+    @model_validator(mode="after")
+    def _check_rules(self) -> Self:
+        mistakes = broken_rules(flatten(self.__dict__))
+        if mistakes:
+            raise BrokenRulesError(mistakes)
+        return self
+
+    @property
+    def _softmax(self) -> dict[str, int]:
+        """The softmax, derived values filled in."""
+        p_width = self.softmax.p_width or default_p_width(self.stream_width)
+        return {**self.softmax.model_dump(), "p_width": p_width}
+
+    @property
+    def numerics(self) -> Numerics:
+        """Number formats of a lane."""
+        return Numerics(
+            size=self.size,
+            head_dim=self.head_dim,
+            tokens=self.tokens,
+            **self._softmax,
+            stream_width=self.stream_width,
+            stationary_width=self.stationary_width,
+        )
+
+    @property
+    def matrices(self) -> tuple[str, ...]:
+        """What a core calls each of its lanes, in order."""
+        return tuple(group.kind for group in self.lanes for _ in range(group.n))
+
+    @property
+    def identifier(self) -> str:
+        """Name of the top module."""
+        return self.name.replace("-", "_")
+
+    @property
+    def n_lanes(self) -> int:
+        """Lanes of all groups."""
+        return len(self.matrices)
+
+    @property
+    def peak_tops(self) -> float:
+        """Peak of integer operations, 10^12 a second: two per multiplier and cycle.
+
+        With runtime precision, at the full ``stream_width``.
+        """
+        lanes = sum(
+            group.n / (self.stream_width if group.runtime_precision else 1) for group in self.lanes
+        )
+        return 2 * self.size**2 * lanes * self.cores * self.clock_mhz * 1e6 / 1e12
+
+    @property
+    def has_runtime_precision(self) -> bool:
+        """Whether any lane has."""
+        return any(group.runtime_precision for group in self.lanes)
+
+    @property
+    def lane_parameters(self) -> dict[str, Any]:
+        """Keyword parameters that every lane has, derived ones resolved."""
+        return {
+            "size": self.size,
+            "block_rows": self.block,
+            "head_dim": self.head_dim,
+            "tokens": self.tokens,
+            **self._softmax,
+            "row_width": self.row_width or default_row_width(self.size, self.numerics.digits),
+            "out_width": self.out_width
+            or default_out_width(self.size, self.block, self.numerics.digits, self.gemm),
+            "slots": 2,  # one query block's output leaves while the next one is computed
+            "stream_width": self.stream_width,
+            "stationary_width": self.stationary_width,
+            **({"gemm": True} if self.gemm else {}),
+        }
+
+    @property
+    def is_spread(self) -> bool:
+        """Whether lanes are placed on several dies: with three and more, on UltraScale+."""
+        return self.target == "ultrascale" and self.n_lanes > 2
+
+    @property
+    def channels(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Memory channels of each tensor: a quarter of them each, or what there is."""
+        n = self.memory.channels
+        if n < 4:
+            parts: dict[str, tuple[int, ...]] = {"q": (0,), "k": (0,), "v": (n - 1,), "o": (n - 1,)}
+        else:
+            quarter = n // 4
+            order = {"k": 0, "v": 1, "q": 2, "o": 3}
+            parts = {
+                name: tuple(range(order[name] * quarter, (order[name] + 1) * quarter))
+                for name in ("q", "k", "v", "o")
+            }
+        return tuple(parts.items())
+
+    @property
+    def data_width(self) -> int:
+        """Bits that a channel of memory moves in a cycle."""
+        return self.memory.data_width or default_data_width(
+            self.size, self.stream_width, self.stationary_width
+        )
+
+    @property
+    def kernel_parameters(self) -> dict[str, Any]:
+        """Keyword parameters of the kernel."""
+        return {
+            "lanes": self.matrices,
+            **self.lane_parameters,
+            "heads": self.heads,
+            "channels": self.channels,
+            "data_width": self.data_width,
+            **({"crossings": True} if self.is_spread else {}),
+        }
+
+    @property
+    def derived(self) -> dict[str, int]:
+        """Numbers of the hardware that follow from the description."""
+        numerics = self.numerics
+        names = ("score_width", "x_width", "p_max", "digits", "sum_width", "acc_width", "out_width")
+        return {name: getattr(numerics, name) for name in names}
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """Key figures."""
+        return {"n_lanes": self.n_lanes, "peak_tops": self.peak_tops}
+
+    def to_toml(self) -> str:
+        """Return the resolved description as TOML, with what follows from it as comments."""
+        facts = {**self.derived, **self.figures}
+        notes = "".join(f"# {name} = {value}\n" for name, value in facts.items())
+        return f"{tomli_w.dumps(self.resolved())}\n# What follows from it:\n{notes}"
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the description as plain tables, derived values filled in."""
+        tables = self.model_dump(exclude_none=True)
+        del tables["softmax"]
+        memory = {**tables.pop("memory"), "data_width": self.data_width}
+        lanes = [dict(group) for group in tables.pop("lanes")]
+        widths = {name: self.lane_parameters[name] for name in ("row_width", "out_width")}
+        return {**tables, **widths, "lanes": lanes, "softmax": self._softmax, "memory": memory}
+
+    def replace(self, **changes: Any) -> "ChipDescription":
+        """Return a variant with some keys changed, checked like any description."""
+        return check({**self.model_dump(exclude_none=True), **changes}, "The variant")
+
+
+_TABLES: dict[str, type[BaseModel]] = {
+    "": ChipDescription,
+    "lanes": LaneGroup,
+    "softmax": Softmax,
+    "memory": Memory,
+}
+
+
+def check(tables: dict[str, Any], origin: str) -> ChipDescription:
+    """Make a description of tables that ``origin`` gave.
+
+    Raises
+    ------
+    InputError
+        With one line for every mistake.
+    """
+    try:
+        return ChipDescription.model_validate(tables)
+    except ValidationError as error:
+        mistakes = _mistakes(error, tables)
+    count = "a mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+    lines = "".join(f"\n  {mistake}" for mistake in mistakes)
+    raise InputError(f"{origin} has {count}:{lines}")
+
+
+def _mistakes(error: ValidationError, tables: Mapping[str, Any]) -> list[Mistake]:
+    """Translate a validation error, and check the rules of the values that it leaves."""
+    # A list of which every entry is wrong counts as empty too: the entries say enough.
+    details = [
+        detail
+        for detail in error.errors(include_url=False)
+        if detail["type"] != "too_short" or not detail["input"]
+    ]
+    for detail in details:
+        broken = detail.get("ctx", {}).get("error")
+        if isinstance(broken, BrokenRulesError):
+            return broken.mistakes
+    wrong = {str(name) for detail in details for name in detail["loc"]}
+    inner = [tables.get(name, {}) for name in ("softmax", "memory")]
+    given = dict(tables)
+    for table in inner:
+        given |= table if isinstance(table, Mapping) else {}
+    known = {
+        name: given.get(name, field.default)
+        for table in (ChipDescription, Softmax, Memory)
+        for name, field in table.model_fields.items()
+        if name not in wrong and (name in given or field.default is not PydanticUndefined)
+    }
+    return [translate(detail, _TABLES) for detail in details] + broken_rules(known)

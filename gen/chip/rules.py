@@ -1,0 +1,247 @@
+"""Rules that several values of a description keep together."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from ...rtl.lane.numerics import Numerics
+from ..keywords import KEYWORDS, TAKEN
+from ..mistakes import Mistake
+from .defaults import default_data_width, default_p_width
+from .tables import LaneGroup
+
+__all__ = ["broken_rules", "flatten"]
+
+_Rule = Callable[..., Mistake | None]
+_RULES: list[_Rule] = []
+
+
+def _rule(check: _Rule) -> _Rule:
+    """Add a check of several values; its parameters name the values that it needs."""
+    _RULES.append(check)
+    return check
+
+
+def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a description and of the tables inside it, by their own names."""
+    flat = dict(values)
+    for name in ("softmax", "memory"):
+        table = values.get(name)
+        flat |= table.__dict__ if isinstance(table, BaseModel) else table or {}
+    return flat
+
+
+def broken_rules(values: Mapping[str, Any]) -> list[Mistake]:
+    """Check the rules whose values are all there."""
+    found = []
+    for check in _RULES:
+        names = list(inspect.signature(check).parameters)
+        if all(name in values for name in names):
+            found.append(check(**{name: values[name] for name in names}))
+    return [mistake for mistake in found if mistake is not None]
+
+
+@_rule
+def _name_is_free(name: str) -> Mistake | None:
+    identifier = name.replace("-", "_")
+    if identifier not in KEYWORDS | TAKEN:
+        return None
+    owner = "a reserved word of Verilog" if identifier in KEYWORDS else "a name that qkloom uses"
+    return Mistake("name", f'"{name}"', f"must not be {owner}, {identifier}", f"use my-{name}")
+
+
+@_rule
+def _tables_have_planes(lanes: tuple[LaneGroup | Mapping[str, Any], ...]) -> Mistake | None:
+    for number, group in enumerate(map(LaneGroup.model_validate, lanes)):
+        if group.runtime_precision and group.matrix != "lut":
+            return Mistake(
+                f"lanes[{number}].runtime_precision",
+                "true",
+                f'must be false of lanes with matrix = "{group.matrix}", which take all bits of '
+                "an operand at once",
+                'use matrix = "lut", or leave it out',
+            )
+    return None
+
+
+@_rule
+def _block_holds_tiles(block: int, size: int) -> Mistake | None:
+    if block % size == 0:
+        return None
+    return Mistake(
+        "block",
+        str(block),
+        f"must be a multiple of size, {size}, since keys are taken {size} at a time",
+        f"use {_multiple(block, size)}",
+    )
+
+
+@_rule
+def _head_dim_tiles(head_dim: int, size: int) -> Mistake | None:
+    if head_dim % size == 0:
+        return None
+    return Mistake(
+        "head_dim",
+        str(head_dim),
+        f"must be a multiple of size, {size}, since the lane tiles it by its {size} x {size} array",
+        f"use {_multiple(head_dim, size)} (smaller heads are padded with zeros)",
+    )
+
+
+@_rule
+def _tiles_are_beats(
+    data_width: int | None, size: int, stream_width: int, stationary_width: int
+) -> Mistake | None:
+    width = min(stream_width, stationary_width)
+    tile = size * size * width
+    if data_width is None or tile % data_width == 0:
+        return None
+    return Mistake(
+        "memory.data_width",
+        str(data_width),
+        f"must divide the {tile} bits of a tile of {size} x {size}, which is read in whole beats",
+        f"use {default_data_width(size, stream_width, stationary_width)} or leave it out",
+    )
+
+
+@_rule
+def _row_width_divides(row_width: int | None, size: int) -> Mistake | None:
+    if row_width is None or size % row_width == 0:
+        return None
+    return Mistake(
+        "row_width",
+        str(row_width),
+        f"must divide size, {size}, since the row unit takes a tile's row in equal parts",
+        f"use {_divisor(row_width, size)} or leave it out",
+    )
+
+
+@_rule
+def _out_width_divides(out_width: int | None, size: int) -> Mistake | None:
+    if out_width is None or size % out_width == 0:
+        return None
+    return Mistake(
+        "out_width",
+        str(out_width),
+        f"must divide size, {size}, since a tile's row leaves in equal parts",
+        f"use {_divisor(out_width, size)} or leave it out",
+    )
+
+
+@_rule
+def _words_of_products_divide(gemm: bool, out_width: int | None, size: int) -> Mistake | None:
+    if not gemm or out_width is None or out_width <= size // 4:
+        return None
+    return Mistake(
+        "out_width",
+        str(out_width),
+        f"must be at most {size // 4} with gemm, a quarter of size, since four outputs of a "
+        "product are a word",
+        f"use {size // 4} or leave it out",
+    )
+
+
+@_rule
+def _products_are_of_bytes(gemm: bool, stream_width: int, stationary_width: int) -> Mistake | None:
+    if not gemm or stream_width == stationary_width == 8:
+        return None
+    return Mistake(
+        "gemm",
+        "true",
+        f"must be false unless stream_width and stationary_width are 8, not {stream_width} and "
+        f"{stationary_width}: outputs of a product are the int8 operands of the next one",
+        "use 8 bits for both, or leave gemm out",
+    )
+
+
+@_rule
+def _tiles_of_products_are_counted(gemm: bool, block: int, size: int) -> Mistake | None:
+    n = max(block // size, 1)
+    if not gemm or not n & n - 1:
+        return None
+    least, most = (size << n.bit_length() - more for more in (1, 0))
+    return Mistake(
+        "block",
+        str(block),
+        f"must be size, {size}, times a power of two with gemm, since tiles of channels are "
+        "counted in it",
+        f"use {least} or {most}, or leave gemm out",
+    )
+
+
+@_rule
+def _accumulator_holds_products(
+    gemm: bool, heads: int, head_dim: int, block: int, tokens: int, p_width: int | None
+) -> Mistake | None:
+    bits = p_width or default_p_width(8)
+    depth, most = heads * min(head_dim, block), tokens << max(bits - 7, 0)
+    if not gemm or depth < most:
+        return None
+    return Mistake(
+        "gemm",
+        "true",
+        f"must be false if heads times head_dim, {depth}, is not below {most}, up to which the "
+        f"accumulators for {tokens} tokens hold the sums of a product",
+        "use fewer heads, or leave gemm out",
+    )
+
+
+@_rule
+def _probability_suits(p_width: int | None, stream_width: int) -> Mistake | None:
+    widths = Numerics.p_widths(stream_width)
+    if p_width is None or p_width in widths:
+        return None
+    return Mistake(
+        "softmax.p_width",
+        str(p_width),
+        f"must be {widths[0]} to {widths[-1]}, since its digits have stream_width, "
+        f"{stream_width}, bits",
+        f"use {stream_width} for one pass, {default_p_width(stream_width)} for two and more "
+        "accuracy, or leave it out",
+    )
+
+
+@_rule
+def _accumulator_holds(
+    acc_width: int | None,
+    tokens: int,
+    p_width: int | None,
+    stream_width: int,
+    stationary_width: int,
+) -> Mistake | None:
+    p_width = p_width or default_p_width(stream_width)
+    needed = _acc_width(tokens, p_width, stationary_width)
+    if acc_width is None or acc_width >= needed:
+        return None
+    spare = acc_width - _acc_width(1, p_width, stationary_width)
+    fewer = f" or at most {1 << spare} tokens" if spare >= 0 else ""
+    return Mistake(
+        "acc_width",
+        str(acc_width),
+        f"must be at least {needed}, to sum {tokens} values times {p_width}-bit probabilities",
+        f"use {needed}{fewer}, or leave it out",
+    )
+
+
+def _acc_width(tokens: int, p_width: int, stationary_width: int) -> int:
+    """Return the accumulator's width, which no other parameter changes."""
+    return Numerics(
+        size=1,
+        head_dim=1,
+        tokens=tokens,
+        p_width=p_width,
+        stream_width=8 if p_width in Numerics.p_widths(8) else 4,
+        stationary_width=stationary_width,
+    ).acc_width
+
+
+def _divisor(value: int, size: int) -> int:
+    """Return the largest power of two up to ``value`` that divides ``size``."""
+    return min(1 << value.bit_length() - 1, size)
+
+
+def _multiple(value: int, size: int) -> str:
+    below, above = value // size * size, -(-value // size) * size
+    return f"{below} or {above}" if below else str(above)

@@ -1,0 +1,1 @@
+"""Test vectors: what goes into a design, and what the exact model says comes out."""
