@@ -123,6 +123,7 @@ class Walker(Component):
     ) -> None:
         self._n_lanes, self._size, self._block = n_lanes, size, block
         super().__init__(walker_ports(**self.parameters))
+        self._blocks = -(-tokens // block)  # of a head, at most
 
     def elaborate(self, platform: object) -> Module:
         """Keep a round's entries in a memory, and read them again for each block and each tile."""
@@ -141,7 +142,7 @@ class Walker(Component):
         longest = Signal.like(entry.keys)
         first_key = Signal.like(entry.keys)  # of the block
         first_tile_key = Signal.like(entry.keys)  # of the tile
-        block_number = Signal.like(entry.kv_index)
+        block_number = Signal(index(self._blocks))
         tokens_left = Signal.like(call.n_kv)  # from the tile's first on, in memory
         tile_number = Signal.like(tile.tile)
         first_block = Signal()

@@ -134,9 +134,10 @@ class _Halves:
             r"^  wire (?:width (\d+) )?(input|output) \d+ (?:signed )?\\(\S+)$", gold, re.MULTILINE
         )
         self._widths = {name: int(width or 1) for width, _, name in found}
-        self._inputs = [x for _, way, x in found if way == "input" and not x.startswith("q_")]
-        self._outputs = [x for _, way, x in found if way == "output" and not x.startswith("d_")]
-        self._states = [int(name[2:]) for name in self._widths if name.startswith("q_")]
+        registers = {name for name in self._widths if re.fullmatch(r"[dq]_\d+", name)}
+        self._inputs = [x for _, way, x in found if way == "input" and x not in registers]
+        self._outputs = [x for _, way, x in found if way == "output" and x not in registers]
+        self._states = [int(name[2:]) for name in self._widths if re.fullmatch(r"q_\d+", name)]
 
     @property
     def n_registers(self) -> int:

@@ -12,11 +12,13 @@ from qkloom.rtl.lane.normalize import Normalizer
 from qkloom.rtl.lane.pipeline import delayed
 from qkloom.rtl.lane.query import QueryBuffer
 from qkloom.rtl.stream import CreditGate, Queue, connect_stream
+from qkloom.rtl.stream.crossing import CREDITS, LineSender
 
 __all__ = [
     "CreditLoop",
     "FedFeeder",
     "Lawful",
+    "Line",
     "LoadedQueries",
     "Scripted",
     "Surrounded",
@@ -395,6 +397,55 @@ class CreditLoop(Component):
             unit.returned.eq(self.o.valid & self.o.ready),
             self.held.payload.eq(unit.held),
         ]
+        return m
+
+
+class Line(Component):
+    """An end of a line between dies, and the least that the other end can be.
+
+    Registers at lines are one module: with both ends here, what is wrong in one would be put right
+    in the other.
+
+    Parameters
+    ----------
+    part : type
+        :class:`LineSender` or :class:`LineReceiver`.
+    shape : shape-like
+        Shape of the items.
+
+    Members
+    -------
+    i, o : stream
+        Items in and out.
+    """
+
+    def __init__(self, *, part, shape):
+        self.unit, self._shape = part(shape=shape), shape
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.unit = unit = self.unit
+        line = unit.line
+        if isinstance(unit, LineSender):
+            m.submodules.queue = queue = Queue(shape=self._shape, depth=CREDITS)
+            connect_stream(m, wiring.flipped(self.i), unit.i)
+            connect_stream(m, queue.o, wiring.flipped(self.o))
+            m.d.comb += [
+                queue.i.valid.eq(line.valid),
+                queue.i.payload.eq(line.payload),
+                line.credit.eq(self.o.valid & self.o.ready),
+            ]
+        else:
+            m.submodules.gate = gate = CreditGate(shape=self._shape, credits=CREDITS)
+            connect_stream(m, wiring.flipped(self.i), gate.i)
+            connect_stream(m, unit.o, wiring.flipped(self.o))
+            m.d.comb += [
+                line.valid.eq(gate.o.valid),
+                line.payload.eq(gate.o.payload),
+                gate.o.ready.eq(1),
+                gate.returned.eq(line.credit),
+            ]
         return m
 
 

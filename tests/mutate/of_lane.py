@@ -3,27 +3,33 @@
 import random
 
 import numpy as np
+from amaranth.hdl import Signal
 from amaranth.lib import data
 
+from qkloom.rtl.lane.deposit import Deposit
 from qkloom.rtl.lane.lane import Lane
 from qkloom.rtl.lane.loader import TileLoader
 from qkloom.rtl.lane.output import OutputAccumulator
 from qkloom.rtl.lane.schedule import PassScheduler, StepExpander
 from qkloom.rtl.lane.score import ScoreAccumulator
 from qkloom.rtl.lane.spacer import Spacer
-from qkloom.tb.packing import pack
+from qkloom.rtl.lane.start import StepStart
+from qkloom.tb.packing import pack, unpack
 from qkloom.tb.simulate import to_bits
 from tests.rtl.lane import (
+    test_deposit,
     test_feeder,
     test_lane,
     test_loader,
     test_output,
     test_schedule,
     test_score,
+    test_start,
 )
 
+from .flat import Flat
 from .harness import FedFeeder, Scripted
-from .unit import BEHIND, Unit, frozen, paced, played
+from .unit import BEHIND, UNSENT, Unit, frozen, noise, paced, played
 
 __all__ = ["units"]
 
@@ -46,11 +52,6 @@ PARTS = (
     *("probability_", "query_", "reciprocal_", "row_", "score_"),
 )
 """Modules of a lane that are units of their own."""
-
-UNSENT = (
-    "What is sent in the last cycle of a reset would show it; testbenches send nothing then, nor "
-    "do units that have been in reset for a cycle."
-)
 
 FED = {"size": 4, "block_rows": 3, "head_dim": 12, "slots": 2, "digits": 2}
 """Shape of the feeder."""
@@ -151,6 +152,37 @@ def units():
         outputs(unit),
         explained={f"{unit.unit.module_name}: valid_1 = $sdff, SRST[0] const0": UNSENT},
     )
+    unit = Started(
+        part=StepStart,
+        parameters=frozen(shape=test_start.STEP, row_shape=test_start.ROW, gemm=True),
+    )
+    name = unit.unit.module_name
+    yield Unit(
+        "step start",
+        unit,
+        started(unit),
+        without=("queue_", "register_slice_"),
+        explained={
+            f"{name}: may_start = $and, A[0] const1": (
+                "A step whose scores are complete is in the queue."
+            ),
+            f"{name}: sum, o__payload[4] cnot0 with bit 8": (
+                "What goes there is of a product, and says so in that bit."
+            ),
+        },
+    )
+    parameters = test_deposit.SHAPE | {"digits": 2, "row_width": 2, "exponent_width": 5}
+    unit = Deposited(part=Deposit, parameters=frozen(**parameters))
+    name = unit.unit.module_name
+    yield Unit(
+        "deposit",
+        unit,
+        deposits(unit),
+        explained={
+            f"{name}: {place}, S[0] const0": "Behind a reset no place is valid, whatever it says."
+            for place in ("$procmux$29", "$procmux$35")
+        },
+    )
     unit = Lane(**test_lane.SMALL)
     name = unit.module_name
     yield Unit(
@@ -175,6 +207,43 @@ def units():
     )
 
 
+class Started(Flat):
+    """A start of steps, of which one is complete when the stimulus says so and there is one."""
+
+    def level(self, m, name, wanted):
+        i = self.unit.i
+        scored = Signal(range(16))  # steps that came and are not complete
+        completes = Signal()
+        m.d.comb += completes.eq(wanted & (scored != 0))
+        m.d.sync += scored.eq(scored + (i.valid & i.ready) - completes)
+        return completes
+
+
+class Deposited(Flat):
+    """A deposit; when the outputs of a slot are complete they are read, some time later."""
+
+    def members_of(self, name, member):
+        return {} if name == "done" else super().members_of(name, member)
+
+    def more_levels(self):
+        return {"reads": 1}
+
+    def wire(self, m, name, inner, flow, levels):
+        if name != "done":
+            super().wire(m, name, inner, flow, levels)
+            return
+        place = self.unit.place
+        full = Signal(2)
+        m.d.comb += [
+            inner.valid.eq(levels["reads"] & full.any()),
+            inner.payload.slot.eq(~full[0]),
+        ]
+        with m.If(inner.valid):
+            m.d.sync += full.bit_select(inner.payload.slot, 1).eq(0)
+        with m.If(place.valid & place.payload.complete):
+            m.d.sync += full.bit_select(place.payload.slot, 1).eq(1)
+
+
 def words(shape, items):
     """Pack payloads one by one."""
     return np.array([to_bits(shape, item) for item in items], object)
@@ -196,6 +265,41 @@ def jobs(unit):
     sent = [test_schedule.random_job(rng) | {"keys": 1 + n % 32} for n in range(64)]
     n = len(test_schedule.steps_of(sent))
     return paced({"i": words(unit.i.payload.shape(), sent)}, {"o": n}, max_cycles=4000)
+
+
+def started(unit):
+    """Steps of either kind, a few of one behind a few of the other."""
+    rng = np.random.default_rng(5)
+    n = 120
+    kinds = np.repeat(np.arange(n) % 2, rng.integers(1, 6, n))[:n]
+    sent = pack(unit.i.payload.shape(), number=rng.integers(0, 256, n), gemm=kinds)
+
+    def levels(rng):
+        complete = rng.random(1000) < rng.choice([0.05, 0.3, 0.9])
+        complete[-1] = True
+        return pack(unit.levels.payload.shape(), complete=complete.astype(int))
+
+    counts = {"o": int((kinds == 0).sum()), "sums": int(kinds.sum())}
+    return paced({"i": sent}, counts, max_cycles=9000, varied={"levels": levels})
+
+
+def deposits(unit):
+    """Steps of all sizes, sums of one and of many chunks."""
+    rng = np.random.default_rng(6)
+    shape = unit.step.payload.shape()
+    n = 120
+    fields = unpack(shape, noise(shape, n, rng))
+    fields["rows"] = rng.integers(1, test_deposit.SHAPE["block_rows"] + 1, n)
+    for name in ("sum_first", "sum_last", "last"):
+        fields[name] = (rng.random(n) < 0.6).astype(int)
+
+    def levels(rng):
+        reads = rng.random(1500) < rng.choice([0.02, 0.3, 1.0])
+        reads[-1] = True
+        return pack(unit.levels.payload.shape(), reads=reads.astype(int))
+
+    sent = {"step": pack(shape, **fields)}
+    return paced(sent, {}, max_cycles=9000, varied={"levels": levels})
 
 
 def scheduled(unit):

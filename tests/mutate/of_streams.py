@@ -8,12 +8,13 @@ from qkloom.rtl.buffer.transpose import Transposer
 from qkloom.rtl.formats import Integer
 from qkloom.rtl.lane.probability import ProbabilityBuffer
 from qkloom.rtl.stream import Fork, Gather, Join, Merge, Multicast, Queue, RegisterSlice, Route
+from qkloom.rtl.stream.crossing import LineReceiver, LineSender
 from qkloom.tb.packing import pack
 from qkloom.tb.stalls import Stall
 from qkloom.tb.testbench import Stimulus, Testbench
 
-from .harness import CreditLoop, LoadedQueries, Scripted, Surrounded
-from .unit import BEHIND, Unit, counted, frozen, one_chosen, paced, played
+from .harness import CreditLoop, Line, LoadedQueries, Scripted, Surrounded
+from .unit import BEHIND, UNSENT, Unit, counted, frozen, one_chosen, paced, played
 
 __all__ = ["units"]
 
@@ -57,6 +58,18 @@ def units():
     yield Unit("gather", gather, benches, claims=claims)
     loop = CreditLoop(width=WIDTH, credits=5, cycles=2)
     yield Unit("credit gate", loop, through(loop))
+    for name, part in (("line sender", LineSender), ("line receiver", LineReceiver)):
+        line = Line(part=part, shape=WIDTH)
+        module = line.unit.module_name
+        resets = [f"{module}: sll_{of}, rst[0] const0" for of in ("valid", "credit")]
+        resets.append("line_register_shape1: q = $sdff, SRST[0] const0")
+        yield Unit(
+            name,
+            line,
+            through(line),
+            without=("queue_", "credit_gate_"),
+            explained=dict.fromkeys(resets, UNSENT),
+        )
 
     buffer = TileBuffer(size=4, tiles=3)
     claim = [

@@ -1,6 +1,6 @@
 """What is mutated: a unit, what surrounds it, and the testbenches that must notice."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,16 +8,32 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qkloom.rtl.component import Component
-from qkloom.tb.packing import pack, unpack
+from qkloom.tb.packing import Words, pack, unpack
 from qkloom.tb.stalls import Stall
 from qkloom.tb.testbench import Expectation, Stimulus, Testbench
+
+__all__ = [
+    "BEHIND",
+    "UNSENT",
+    "Unit",
+    "counted",
+    "frozen",
+    "noise",
+    "one_chosen",
+    "paced",
+    "played",
+]
 
 PACES = 12
 
 BEHIND = "Behind the last one nobody looks ahead: what the count is there does not matter."
 """Why a mutant of a count that looks ahead survives."""
 
-__all__ = ["BEHIND", "Unit", "counted", "frozen", "one_chosen", "paced", "played"]
+UNSENT = (
+    "What is sent in the last cycle of a reset would show it; testbenches send nothing then, nor "
+    "do units that have been in reset for a cycle."
+)
+"""Why a mutant survives that a reset does not clear at once."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +100,12 @@ def frozen(**parameters: Any) -> tuple[tuple[str, Any], ...]:
 
 def paced(
     inputs: Mapping[str, ArrayLike],
-    counts: Mapping[str, int],
+    counts: Mapping[str, int | None],
     *,
     max_cycles: int,
     steady: Sequence[str] = (),
     lengths: Sequence[int] = (1, 3, 8),
+    varied: Mapping[str, Callable[[np.random.Generator], ArrayLike]] | None = None,
 ) -> list[Testbench]:
     """Return testbenches that send and take the same at different paces.
 
@@ -97,13 +114,16 @@ def paced(
     inputs : mapping
         Payloads by stream.
     counts : mapping
-        How many payloads come out, by stream; of those that are always ready, none need be listed.
+        How many payloads come out, by stream, or None if that is not known before; of those that
+        are always ready, none need be listed.
     max_cycles : int
         Of the slowest one.
     steady : sequence of str
         Streams that never stall.
     lengths : sequence of int
         Cycles that streams stall, or do not, at a time.
+    varied : mapping
+        Inputs that are others in each testbench, and never stall.
     """
     rng = np.random.default_rng(len(inputs))
     shares = [0.0, 0.1, 0.4, 0.7, 0.9]
@@ -117,7 +137,10 @@ def paced(
 
         benches.append(
             Testbench(
-                inputs={name: Stimulus(values, stall(name)) for name, values in inputs.items()},
+                inputs={
+                    **{name: Stimulus(values, stall(name)) for name, values in inputs.items()},
+                    **{name: Stimulus(make(rng)) for name, make in (varied or {}).items()},
+                },
                 outputs={
                     name: Expectation(count=count, stall=stall(name))
                     for name, count in counts.items()
@@ -128,6 +151,13 @@ def paced(
             )
         )
     return benches
+
+
+def noise(shape: Any, n: int, rng: np.random.Generator) -> Words:
+    """Return packed payloads of random bits."""
+    words = rng.integers(0, 1 << 32, (n, -(-shape.size // 32)), np.uint32)
+    words[:, -1] &= np.uint32((1 << (shape.size - 1) % 32 + 1) - 1)
+    return words
 
 
 def played(component: Component, script: Sequence[Mapping[str, Any]]) -> list[Testbench]:
@@ -143,9 +173,7 @@ def played(component: Component, script: Sequence[Mapping[str, Any]]) -> list[Te
     """
     shape, n = component.script.payload.shape(), len(script)
     rng = np.random.default_rng(n)
-    words = rng.integers(0, 1 << 32, (n, -(-shape.size // 32)), np.uint32)
-    words[:, -1] &= np.uint32((1 << (shape.size - 1) % 32 + 1) - 1)
-    fields = unpack(shape, words)
+    fields = unpack(shape, noise(shape, n, rng))
     for name in shape.members:
         if name.endswith(("__valid", "__en")):
             fields[name][:] = 0

@@ -59,7 +59,7 @@ class Reader:
 
 def random_commands(rng, n, *, longest, beat_bytes):
     lengths = [1, 2, longest, rng.randint(1, longest)]
-    near = [4096, 1 << 32, 0x1000_0000]
+    near = [4096, 1 << 32, 0x1000_0000, rng.randint(1, 1 << 26) << 12]
     return [
         ((rng.choice(near) - rng.randrange(20) * beat_bytes), rng.choice(lengths)) for _ in range(n)
     ]

@@ -153,6 +153,40 @@ REFUSALS = [
     ({"flags": GEMM, "q_start": 0}, Code.KIND),
 ]
 
+BEYOND = [
+    *(
+        ({"kv_heads": 1, name: 1 << bit | 4}, code)
+        for name, code in {
+            "heads": Code.HEADS,
+            "kv_heads": Code.HEADS,
+            "n_q": Code.QUERIES,
+            "n_kv": Code.KEYS,
+            "head_dim": Code.HEAD_DIM,
+            "query_bits": Code.BITS,
+        }.items()
+        for bit in range(7, 32)
+    ),
+    *(
+        ({"flags": CAUSAL, "q_start": q_start}, Code.START)
+        for bit in range(7, 31)
+        for q_start in (1 << bit, ~(1 << bit))
+    ),
+    *(
+        ({"flags": CAUSAL, "q_start": q_start}, Code.START)
+        for q_start in ((1 << 31) - 9, 9 - (1 << 31))
+    ),
+    *(
+        ({name: 1 << bit, "flags": TABLE, "q_start": 0}, Code.ALIGNMENT)
+        for name in [
+            *(f"{t}_{k}" for t, n in CHANNELS.items() for k in range(n)),
+            "factors",
+            "table",
+        ]
+        for bit in range(5)
+    ),
+]
+"""Calls of which one bit is wrong."""
+
 
 class TestPassed:
     @pytest.mark.parametrize("pace", [1, 0.4])
@@ -197,6 +231,11 @@ class TestRefused:
         tasks, logs = run([given for given, _ in calls], i=0.5, o=0.5, refused=0.3)
         assert logs["refused"].items == [code for _, code in calls if code]
         assert tasks == [passed_on(given) for given, code in calls if not code]
+
+    def test_any_bit(self):
+        tasks, logs = run([call(**changes) for changes, _ in BEYOND])
+        assert tasks == []
+        assert logs["refused"].items == [code for _, code in BEYOND]
 
     def test_lowest_code_first(self):
         mistakes = {"heads": 0, "n_q": 0, "n_kv": 0, "head_dim": 0, "query_bits": 0, "q_0": 1}

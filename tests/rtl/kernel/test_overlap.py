@@ -12,15 +12,18 @@ from qkloom.tb.simulate import simulate, to_bits
 SHAPE = {"heads": 8, "tokens": 64, "head_dim": 32, "size": 8, "block": 16}
 CHANNELS = {"q": 1, "k": 2, "v": 1, "o": 2}
 CHECK = {"channels": tuple(CHANNELS.items()), **SHAPE}
-NEAR = 0xFFFF_C000  # places lie around the end of the lower half of an address
+BEAT = 32
+"""Bytes: places are multiples of it."""
 
 
 def random_task(rng, gemm):
+    """Return a call whose tensors are far apart, but for one next to an output, or over its end."""
+    kv_heads = rng.choice([8, rng.randint(1, 8)])
     call = {
-        "kv_heads": rng.randint(1, 2),
-        "group": rng.randint(1, 4),
+        "kv_heads": kv_heads,
+        "group": rng.randint(1, 8 // kv_heads),
         "n_q": rng.randint(1, 64),
-        "n_kv": rng.randint(1, 64),
+        "n_kv": rng.choice([64, rng.randint(1, 64)]),
         "q_start": 0,
         "causal": 0,
         "d_tiles": rng.randint(1, 4),
@@ -28,42 +31,48 @@ def random_task(rng, gemm):
     }
     if gemm:  # a product has no values, and its outputs are bytes
         call |= {"gemm": rng.randrange(2), "chunks": rng.randint(1, 8)}
-    place = lambda: NEAR + 64 * rng.randrange(0, 4096)  # noqa: E731
-    pointers = {name: [place() for _ in range(n)] for name, n in CHANNELS.items()}
-    if rng.randrange(2):  # one right behind another, or a beat less
-        heads = call["kv_heads"] * call["group"]
-        heads = call["chunks"] if call.get("gemm") else heads
-        size = heads * -(-call["n_q"] // 16) * 16 * 8 * call["d_tiles"]
-        pointers["o"][0] = pointers["q"][0] + size - 32 * rng.randrange(2)
-    return {
-        "call": call,
-        **pointers,
-        "factors": place(),
-        "table": place(),
-        "paged": 0 if call.get("gemm") else rng.randrange(2),
+    paged = 0 if call.get("gemm") else rng.randrange(2)
+    sizes = sizes_of(call, paged)
+    # Around the ends of lower halves of an address
+    places = {
+        (name, k): (rng.getrandbits(31) << 32) - BEAT * rng.randrange(1 << 11)
+        for name in sizes
+        for k in range(CHANNELS.get(name, 1))
     }
+    output = ("o", rng.randrange(CHANNELS["o"]))
+    other = rng.choice([place for place in places if place != output])
+    first, second = rng.sample([output, other], 2)
+    beats = -(-sizes[first[0]] // BEAT) - rng.randrange(2)
+    places[second] = places[first] + BEAT * beats
+    pointers = {name: [places[name, k] for k in range(n)] for name, n in CHANNELS.items()}
+    of_tables = {name: places[name, 0] for name in ("factors", "table")}
+    return {"call": call, **pointers, **of_tables, "paged": paged}
+
+
+def sizes_of(call, paged):
+    """Return the bytes of each part of a tensor, and of the tables."""
+    heads = call["kv_heads"] * call["group"]
+    q_blocks, kv_blocks = (-(-call[name] // 16) for name in ("n_q", "n_kv"))
+    blocks = {"q": heads * q_blocks, "k": call["kv_heads"] * kv_blocks}
+    blocks |= {"v": blocks["k"], "o": blocks["q"]}
+    table = 4 * blocks["k"] if paged else 0
+    if call.get("gemm"):
+        blocks |= {"q": call["chunks"] * q_blocks, "k": call["chunks"] * kv_blocks, "v": 0}
+    if paged:  # they are wherever the table says
+        blocks |= {"k": 0, "v": 0}
+    sizes = {name: -(-blocks[name] // n) * 16 * 8 * call["d_tiles"] for name, n in CHANNELS.items()}
+    if not call.get("gemm"):
+        sizes["o"] *= 4
+    return {**sizes, "factors": 8 * heads, "table": table}
 
 
 def overlaps(task):
     """Tell it from ranges of bytes, as a host would."""
-    call = task["call"]
-    heads = call["kv_heads"] * call["group"]
-    blocks = {"q": heads * -(-call["n_q"] // 16), "k": call["kv_heads"] * -(-call["n_kv"] // 16)}
-    blocks |= {"v": blocks["k"], "o": blocks["q"]}
-    if call.get("gemm"):
-        blocks["q"] = call["chunks"] * -(-call["n_q"] // 16)
-        blocks |= {"k": call["chunks"] * -(-call["n_kv"] // 16), "v": 0}
     ranges, outputs = [], []
-    for name, n in CHANNELS.items():
-        if task["paged"] and name in "kv":
-            continue  # they are wherever the table says
-        width = 4 if name == "o" and not call.get("gemm") else 1
-        size = -(-blocks[name] // n) * 16 * 8 * call["d_tiles"] * width
-        found = [range(at, at + size) for at in task[name]]
-        (outputs if name == "o" else ranges).extend(found)
-    ranges.append(range(task["factors"], task["factors"] + 8 * heads))
-    if task["paged"]:
-        ranges.append(range(task["table"], task["table"] + 4 * blocks["k"]))
+    for name, size in sizes_of(task["call"], task["paged"]).items():
+        places = task[name] if name in CHANNELS else [task[name]]
+        if size:
+            (outputs if name == "o" else ranges).extend(range(at, at + size) for at in places)
     pairs = [(a, b) for k, a in enumerate(outputs) for b in [*outputs[k + 1 :], *ranges]]
     return any(a.start < b.stop and b.start < a.stop for a, b in pairs)
 

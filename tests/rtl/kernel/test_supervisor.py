@@ -1,14 +1,166 @@
 """Each call has one code; what is stuck ends; a reset waits for memory."""
 
 import pytest
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Assert, Assume, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
 from qkloom.gen.emit import emit
+from qkloom.rtl.component import Component
+from qkloom.rtl.control.handshake import FINISHED
 from qkloom.rtl.kernel.code import Code
 from qkloom.rtl.kernel.supervisor import Supervisor
+from qkloom.rtl.stream import connect_stream
+from qkloom.tb.formal import obey, prove, witness
 
 TIMEOUT = 20
+CODES = 8
+WORKS, HALTS, DRAINS, CLEARS, IS_NEW = range(5)
+
+
+class SupervisorClaims(Component):
+    """Every call has one code; and when the engine is cleared, nothing is on its way.
+
+    The engine runs a call at a time, asks for nothing in a halt, and says a cycle late whether it
+    is idle. There are never more calls without a code that was taken than codes fit.
+    """
+
+    TIMEOUT = 3
+
+    def __init__(self):
+        inner = {
+            "state": ("dut.fsm_state", 3),
+            "stuck": ("dut.stuck", 1),
+            "has_ended": ("dut.has_ended", 1),
+            "patience": ("dut.patience", 2),
+            "is_out": ("dut.is_out", 1),
+            "level": ("dut.codes.level", range(CODES + 1)),
+            "head": ("dut.codes.head", range(CODES)),
+            "tail": ("dut.codes.tail", range(CODES)),
+            "has_some": ("dut.codes.has_some", 1),
+            "has_room": ("dut.codes.has_room", 1),
+            "puts": ("dut.codes.i__valid", 1),
+        }
+        self.peek = {name: path for name, (path, _) in inner.items()}
+        free = dict.fromkeys(("begins", "ends", "moves", "wants_reset", "asks", "answers"), In(1))
+        code = stream.Signature(data.StructLayout({"code": 8}))
+        super().__init__(
+            {
+                **free,
+                **{name: In(shape) for name, (_, shape) in inner.items()},
+                "failed": In(2),
+                "refused": In(code),
+                "finished": Out(stream.Signature(FINISHED)),
+                "is_dropped": Out(1),
+                "is_cleared": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.dut = dut = Supervisor(timeout=self.TIMEOUT)
+        connect_stream(m, wiring.flipped(self.refused), dut.refused)
+        connect_stream(m, dut.finished, wiring.flipped(self.finished))
+        obey(m, Assume, dut.refused, "refused")
+        obey(m, Assert, dut.finished, "finished")
+        running = self.claim_codes(m, dut)
+        self.claim_reset(m, dut, running)
+        self.claim_timeout(m, dut, running)
+        return m
+
+    def claim_codes(self, m, dut):
+        """Claim a code for each call that ends, is dropped, or is refused; return what runs."""
+        running = Signal()
+        ended = Signal()
+        owed = Signal(range(2 * CODES + 2))  # of what is inside, the call that is offered excepted
+        begins = self.begins & ~running & ~dut.discards & (owed + dut.refused.valid < CODES)
+        m.d.comb += [
+            owed.eq(self.level + self.has_ended + running),
+            Assume(~dut.refused.valid | (owed < CODES)),
+            dut.runs.eq(running),
+            dut.ends.eq(self.ends & running & ~dut.drops),
+            dut.moves.eq(self.moves),
+            dut.failed.eq(self.failed),
+        ]
+        m.d.sync += [
+            running.eq(Mux(dut.ends | dut.drops | dut.clears, 0, running | begins)),
+            ended.eq(dut.ends),
+        ]
+        refused = dut.refused.valid & dut.refused.ready
+        m.d.comb += [
+            Assert(self.puts == ended + dut.drops + refused),
+            Assert(self.has_ended == ended),
+            Assert(~self.puts | self.has_room),  # so that it is not lost
+            Assert(~dut.drops | running),
+            Assert((self.level <= CODES) & (owed <= CODES)),
+            # Proven of the queue itself
+            Assert(self.tail == (self.head + self.level)[: len(self.tail)]),
+            Assert(self.has_some == (self.level != 0)),
+            Assert(self.has_room == (self.level != CODES)),
+        ]
+        return running
+
+    def claim_reset(self, m, dut, running):
+        """Claim that an engine is cleared when it is empty, and asks for nothing before its end."""
+        resets = Signal()
+        out = Signal(2)  # asked for and not answered
+        asks = self.asks & ~dut.halt & (out != 3)
+        m.d.comb += dut.reset.eq(resets)
+        m.d.sync += [
+            resets.eq(Mux(dut.is_reset, 0, resets | self.wants_reset)),
+            out.eq(out + asks - (self.answers & (out != 0))),
+            dut.idle.eq(out == 0),
+        ]
+        m.d.comb += [
+            Assert(self.state <= IS_NEW),
+            Assert(dut.discards == (self.state != WORKS)),
+            Assert(dut.is_reset == (self.state == IS_NEW)),
+            Assert(dut.halt == (self.stuck | dut.discards)),
+            Assert(~dut.clears | (self.state == CLEARS) | (self.state == IS_NEW)),
+            Assert((self.state != CLEARS) | dut.clears),
+            Assert(resets | (self.state == WORKS) | (self.state == IS_NEW)),
+            self.is_cleared.eq(dut.clears & running),
+        ]
+        with m.If(dut.clears | dut.is_reset | ((self.state == DRAINS) & dut.idle)):
+            m.d.comb += Assert(out == 0)
+        with m.If(dut.is_reset):
+            m.d.comb += Assert(~running & ~self.stuck)
+
+    def claim_timeout(self, m, dut, running):
+        """Claim that a call in which nothing moves ends, soon after its time is over."""
+        quiet = Signal(4)  # cycles
+        with m.If(self.moves | ~running):
+            m.d.sync += quiet.eq(0)
+        with m.Elif(quiet != 15):
+            m.d.sync += quiet.eq(quiet + 1)
+        was_out = Signal()
+        m.d.sync += was_out.eq(self.patience == 1)
+        m.d.comb += [
+            Assert(self.patience == Mux(quiet < self.TIMEOUT, self.TIMEOUT - quiet, 0)),
+            Assert(self.is_out == was_out),
+            self.is_dropped.eq(dut.drops),
+        ]
+        with m.If(running & ~dut.discards):
+            m.d.comb += Assert(quiet <= self.TIMEOUT + 2)
+
+
+@pytest.fixture(scope="module")
+def claims(require):
+    require("yosys")
+    wrapper = SupervisorClaims()
+    return wrapper, emit(wrapper, name="claims")
+
+
+def test_proof(claims):
+    wrapper, design = claims
+    prove(design, depth=4, peek=wrapper.peek)
+
+
+@pytest.mark.parametrize("port", ["is_dropped", "is_cleared"])
+def test_witness(claims, port):
+    _, design = claims
+    assert witness(design, port, depth=12) > 4
 
 
 def run(drive):

@@ -3,10 +3,56 @@
 import random
 
 import pytest
+from amaranth.hdl import Assert, Assume, Module, Signal
+from amaranth.lib.wiring import In, Out
 
 from qkloom.gen.emit import emit
+from qkloom.rtl.component import Component
 from qkloom.rtl.kernel.tally import Tally
+from qkloom.tb.formal import prove, witness
 from qkloom.tb.simulate import simulate
+
+MOST = 1 << 30
+
+
+class TallyClaims(Component):
+    """The total is the sum of 64 bits, three cycles behind: simulations see few of its bits."""
+
+    def __init__(self):
+        self.peek = {name: f"dut.{name}" for name in ("low", "high", "lower")}
+        inner = dict.fromkeys(self.peek, In(32))
+        super().__init__({"step": In(range(MOST + 1)), **inner, "carries": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.dut = dut = Tally(most=MOST)
+        steps = [Signal.like(self.step, name=f"step_{k}") for k in range(2)]
+        sums = [Signal(64, name=f"sum_{k}") for k in range(2)]
+        m.d.comb += [
+            dut.step.eq(self.step),
+            Assume(self.step <= MOST),
+            Assert(steps[0] <= MOST),
+            Assert(steps[1] <= MOST),
+            Assert(sums[0] == (sums[1] + steps[1])[:64]),
+            Assert(self.low == sums[0][:32]),
+            Assert(dut.total == sums[1]),
+            self.carries.eq(dut.total[32:] != 0),
+        ]
+        m.d.sync += [
+            steps[0].eq(self.step),
+            steps[1].eq(steps[0]),
+            sums[0].eq(sums[0] + steps[0]),
+            sums[1].eq(sums[0]),
+        ]
+        return m
+
+
+def test_proof(require):
+    require("yosys")
+    claims = TallyClaims()
+    design = emit(claims, name="claims")
+    prove(design, depth=3, peek=claims.peek)
+    assert witness(design, "carries", depth=9) == 7
 
 
 def run(most, steps):

@@ -40,11 +40,11 @@ class Framed(Component):
         return m
 
 
-def fetches(rng, n, d_tiles, per_beat, fills):
+def fetches(rng, n, d_tiles, per_beat, fills, most=4):
     """Return fetches, their beats, and the rows that come of them."""
     frames, beats, rows = [], [], []
     for _ in range(n):
-        tokens, to = rng.randint(1, 4), rng.randrange(8)
+        tokens, to = rng.randint(1, most), rng.randrange(8)
         frames.append({"to": to, "tokens": tokens})
         data = [[rng.randint(-128, 127) for _ in range(4)] for _ in range(tokens * d_tiles)]
         n_beats = -(-len(data) // per_beat)
@@ -56,7 +56,7 @@ def fetches(rng, n, d_tiles, per_beat, fills):
             last = int(k == n_beats - 1)
             beats.append({"data": int.from_bytes(bits, "little"), "last": last})
         if fills:
-            data += [[0] * 4] * ((4 - tokens) * d_tiles)
+            data += [[0] * 4] * ((most - tokens) * d_tiles)
         for k, row in enumerate(data):
             item = {"row": row, "last": int(k % d_tiles == d_tiles - 1)}
             rows.append({"to": to, "item": item})

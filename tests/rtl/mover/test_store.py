@@ -70,16 +70,18 @@ class Stored(Component):
         return m
 
 
-@pytest.mark.parametrize(("n_channels", "pace"), [(1, 1.0), (2, 1.0), (2, 0.5), (4, 0.2)])
-def test_outputs_are_where_their_places_are(n_channels, pace):
-    rng = random.Random(n_channels)
+def query_blocks(rng, n, n_channels):
+    """Return outputs of all lanes in turn, places of their blocks, and the words of memory."""
     blocks = {lane: [] for lane in range(N_LANES)}
     places, expected, address = [], {}, 0
-    for _ in range(12):
-        lane = rng.randrange(N_LANES)
+    turns = []
+    for _ in range(n):
+        turns = turns or rng.sample(range(N_LANES), N_LANES)
+        lane = turns.pop()
         items = rng.choice([1, 2, 7, 8, 9, 16, 21])
-        # Near a carry into the high half.
-        place = {"channel": rng.randrange(n_channels), "addr": 0xFFFF_FF00 + address}
+        # Near a carry into the upper half.
+        base = (rng.randint(1, 1 << 31) << 32) - 0x100
+        place = {"channel": rng.randrange(n_channels), "addr": base + address}
         places.append({"to": lane, "item": place})
         words = [rng.randrange(-(1 << 23), 1 << 23) for _ in range(items * OUT_WIDTH)]
         blocks[lane].append(words)
@@ -98,7 +100,12 @@ def test_outputs_are_where_their_places_are(n_channels, pace):
     while any(waiting.values()):
         lane = rng.choice([lane for lane, items in waiting.items() if items])
         beats.append({"index": lane, "item": waiting[lane].pop(0)})
+    return beats, places, expected
 
+
+@pytest.mark.parametrize(("n_channels", "pace"), [(1, 1.0), (2, 1.0), (2, 0.5), (4, 0.2)])
+def test_outputs_are_where_their_places_are(n_channels, pace):
+    beats, places, expected = query_blocks(random.Random(n_channels), 12, n_channels)
     dut = Stored(n_channels=n_channels)
     commands = [f"commands__{k}" for k in range(n_channels)]
     data_beats = [f"beats__{k}" for k in range(n_channels)]

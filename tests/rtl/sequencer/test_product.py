@@ -10,7 +10,7 @@ from qkloom.rtl.sequencer.product import ProductWalker
 from qkloom.tb.gemm import Product, schedule
 from qkloom.tb.simulate import from_bits, simulate, to_bits
 
-from .test_walk import DealAndWalk
+from .test_walk import DealAndWalk, shift_of
 
 SHAPE = {"slots": 2, "heads": 12, "tokens": 100, "head_dim": 8, "size": 4, "block": 8}
 STREAMS = ("jobs", "rows", "places", "tiles")
@@ -19,7 +19,7 @@ STREAMS = ("jobs", "rows", "places", "tiles")
 def random_call(rng):
     d_tiles = rng.randint(1, 2)
     # No more channels than tokens, no more groups than heads.
-    group = rng.randint(1, 3)
+    group = rng.choice([1, 2, 3, 12])
     sets = rng.randint(1, min(12 // group, 100 // (4 * d_tiles * group)))
     return {
         "kv_heads": sets,
@@ -61,7 +61,7 @@ def expected(call, n_lanes, turn):
                     "causal": 0,
                     "diagonal": 0,
                     "mantissa": part.group,
-                    "shift": 5,
+                    "shift": shift_of(part.group),
                     "keys": head_dim,
                     "gemm": 1,
                     "out_slot": part.slot,

@@ -12,13 +12,11 @@ from qkloom.rtl.sequencer.sequencer import Sequencer
 from qkloom.tb.simulate import from_bits, simulate, to_bits
 
 from . import test_product
-from .test_walk import SHAPE, expected, random_call
+from .test_walk import SHAPE, expected, random_call, shift_of
 
 CHANNELS = {"q": 2, "k": 1, "v": 4, "o": 2}
 BEAT = 16
 WIDTHS = {"q": 8, "k": 8, "v": 8, "o": 32}
-SHIFT = 5
-"""Of every head's factor; its mantissa is the head's number, as in the tests of the walker."""
 
 
 def sequencer(**changes):
@@ -30,7 +28,7 @@ def random_task(rng, paged, call=None):
     """Return a call with places of its tensors, some near a carry into the upper half."""
 
     def pointer():
-        return rng.choice([0xFFFF_F000, rng.getrandbits(40) * BEAT]) + rng.randrange(256) * BEAT
+        return rng.choice([0xFFFF_F000, rng.getrandbits(59) * BEAT]) + rng.randrange(256) * BEAT
 
     return {
         "call": call or random_call(rng),
@@ -103,7 +101,7 @@ def run(dut, tasks, places, rng, pace):
         return tasks[len(done)]
 
     factors, factor_reads = memory(
-        dut, "factor", lambda: now()["factors"], 8, lambda k: k | SHIFT << 32, rng
+        dut, "factor", lambda: now()["factors"], 8, lambda k: k | shift_of(k) << 32, rng
     )
     table, table_reads = memory(
         dut, "table", lambda: now()["table"], 4, lambda k: dict(enumerate(places)).get(k, 0), rng

@@ -20,7 +20,7 @@ STREAMS = ("jobs", "rows", "places", "tiles")
 
 
 class DealAndWalk(Component):
-    """Both in a row; a head's factor is its number, shifted by 5."""
+    """Both in a row; a head's factor is its number, and its shift follows from that."""
 
     def __init__(self, *, walker, streams, shape, gemm=False):
         self._walker, self._streams, self._gemm = walker, streams, gemm
@@ -41,7 +41,7 @@ class DealAndWalk(Component):
             walker.call.eq(self.i.payload),
             walker.i.payload.entry.eq(dealer.o.payload),
             walker.i.payload.mantissa.eq(dealer.o.payload.head),
-            walker.i.payload.shift.eq(5),
+            walker.i.payload.shift.eq((dealer.o.payload.head * 21)[:6]),
             walker.i.valid.eq(dealer.o.valid),
             dealer.o.ready.eq(walker.i.ready),
         ]
@@ -57,16 +57,20 @@ class DealAndWalk(Component):
         return m
 
 
+def shift_of(head):
+    return 21 * head % 64
+
+
 def random_call(rng):
-    kv_heads = rng.randint(1, 3)
-    group = rng.choice([1, 2]) if kv_heads > 2 else rng.randint(1, 3)
+    kv_heads = rng.choice([1, 2, 3, 8])
+    group = rng.choice([1, min(2, 8 // kv_heads), 8 // kv_heads])
     causal = rng.randrange(2)
     return {
         "kv_heads": kv_heads,
         "group": group,
         "n_q": rng.choice([1, 7, 8, 9, 16, rng.randint(1, 40)]),
-        "n_kv": rng.choice([1, 7, 8, 9, 16, rng.randint(1, 100)]),
-        "q_start": rng.choice([rng.randint(-20, -1), rng.randint(0, 80)]) if causal else 0,
+        "n_kv": rng.choice([1, 7, 8, 9, 10, 18, rng.randint(1, 100)]),
+        "q_start": rng.choice([0, rng.randint(-20, -1), rng.randint(0, 80)]) if causal else 0,
         "causal": causal,
         "d_tiles": rng.randint(1, 8),
         "planes": rng.randint(2, 8),
@@ -110,7 +114,7 @@ def expected(call, n_lanes):
                         "causal": call["causal"],
                         "diagonal": call["q_start"] + entry.first - first,
                         "mantissa": entry.head,
-                        "shift": 5,
+                        "shift": shift_of(entry.head),
                         "keys": min(block, entry.keys - first),
                     }
                     jobs.append({"to": entry.lane, "item": item})

@@ -4,7 +4,7 @@ import random
 import re
 
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Array, Assert, Assume, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,13 +12,14 @@ from qkloom.gen.emit import emit
 from qkloom.rtl.component import Component
 from qkloom.rtl.stream import connect_stream
 from qkloom.rtl.stream.crossing import CREDITS, LineReceiver, LineSender
+from qkloom.tb.formal import follow, obey, prove, witness
 from qkloom.tb.simulate import simulate
 
 SHAPE = data.StructLayout({"a": 12, "b": 1})
 
 
 class Crossing(Component):
-    """Both ends; `refused` is 1 when an item came and the queue had no room."""
+    """Both ends of a line."""
 
     def __init__(self, *, shape):
         self._shape = shape
@@ -33,6 +34,90 @@ class Crossing(Component):
         wiring.connect(m, sender.line, receiver.line)
         connect_stream(m, receiver.o, wiring.flipped(self.o))
         return m
+
+
+class CrossingClaims(Component):
+    """What goes in comes out, in order; and no item ever finds the receiver's queue full."""
+
+    def __init__(self):
+        inner = {
+            "held": ("sender.gate.held", range(CREDITS + 1)),
+            "may_send": ("sender.gate.has_some", 1),
+            "sent": ("sender.sll_valid.q", 1),
+            "sent_item": ("sender.sll_payload.q", 2),
+            "arrived": ("receiver.sll_valid.q", 1),
+            "arrived_item": ("receiver.sll_payload.q", 2),
+            "level": ("receiver.queue.level", range(CREDITS + 1)),
+            "has_some": ("receiver.queue.has_some", 1),
+            "has_room": ("receiver.queue.has_room", 1),
+            "head": ("receiver.queue.head", range(CREDITS)),
+            "tail": ("receiver.queue.tail", range(CREDITS)),
+            "given": ("receiver.sll_credit.q", 1),
+            "returned": ("sender.sll_credit.q", 1),
+        }
+        self.peek = {name: path for name, (path, _) in inner.items()}
+        self.peek |= {f"word__{k}": f"receiver.queue.storage[{k}]" for k in range(CREDITS)}
+        items = stream.Signature(2)
+        super().__init__(
+            {
+                "i": In(items),
+                "o": Out(items),
+                "pick": In(1),
+                "last": Out(1),
+                **{name: In(shape) for name, (_, shape) in inner.items()},
+                "word": In(2).array(CREDITS),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.sender = sender = LineSender(shape=2)
+        m.submodules.receiver = receiver = LineReceiver(shape=2)
+        connect_stream(m, wiring.flipped(self.i), sender.i)
+        wiring.connect(m, sender.line, receiver.line)
+        connect_stream(m, receiver.o, wiring.flipped(self.o))
+        obey(m, Assume, sender.i, "i")
+        obey(m, Assert, receiver.o, "o")
+        f = follow(m, sender.i, receiver.o, pick=self.pick, most=CREDITS)
+
+        # Every credit is held, on its way back, or spent on an item that is inside.
+        m.d.comb += [
+            Assert(self.held + f.inside + self.given + self.returned == CREDITS),
+            Assert(f.inside == self.sent + self.arrived + self.level),
+            Assert(self.may_send == (self.held != 0)),
+        ]
+        with m.If(self.arrived):
+            m.d.comb += Assert(self.has_room)  # nobody asks the queue: it is never full
+        # Proven of the queue itself
+        m.d.comb += [
+            Assert(self.has_some == (self.level != 0)),
+            Assert(self.has_room == (self.level != CREDITS)),
+            Assert(self.tail == (self.head + self.level)[: len(self.tail)]),
+        ]
+
+        # The item that is followed stands in the queue, or in the register of either end.
+        place = Signal.like(self.head)
+        m.d.comb += place.eq(self.head + f.ahead)
+        with m.If(f.active & (f.ahead < self.level)):
+            m.d.comb += Assert(Array(self.word)[place] == f.item)
+        with m.Elif(f.active & self.arrived & (f.ahead == self.level)):
+            m.d.comb += Assert(self.arrived_item == f.item)
+        with m.Elif(f.active):
+            m.d.comb += Assert(self.sent_item == f.item)
+        was_last = Signal()  # of as many as there can be
+        with m.If(f.active & (f.inside == CREDITS) & (f.ahead == CREDITS - 1)):
+            m.d.sync += was_last.eq(1)
+        m.d.comb += self.last.eq(was_last & f.active & receiver.o.valid & (f.ahead == 0))
+        return m
+
+
+def test_proof(require):
+    require("yosys")
+    claims = CrossingClaims()
+    design = emit(claims, name="claims")
+    prove(design, depth=4, peek=claims.peek)
+    # All credits are spent, and the last of their items is seen at the output.
+    assert witness(design, "last", depth=20) > CREDITS
 
 
 def run(n=100, *, cycles=2000, **pace):

@@ -1,0 +1,327 @@
+"""Stimuli of the sequencer: calls of both kinds, and what is asked for on their behalf."""
+
+import random
+
+import numpy as np
+from amaranth.lib import wiring
+
+from qkloom.rtl.sequencer.attention import AttentionWalker
+from qkloom.rtl.sequencer.deal import Dealer
+from qkloom.rtl.sequencer.either import EitherWalker
+from qkloom.rtl.sequencer.locate import Locator
+from qkloom.rtl.sequencer.lookup import Lookup
+from qkloom.rtl.sequencer.product import ProductWalker
+from qkloom.rtl.sequencer.sequencer import Sequencer
+from qkloom.rtl.stream import Queue, connect_stream
+from qkloom.tb.packing import pack
+from qkloom.tb.simulate import to_bits
+from tests.rtl.sequencer import test_locate, test_product, test_sequencer, test_walk
+
+from .flat import Flat, content
+from .unit import Unit, frozen, paced
+
+__all__ = ["units"]
+
+SHAPE = test_walk.SHAPE | {"heads": test_product.SHAPE["heads"]}
+N_LANES = 3
+PARTS = ("queue_", "register_slice_", "fork_", "delivery_")
+WALKERS = ("dealer_", "walker_", "attention_", "product_", "either_")
+
+
+SET_AGAIN = "It is set before anybody looks at it: what it was in a reset does not matter."
+UNUSED = "An entry of the table is wider than what it holds: nobody looks at that bit."
+LOWER = "A call's lower bits are the same in all cycles, whichever they are taken in."
+
+EXPLAINED = {
+    "dealer": {
+        "last_block = $sdffe, EN[0] const1": (
+            "Rows are counted anew in the next state: nobody looks at it in between."
+        ),
+        "$auto$simple.cc:211:make_patterns_logic$459, A[1] cnot1 with bit 0": LOWER,
+        "rows_left[2:0] = $sdffe, EN[0] const1": LOWER,
+        "$procmux$233_CMP0, A[3] const0": (
+            "What is done when no call is there may be done a cycle before."
+        ),
+        "$auto$pmuxtree.cc:65:recursive_mux_generator$362, A[1] inv": SET_AGAIN,
+    },
+    "walker": {
+        "$auto$simple.cc:211:make_patterns_logic$938, A[1] inv": LOWER,
+        "tiles__payload[2] = $sdffe, SRST[0] const0": SET_AGAIN,
+        "tiles__payload[1] = $sdffe, SRST[0] const0": SET_AGAIN,
+        "sees_tile = $sdffe, SRST[0] const0": SET_AGAIN,
+        "sees_tile = $sdffe, EN[0] const1": "Where it is looked at, it would be set to the same.",
+        "longest = $sdffe, SRST[0] const0": (
+            "Rounds behind a reset might take longer; but they are those from before it here."
+        ),
+        "$procmux$298, A[0] const0": "Where it is asked for, the walker does not fill.",
+    },
+    "product walker": {
+        "last_chunk = $sdffe, SRST[0] const0": SET_AGAIN,
+        "$auto$simple.cc:194:make_patterns_logic$1026, A[1] const1": (
+            "The count of tiles may be set to 0 while rows still wait: nobody looks at it before."
+        ),
+        "$auto$simple.cc:194:make_patterns_logic$975, A[2] inv": (
+            "While places are asked for no lane is served yet: to clear that again changes nothing."
+        ),
+    },
+    "sequencer": {
+        "$21, A[0] const1": "The dealer is ready only for a call that is there.",
+        "dealer, i__payload[14] const0": (
+            "No call has 64 queries here; the dealer's own testbenches have such calls."
+        ),
+        "table, beat__payload[108] const1": UNUSED,
+        "factors, beat__payload[56] cnot0 with bit 44": UNUSED,
+        "factors, beat__payload[38] const0": UNUSED,
+    },
+    "either walker": {
+        "rows__payload.index = $mux, A[7] const0": (
+            "Calls of attention have fewer than 128 blocks of queries here."
+        ),
+        "busy = $sdff, SRST[0] const0": (
+            "For a cycle behind a reset, in which no call is dealt out yet."
+        ),
+        "places__payload.tile = $mux, S[0] const0": (
+            "Blocks are asked for as a whole: the number of a tile is 0 in either."
+        ),
+    },
+}
+"""Why mutants survive, by unit and place."""
+
+
+def units():
+    """Yield the units, one after the other."""
+    tensor = test_locate.TENSOR | {"element_width": 32, "narrows": True}
+    carried = tuple(("i", name) for name in ("narrow", "d_tiles", "pointers"))
+    locator = Flat(part=Locator, parameters=frozen(**tensor), carried=carried)
+    aligned = " && ".join(f"pointers[{64 * k + 4}:{64 * k}] == 0" for k in range(4))
+    yield Unit(
+        "locator",
+        locator,
+        requests(locator),
+        claims={"locator_": "fsm_state <= 4"},
+        promises={"locator_": aligned},
+        explained={
+            f"{locator.unit.module_name}: {place}": why
+            for place, why in {
+                "low = $sdffe, Q[2] const0": "Pointers are multiples of a beat's 32 bytes.",
+                "$auto$pmuxtree.cc:65:recursive_mux_generator$94, B[0] cnot1 with bit 10": (
+                    "A tensor has 832 tiles at most on a channel, which have ten bits."
+                ),
+                "$auto$simple.cc:194:make_patterns_logic$178, A[0] const0": (
+                    "A request stays valid until it is done."
+                ),
+                "$auto$simple.cc:194:make_patterns_logic$142, Y[0] const1": (
+                    "Behind the product nobody looks at its factors, and each request sets them."
+                ),
+            }.items()
+        },
+    )
+    table = {"entries": 40, "entry_width": 32, "data_width": 128}
+    carried = (("i", "base"), ("i", "forget"))
+    lookup = Flat(part=Lookup, parameters=frozen(**table), carried=carried)
+    name = lookup.unit.module_name
+    yield Unit(
+        "lookup",
+        lookup,
+        entries(lookup),
+        claims={"lookup_": "fsm_state <= 5"},
+        explained={
+            f"{name}: $procmux$55_CMP0, A[0] const0": (
+                "A request stays until it is done: adding it up again gives the same."
+            ),
+            f"{name}: $procmux$42_CMP0, A[0] const0": (
+                "While an answer waits the read is over: to end it again changes nothing."
+            ),
+        },
+    )
+
+    dealer = Flat(part=Dealer, parameters=frozen(**SHAPE, n_lanes=N_LANES, gemm=True))
+    yield Unit(
+        "dealer",
+        dealer,
+        calls(dealer, ("o",), of_both),
+        claims={"dealer_": "fsm_state <= 8"},
+        explained=explained_of("dealer"),
+    )
+    for name, walker, prefix, make in (
+        ("walker", AttentionWalker, "walker_", of_attention),
+        ("product walker", ProductWalker, "product_walker_", of_products),
+        ("either walker", EitherWalker, "either_walker_", of_both),
+    ):
+        dealt = test_walk.DealAndWalk(
+            walker=walker,
+            streams=test_walk.STREAMS,
+            shape=(*SHAPE.items(), ("n_lanes", N_LANES)),
+            gemm=walker is not AttentionWalker,
+        )
+        others = tuple(x for x in WALKERS if not prefix.startswith(x))
+        yield Unit(
+            name,
+            dealt,
+            calls(dealt, test_walk.STREAMS, make),
+            without=("deal_and_walk", *PARTS, *others),
+            claims={} if walker is EitherWalker else {prefix: "fsm_state <= 12"},
+            explained=explained_of(name),
+        )
+    sequencer = OnTables(
+        part=Sequencer,
+        parameters=tuple(
+            test_sequencer.sequencer(
+                n_lanes=N_LANES, heads=SHAPE["heads"], gemm=True
+            ).parameters.items()
+        ),
+    )
+    yield Unit(
+        "sequencer, without its parts",
+        sequencer,
+        tasks(sequencer),
+        is_timed=False,
+        without=(*PARTS, *WALKERS, "locator_", "lookup_"),
+        explained=explained_of("sequencer"),
+    )
+
+
+def explained_of(name):
+    """Return why mutants of a unit survive, by their places in its module."""
+    module = f"{name.replace(' ', '_')}_n_lanes{N_LANES}_slots2_heads12_tokens100"
+    return {f"{module}: {place}": why for place, why in EXPLAINED.get(name, {}).items()}
+
+
+class OnTables(Flat):
+    """A unit that reads tables in memory, beat by beat; what they hold follows from the address."""
+
+    def members_of(self, name, member):
+        if name.endswith("_beat"):
+            return {}
+        return super().members_of(name, member)
+
+    def more_levels(self):
+        return {"answers": 1}
+
+    def wire(self, m, name, inner, flow, levels):
+        kind = name.rpartition("_")[0]
+        if name.endswith("_command"):
+            asked = Queue(shape=inner.payload.shape(), depth=4)
+            m.submodules[f"{kind}_asked"] = asked
+            self._asked = getattr(self, "_asked", {}) | {kind: asked}
+            m.d.comb += [
+                asked.i.valid.eq(inner.valid & inner.ready),
+                asked.i.payload.eq(inner.payload),
+            ]
+            connect_stream(m, inner, wiring.flipped(getattr(self, name)))
+        elif name.endswith("_beat"):
+            asked = self._asked[kind]
+            width = len(inner.payload.data)
+            valid = asked.o.valid & levels["answers"]
+            place = asked.o.payload.addr >> (width // 8).bit_length() - 1
+            m.d.comb += [
+                inner.valid.eq(valid),
+                inner.payload.data.eq(content(place, width) ^ ~valid.replicate(width)),
+                inner.payload.last.eq(valid),
+                asked.o.ready.eq(levels["answers"] & inner.ready),
+            ]
+        else:
+            super().wire(m, name, inner, flow, levels)
+
+
+def words(shape, items):
+    """Pack payloads one by one."""
+    return np.array([to_bits(shape, item) for item in items], object)
+
+
+def requests(unit):
+    """Parts of a tensor in channels that are anywhere, some near a carry into the upper half."""
+    rng = random.Random(1)
+    t = unit.unit.parameters
+    beat = t["data_width"] // 8
+
+    def pointer():
+        near = (rng.getrandbits(31) << 32) - (rng.randrange(1 << 10) * beat)
+        return rng.choice([near, rng.getrandbits(58) * beat])
+
+    items = [
+        {
+            "item": {
+                "to": rng.randrange(8),
+                "index": rng.randrange(t["blocks"]),
+                "tile": rng.randrange(t["tiles"]),
+                "tokens": rng.randint(1, t["tokens"]),
+            },
+            "narrow": rng.randrange(2),
+            "d_tiles": rng.randint(1, t["head_dim"] // t["size"]),
+            "pointers": [pointer() for _ in range(t["n_channels"])],
+        }
+        for _ in range(150)
+    ]
+    sent = {"i": words(unit.i.payload.shape(), items)}
+    return paced(sent, {"o": len(items)}, max_cycles=9000)
+
+
+def entries(unit):
+    """Entries of one table after the other, neighbours often."""
+    rng = random.Random(2)
+    t = unit.unit.parameters
+    items, n_reads, kept, base, number = [], 0, None, 0, 0
+    for _ in range(200):
+        if kept is None:
+            base = (rng.getrandbits(31) << 32) - 16 * rng.randrange(12)
+        number = rng.choice([number, (number + 1) % t["entries"], rng.randrange(t["entries"])])
+        line = number // (t["data_width"] // t["entry_width"])
+        n_reads += line != kept
+        forget = int(rng.random() < 0.1)
+        items.append({"item": number, "base": base, "forget": forget})
+        kept = None if forget else line
+    beats = [{"data": rng.getrandbits(t["data_width"]), "last": 1} for _ in range(n_reads)]
+    sent = {
+        "i": words(unit.i.payload.shape(), items),
+        "beat": words(unit.beat.payload.shape(), beats),
+    }
+    return paced(sent, {"o": len(items), "command": n_reads}, max_cycles=50_000)
+
+
+def of_attention(rng, n):
+    """Return calls of attention."""
+    return [test_walk.random_call(rng) for _ in range(n)]
+
+
+def of_products(rng, n):
+    """Return products of matrices."""
+    return [test_product.random_call(rng) for _ in range(n // 3)]
+
+
+def of_both(rng, n):
+    """Return calls of both kinds."""
+    return [
+        test_product.random_call(rng)
+        if rng.randrange(2)
+        else test_walk.random_call(rng) | {"gemm": 0, "chunks": rng.randrange(13)}
+        for _ in range(n)
+    ]
+
+
+def calls(unit, streams, make):
+    """Calls of every shape."""
+    benches = []
+    for seed in range(3):
+        sent = {"i": words(unit.i.payload.shape(), make(random.Random(seed), 100))}
+        benches += paced(sent, dict.fromkeys(streams), max_cycles=400_000)[:3]
+    return benches
+
+
+def tasks(unit):
+    """Calls of both kinds, some of whose keys and values are where a table says."""
+    rng = random.Random(4)
+    given = [
+        test_sequencer.random_task(rng, not call["gemm"] and rng.random() < 0.7, call)
+        for call in of_both(rng, 60)
+    ]
+
+    def levels(rng):
+        length, share = int(rng.choice([1, 5, 20])), float(rng.choice([0.1, 0.5, 0.8]))
+        answers = np.repeat(rng.random(4000 // length) >= share, length).astype(int)
+        answers[-1] = 1
+        return pack(unit.levels.payload.shape(), answers=answers)
+
+    sent = {"i": words(unit.i.payload.shape(), given)}
+    counts = dict.fromkeys(("jobs", "q", "k", "v", "o", "factor_command", "table_command"))
+    return paced(sent, counts, max_cycles=400_000, varied={"levels": levels})[:5]
