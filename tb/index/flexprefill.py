@@ -1,0 +1,282 @@
+"""FlexPrefill's selection of KV blocks, token by token as its authors compute it.
+
+The last ``block`` queries of a head attend to all keys; their attention, summed up along columns
+(*verticals*) and along diagonals (*slashes*), says which block columns and block diagonals all
+query blocks take. Where the distribution over block columns is close to what averaged keys
+foretell, the head is *query-aware*: averaged queries times averaged keys choose single pairs of
+blocks. FlexPrefill: arXiv 2502.20766 and its public code; what differs there from the paper is a
+switch of :class:`FlexPrefillRules`, the code's way the default.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..attention import Bools
+from ..errors import InputError
+
+__all__ = ["FlexPrefillRules", "HeadSelection", "Pattern", "cover", "flexprefill", "last_queries"]
+
+Pattern = Literal["dense", "vertical-slash", "query-aware"]
+
+Reals = NDArray[Any]
+"""Floating-point numbers, of the type that the rules name."""
+
+
+@dataclass(frozen=True)
+class FlexPrefillRules:
+    """What the public code does and the paper does not say.
+
+    Members
+    -------
+    cover_unit : int or None
+        Tokens that count as a block when it is known how many tokens cover ``gamma``: 128 in the
+        code, whatever the block is. ``None``: as many as a block has.
+    keeps_sink, keeps_diagonal : bool
+        The first block column, and the main block diagonal, are always taken.
+    keeps_first : bool
+        The pair (0, 0) is always taken: the code fills lists up with it.
+    both_diagonals : bool
+        A token diagonal reaches two block diagonals; the code takes the nearer one only.
+    zero_log : str
+        What ``p ln(p / m)`` is of a probability that is 0: ``"nan"``, as in the code, where the
+        head is not query-aware then, or ``"zero"``, its limit.
+    dtype : type
+        Of all sums; the code has float32.
+    """
+
+    cover_unit: int | None = 128
+    keeps_sink: bool = True
+    keeps_diagonal: bool = True
+    keeps_first: bool = True
+    both_diagonals: bool = False
+    zero_log: Literal["nan", "zero"] = "nan"
+    dtype: type = np.float32
+
+
+@dataclass(frozen=True)
+class HeadSelection:
+    """What one head attends to.
+
+    Members
+    -------
+    pattern : str
+        ``dense``, ``vertical-slash`` or ``query-aware``.
+    mask : bool array (query blocks, KV blocks)
+        The pairs of blocks; none above the diagonal.
+    divergence : float
+        Square root of the Jensen-Shannon divergence, natural logarithm; NaN if not computed.
+    n_vertical, n_slash : int
+        Block columns and block diagonals taken.
+    """
+
+    pattern: Pattern
+    mask: Bools
+    divergence: float
+    n_vertical: int
+    n_slash: int
+
+    @property
+    def density(self) -> float:
+        """Pairs taken, of those that causal attention has."""
+        n = len(self.mask)
+        return float(self.mask.sum() / (n * (n + 1) / 2))
+
+
+def flexprefill(
+    q: Any,
+    k: Any,
+    *,
+    block: int = 128,
+    gamma: float = 0.9,
+    tau: float = 0.1,
+    min_budget: int = 1024,
+    max_budget: int | None = None,
+    rules: FlexPrefillRules = FlexPrefillRules(),
+    dense_below: int | None = None,
+) -> list[HeadSelection]:
+    """Select the KV blocks of each query block, for causal attention of all tokens to all.
+
+    Parameters
+    ----------
+    q : array (heads, tokens, head_dim)
+        Queries.
+    k : array (kv_heads, tokens, head_dim)
+        Keys; ``kv_heads`` divides ``heads``.
+    block : int
+        Tokens of a block.
+    gamma : float
+        Share of the attention that is to be covered, 0 to 1.
+    tau : float
+        Divergence below which a head is query-aware; 0: never.
+    min_budget, max_budget : int
+        Fewest and most tokens of columns, and of diagonals.
+    rules : FlexPrefillRules
+        What the code does, or another way.
+    dense_below : int, optional
+        Tokens up to which every head is dense; by default two blocks or the least budget, as in
+        the code. 0: none is.
+
+    Raises
+    ------
+    InputError
+        When the arrays are no such tensors, or a number is out of range.
+    """
+    q, k = (np.asarray(x, rules.dtype) for x in (q, k))
+    _check(q, k, block, gamma, tau, min_budget, max_budget)
+    heads, tokens, _ = q.shape
+    n = -(-tokens // block)
+    least = min(-(-min_budget // block), n)
+    most = n if max_budget is None else min(max(max_budget // block, 1), n)
+    if dense_below is None:
+        dense_below = max(2 * block, -(-min_budget // block) * block)
+    if tokens <= dense_below:
+        causal = np.tril(np.ones((n, n), bool))
+        return [HeadSelection("dense", causal, float("nan"), n, n) for _ in range(heads)]
+    group = heads // len(k)
+    return [
+        _of_head(q[head], k[head // group], block, gamma, tau, least, most, rules)
+        for head in range(heads)
+    ]
+
+
+def last_queries(q: Reals, k: Reals, block: int) -> Reals:
+    """Return the attention (block, tokens) of a head's last ``block`` queries."""
+    tokens, head_dim = q.shape
+    rows = min(block, tokens)
+    scores = (q[-rows:] / np.sqrt(q.dtype.type(head_dim))) @ k.T
+    scores[:, -rows:][np.triu_indices(rows, 1)] = -np.inf
+    return _softmax(scores)
+
+
+def cover(x: Reals, gamma: float) -> int:
+    """Return how many of the largest numbers it takes for their sum to go beyond ``gamma``."""
+    return int((np.cumsum(np.sort(x)[::-1]) <= gamma).sum()) + 1
+
+
+def _of_head(
+    q: Reals,
+    k: Reals,
+    block: int,
+    gamma: float,
+    tau: float,
+    least: int,
+    most: int,
+    rules: FlexPrefillRules,
+) -> HeadSelection:
+    n = -(-len(k) // block)
+    unit = rules.cover_unit or block
+    attended = last_queries(q, k, block)
+    vertical = attended.mean(axis=0)
+    slash = _slashes(attended)
+    n_vertical, n_slash = (
+        int(np.clip(cover(x, gamma) // unit + 1, least, most)) for x in (vertical, slash)
+    )
+    columns, diagonals = (_block_sums(x, block) for x in (vertical, slash))
+    means = _block_means(k, block)
+    foretold = _softmax((q[-block:] / np.sqrt(q.dtype.type(q.shape[1]))).mean(axis=0) @ means.T)
+    divergence = _divergence(foretold, columns, rules.zero_log)
+    is_aware = bool(divergence < tau)  # false of NaN
+    if is_aware:
+        n_vertical = n_slash = least
+    if rules.keeps_sink:
+        columns[0] = np.inf
+    if rules.keeps_diagonal:
+        diagonals[-1] = np.inf
+    mask = np.zeros((n, n), bool)
+    mask[:, _largest(columns, n_vertical)] = True
+    row, column = np.indices((n, n))
+    offsets = (n - 1) - _largest(diagonals, n_slash)
+    if rules.both_diagonals:
+        offsets = np.union1d(offsets, offsets + 1)
+    mask |= np.isin(row - column, offsets)
+    if rules.keeps_first:
+        mask[0, 0] = True
+    if is_aware:
+        mask |= _pairs(_block_means(q, block), means, gamma)
+    mask &= column <= row
+    pattern: Pattern = "query-aware" if is_aware else "vertical-slash"
+    return HeadSelection(pattern, mask, divergence, n_vertical, n_slash)
+
+
+def _slashes(attended: Reals) -> Reals:
+    """Return the mean along each diagonal; the last one is the main diagonal."""
+    rows, tokens = attended.shape
+    slash = np.zeros(tokens, attended.dtype)
+    for row in range(rows):
+        shift = rows - 1 - row
+        slash[shift:] += attended[row, : tokens - shift]
+    return slash / attended.dtype.type(rows)
+
+
+def _pairs(queries: Reals, keys: Reals, gamma: float) -> Bools:
+    """Return the pairs of blocks with the most attention among averages."""
+    n, head_dim = queries.shape
+    scores = queries / np.sqrt(queries.dtype.type(head_dim)) @ keys.T
+    scores[np.triu_indices(n, 1)] = -np.inf
+    p = _softmax(scores).reshape(-1)
+    order = np.argsort(-p, kind="stable")
+    kept = np.cumsum(p[order]) <= gamma * n
+    mask = np.zeros(n * n, bool)
+    mask[order[kept]] = True
+    return mask.reshape(n, n)
+
+
+def _divergence(p: Reals, v: Reals, zero_log: str) -> float:
+    m = (p + v) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = [x * np.log(x / m) for x in (p, v)]
+    if zero_log == "zero":
+        terms = [np.where(x == 0, 0, term) for x, term in zip((p, v), terms, strict=True)]
+    return float(np.sqrt(np.maximum(sum(term.sum() for term in terms) / 2, 0)))
+
+
+def _softmax(scores: Reals) -> Reals:
+    p = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    normalized: Reals = p / p.sum(axis=-1, keepdims=True)
+    return normalized
+
+
+def _block_sums(x: Reals, block: int) -> Reals:
+    """Return sums of blocks along the first axis; the last one may have less."""
+    sums: Reals = np.add.reduceat(x, np.arange(0, len(x), block), axis=0)
+    return sums
+
+
+def _block_means(x: Reals, block: int) -> Reals:
+    counts = np.diff([*range(0, len(x), block), len(x)])
+    means: Reals = _block_sums(x, block) / counts[:, None].astype(x.dtype)
+    return means
+
+
+def _largest(x: Reals, n: int) -> NDArray[np.intp]:
+    """Return the places of the ``n`` largest; of equal ones, the first."""
+    return np.argsort(-x, kind="stable")[:n]
+
+
+def _check(
+    q: Reals,
+    k: Reals,
+    block: int,
+    gamma: float,
+    tau: float,
+    min_budget: int,
+    max_budget: int | None,
+) -> None:
+    if q.ndim != 3 or k.ndim != 3 or q.shape[1:] != k.shape[1:] or len(q) % len(k):
+        raise InputError(
+            "q and k must be (heads, tokens, head_dim), with as many tokens and heads in whole "
+            f"groups, not {q.shape} and {k.shape}"
+        )
+    if block < 1:
+        raise InputError(f"block must be at least 1 token, not {block}; use 128")
+    for name, value in (("gamma", gamma), ("tau", tau)):
+        if not 0 <= value <= 1:
+            raise InputError(f"{name} must be 0 to 1, not {value}")
+    if min_budget < 0 or (max_budget is not None and max_budget < max(min_budget, 1)):
+        raise InputError(
+            f"Budgets must be 0 or more, the largest not below the smallest, "
+            f"not {min_budget} and {max_budget}"
+        )
