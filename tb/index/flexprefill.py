@@ -208,7 +208,8 @@ def _slashes(attended: Reals) -> Reals:
     for row in range(rows):
         shift = rows - 1 - row
         slash[shift:] += attended[row, : tokens - shift]
-    return slash / attended.dtype.type(rows)
+    mean: Reals = slash / attended.dtype.type(rows)
+    return mean
 
 
 def _pairs(queries: Reals, keys: Reals, gamma: float) -> Bools:
