@@ -12,17 +12,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..attention import Bools
 from ..errors import InputError
+from .pool import Reals, block_means, block_sums, divergence_of, largest, last_queries, softmax
 
-__all__ = ["FlexPrefillRules", "HeadSelection", "Pattern", "cover", "flexprefill", "last_queries"]
+__all__ = ["FlexPrefillRules", "HeadSelection", "Pattern", "cover", "flexprefill"]
 
 Pattern = Literal["dense", "vertical-slash", "query-aware"]
-
-Reals = NDArray[Any]
-"""Floating-point numbers, of the type that the rules name."""
 
 
 @dataclass(frozen=True)
@@ -142,15 +139,6 @@ def flexprefill(
     ]
 
 
-def last_queries(q: Reals, k: Reals, block: int) -> Reals:
-    """Return the attention (block, tokens) of a head's last ``block`` queries."""
-    tokens, head_dim = q.shape
-    rows = min(block, tokens)
-    scores = (q[-rows:] / np.sqrt(q.dtype.type(head_dim))) @ k.T
-    scores[:, -rows:][np.triu_indices(rows, 1)] = -np.inf
-    return _softmax(scores)
-
-
 def cover(x: Reals, gamma: float) -> int:
     """Return how many of the largest numbers it takes for their sum to go beyond ``gamma``."""
     return int((np.cumsum(np.sort(x)[::-1]) <= gamma).sum()) + 1
@@ -174,10 +162,10 @@ def _of_head(
     n_vertical, n_slash = (
         int(np.clip(cover(x, gamma) // unit + 1, least, most)) for x in (vertical, slash)
     )
-    columns, diagonals = (_block_sums(x, block) for x in (vertical, slash))
-    means = _block_means(k, block)
-    foretold = _softmax((q[-block:] / np.sqrt(q.dtype.type(q.shape[1]))).mean(axis=0) @ means.T)
-    divergence = _divergence(foretold, columns, rules.zero_log)
+    columns, diagonals = (block_sums(x, block) for x in (vertical, slash))
+    means = block_means(k, block)
+    foretold = softmax((q[-block:] / np.sqrt(q.dtype.type(q.shape[1]))).mean(axis=0) @ means.T)
+    divergence = divergence_of(foretold, columns, rules.zero_log)
     is_aware = bool(divergence < tau)  # false of NaN
     if is_aware:
         n_vertical = n_slash = least
@@ -186,16 +174,16 @@ def _of_head(
     if rules.keeps_diagonal:
         diagonals[-1] = np.inf
     mask = np.zeros((n, n), bool)
-    mask[:, _largest(columns, n_vertical)] = True
+    mask[:, largest(columns, n_vertical)] = True
     row, column = np.indices((n, n))
-    offsets = (n - 1) - _largest(diagonals, n_slash)
+    offsets = (n - 1) - largest(diagonals, n_slash)
     if rules.both_diagonals:
         offsets = np.union1d(offsets, offsets + 1)
     mask |= np.isin(row - column, offsets)
     if rules.keeps_first:
         mask[0, 0] = True
     if is_aware:
-        mask |= _pairs(_block_means(q, block), means, gamma)
+        mask |= _pairs(block_means(q, block), means, gamma)
     mask &= column <= row
     pattern: Pattern = "query-aware" if is_aware else "vertical-slash"
     return HeadSelection(pattern, mask, divergence, n_vertical, n_slash)
@@ -217,44 +205,12 @@ def _pairs(queries: Reals, keys: Reals, gamma: float) -> Bools:
     n, head_dim = queries.shape
     scores = queries / np.sqrt(queries.dtype.type(head_dim)) @ keys.T
     scores[np.triu_indices(n, 1)] = -np.inf
-    p = _softmax(scores).reshape(-1)
+    p = softmax(scores).reshape(-1)
     order = np.argsort(-p, kind="stable")
     kept = np.cumsum(p[order]) <= gamma * n
     mask = np.zeros(n * n, bool)
     mask[order[kept]] = True
     return mask.reshape(n, n)
-
-
-def _divergence(p: Reals, v: Reals, zero_log: str) -> float:
-    m = (p + v) / 2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = [x * np.log(x / m) for x in (p, v)]
-    if zero_log == "zero":
-        terms = [np.where(x == 0, 0, term) for x, term in zip((p, v), terms, strict=True)]
-    return float(np.sqrt(np.maximum(sum(term.sum() for term in terms) / 2, 0)))
-
-
-def _softmax(scores: Reals) -> Reals:
-    p = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    normalized: Reals = p / p.sum(axis=-1, keepdims=True)
-    return normalized
-
-
-def _block_sums(x: Reals, block: int) -> Reals:
-    """Return sums of blocks along the first axis; the last one may have less."""
-    sums: Reals = np.add.reduceat(x, np.arange(0, len(x), block), axis=0)
-    return sums
-
-
-def _block_means(x: Reals, block: int) -> Reals:
-    counts = np.diff([*range(0, len(x), block), len(x)])
-    means: Reals = _block_sums(x, block) / counts[:, None].astype(x.dtype)
-    return means
-
-
-def _largest(x: Reals, n: int) -> NDArray[np.intp]:
-    """Return the places of the ``n`` largest; of equal ones, the first."""
-    return np.argsort(-x, kind="stable")[:n]
 
 
 def _check(

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from qkloom.tb.errors import InputError
-from qkloom.tb.index.flexprefill import FlexPrefillRules, cover, flexprefill, last_queries
-from qkloom.tb.tensors import default_tensors
+from qkloom.tb.index.flexprefill import FlexPrefillRules, cover, flexprefill
 
 DOUBLE = FlexPrefillRules(dtype=np.float64)
 
@@ -163,14 +162,6 @@ def test_zero_probabilities_are_not_query_aware_in_the_code():
         (found,) = flexprefill(q, k, block=8, tau=1.0, min_budget=8, rules=rules, dense_below=0)
         assert math.isnan(found.divergence) == is_nan
         assert (found.pattern == "vertical-slash") == is_nan
-
-
-def test_last_queries_are_attention():
-    tensors = default_tensors()
-    q, k = (np.asarray(x[0, 0] if x.ndim == 4 else x[0], float) for x in (tensors.q, tensors.k))
-    attended = last_queries(q, k, 16)
-    np.testing.assert_allclose(attended.sum(axis=1), 1)
-    assert (np.triu(attended[:, -16:], 1) == 0).all()
 
 
 def test_cover():
