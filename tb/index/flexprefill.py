@@ -17,7 +17,14 @@ from ..attention import Bools
 from ..errors import InputError
 from .pool import Reals, block_means, block_sums, divergence_of, largest, last_queries, softmax
 
-__all__ = ["FlexPrefillRules", "HeadSelection", "Pattern", "cover", "flexprefill"]
+__all__ = [
+    "FlexPrefillRules",
+    "HeadSelection",
+    "Pattern",
+    "check_selection",
+    "cover",
+    "flexprefill",
+]
 
 Pattern = Literal["dense", "vertical-slash", "query-aware"]
 
@@ -122,7 +129,7 @@ def flexprefill(
         When the arrays are no such tensors, or a number is out of range.
     """
     q, k = (np.asarray(x, rules.dtype) for x in (q, k))
-    _check(q, k, block, gamma, tau, min_budget, max_budget)
+    check_selection(q, k, block, gamma, tau, min_budget, max_budget)
     heads, tokens, _ = q.shape
     n = -(-tokens // block)
     least = min(-(-min_budget // block), n)
@@ -213,7 +220,7 @@ def _pairs(queries: Reals, keys: Reals, gamma: float) -> Bools:
     return mask.reshape(n, n)
 
 
-def _check(
+def check_selection(
     q: Reals,
     k: Reals,
     block: int,
@@ -222,6 +229,13 @@ def _check(
     min_budget: int,
     max_budget: int | None,
 ) -> None:
+    """Refuse what no rule can select from.
+
+    Raises
+    ------
+    InputError
+        With what is wrong.
+    """
     if q.ndim != 3 or k.ndim != 3 or q.shape[1:] != k.shape[1:] or len(q) % len(k):
         raise InputError(
             "q and k must be (heads, tokens, head_dim), with as many tokens and heads in whole "
