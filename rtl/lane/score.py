@@ -118,8 +118,7 @@ class ScoreAccumulator(Component):
             self.complete.payload.bank.eq(tag_1.bank),
         ]
 
-        # A memory per bank: one reader sums up, the other one drains the bank before. Both read all
-        # the time: nobody looks at what was not asked for; an enable would reach hundreds of bits.
+        # A memory per bank: one reader sums up, the other one drains the bank before.
         chunk, row = self.r.address[: self._chunk_bits], self.r.address[self._chunk_bits :]
         words = []
         for bank in range(2):
@@ -129,6 +128,7 @@ class ScoreAccumulator(Component):
             updates = Signal(name=f"updates_{bank}")
             m.d.comb += [
                 updates.eq(mine & (tag.bank == bank)),
+                r.en.eq(updates | (self.r.en & (self.r.bank == bank))),
                 r.addr.eq(Mux(updates, tag.row, row)[: self._row_bits]),
                 w.en.eq(valid_2 & (tag_2.bank == bank)),
                 w.addr.eq(tag_2.row),
