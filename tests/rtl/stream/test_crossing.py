@@ -41,8 +41,8 @@ class CrossingClaims(Component):
 
     def __init__(self):
         inner = {
-            "held": ("sender.gate.held", range(CREDITS + 1)),
-            "may_send": ("sender.gate.has_some", 1),
+            "held": ("sender.held", range(CREDITS + 1)),
+            "may_send": ("sender.has_some", 1),
             "sent": ("sender.sll_valid.q", 1),
             "sent_item": ("sender.sll_payload.q", 2),
             "arrived": ("receiver.sll_valid.q", 1),
