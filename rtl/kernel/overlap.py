@@ -73,6 +73,7 @@ class OverlapCheck(Component):
         self._channels = dict(channels)
         self._block = block
         self._most = n_blocks(heads=heads, tokens=tokens, block=block)
+        self._most_per_head = -(-tokens // block)
         widths = {"q": stream_width, "k": stationary_width, "v": stationary_width}
         # Bytes of a block for each tile of head_dim.
         self._bytes = {
@@ -127,8 +128,8 @@ class OverlapCheck(Component):
         call, block = task.call, self._block
         q_left = Signal(signed(len(call.n_q) + 1))
         kv_left = Signal(signed(len(call.n_kv) + 1))
-        per_head = Signal.like(q_blocks)
-        kv_per_head = Signal.like(q_blocks)
+        per_head = Signal(range(self._most_per_head + 1))
+        kv_per_head = Signal(range(self._most_per_head + 1))
         per_group = Signal.like(q_blocks)
         x_blocks = Signal.like(q_blocks)  # of queries, or of a product's activations
         left = Signal.like(call.kv_heads)

@@ -35,7 +35,7 @@ def random_task(rng, gemm):
     sizes = sizes_of(call, paged)
     # Around the ends of lower halves of an address
     places = {
-        (name, k): (rng.getrandbits(31) << 32) - BEAT * rng.randrange(1 << 11)
+        (name, k): (rng.randint(1, (1 << 32) - 1) << 32) - BEAT * rng.randrange(1 << 11)
         for name in sizes
         for k in range(CHANNELS.get(name, 1))
     }
