@@ -21,7 +21,25 @@ WIDTHS = {"address_width": 12, "data_width": 16}
 def units():
     """Yield the units, one after the other."""
     reader = OnMemory(part=ReadManager, parameters=frozen(**MANAGER, ahead=20))
-    yield Unit("read manager", reader, reads(reader), without=PARTS)
+    name = reader.unit.module_name
+    yield Unit(
+        "read manager",
+        reader,
+        reads(reader),
+        without=PARTS,
+        explained={
+            "burst_gate_address_width40_credits20_held20: "
+            "$auto$opt_expr.cc:277:group_cell_inputs$246, A[0] cnot1 with bit 3": (
+                "Here a burst has eight beats at most, and its length less one three bits."
+            ),
+            f"{name}: gate, held[1] const0": (
+                "There are 20 credits: 22, which would look the same, there never are."
+            ),
+            f"{name}: idle = $sdff, SRST[0] const0": (
+                "A manager that is idle when it is reset says so a cycle earlier."
+            ),
+        },
+    )
     writer = OnMemory(part=WriteManager, parameters=frozen(**MANAGER, ahead=12))
     yield Unit(
         "write manager",

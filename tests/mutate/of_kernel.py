@@ -59,18 +59,20 @@ def units():
     )
     overlap = OverlapCheck(**test_overlap.CHECK, gemm=True)
     name = overlap.module_name
-    few = "A head has four blocks here at most, which have three bits."
+    same = "head_dim stays while a call is looked at, and may be taken in any state but one."
     yield Unit(
         "overlap check",
         overlap,
         places(overlap),
         explained={
-            f"{name}: $224, B[4] const0": few,
-            f"{name}: $207, Y[4] cnot1 with bit 5": few,
-            f"{name}: $auto$simple.cc:194:make_patterns_logic$631, A[2] const1": (
+            f"{name}: $auto$simple.cc:194:make_patterns_logic$630, A[2] const1": (
                 "It is about states that there are none of."
             ),
-            f"{name}: left = $sdffe, SRST[0] const0": SET_AGAIN,
+            f"{name}: factor[2] = $sdffe, EN[0] inv": same,
+            f"{name}: factor[1:0] = $sdffe, EN[0] const1": same,
+            f"{name}: other_end_low = $dffe, Q[30] cnot1 with bit 0": (
+                "Places are multiples of a beat's bytes."
+            ),
         },
     )
     supervisor = Watched(part=Supervisor, parameters=frozen(timeout=test_supervisor.TIMEOUT))

@@ -23,7 +23,7 @@ from .unit import Unit, frozen, paced
 __all__ = ["units"]
 
 SHAPE = test_walk.SHAPE | {"heads": test_product.SHAPE["heads"]}
-N_LANES = 3
+N_LANES, PRODUCT_TILES = 3, 4
 PARTS = ("queue_", "register_slice_", "fork_", "delivery_")
 WALKERS = ("dealer_", "walker_", "attention_", "product_", "either_")
 
@@ -47,31 +47,28 @@ EXPLAINED = {
     "walker": {
         "$auto$simple.cc:211:make_patterns_logic$938, A[1] inv": LOWER,
         "tiles__payload[2] = $sdffe, SRST[0] const0": SET_AGAIN,
-        "tiles__payload[1] = $sdffe, SRST[0] const0": SET_AGAIN,
-        "sees_tile = $sdffe, SRST[0] const0": SET_AGAIN,
-        "sees_tile = $sdffe, EN[0] const1": "Where it is looked at, it would be set to the same.",
         "longest = $sdffe, SRST[0] const0": (
             "Rounds behind a reset might take longer; but they are those from before it here."
         ),
         "$procmux$298, A[0] const0": "Where it is asked for, the walker does not fill.",
     },
     "product walker": {
-        "last_chunk = $sdffe, SRST[0] const0": SET_AGAIN,
-        "$auto$simple.cc:194:make_patterns_logic$1026, A[1] const1": (
-            "The count of tiles may be set to 0 while rows still wait: nobody looks at it before."
+        "$164, B[6] const0": "Activations of a chunk have seven blocks at most here.",
+        "round__w_en = $and, B[0] const1": (
+            "The dealer says which lane is next before it deals to it: what is written then is "
+            "written over."
         ),
-        "$auto$simple.cc:194:make_patterns_logic$975, A[2] inv": (
-            "While places are asked for no lane is served yet: to clear that again changes nothing."
+        "$procmux$349, A[0] const1": "Lane 0 is in every round.",
+        "$auto$simple.cc:194:make_patterns_logic$974, A[1] const0": (
+            "Before a round no lane is served: to clear that again changes nothing."
         ),
     },
     "sequencer": {
-        "$21, A[0] const1": "The dealer is ready only for a call that is there.",
-        "dealer, i__payload[14] const0": (
-            "No call has 64 queries here; the dealer's own testbenches have such calls."
-        ),
-        "table, beat__payload[108] const1": UNUSED,
-        "factors, beat__payload[56] cnot0 with bit 44": UNUSED,
-        "factors, beat__payload[38] const0": UNUSED,
+        "$22, A[0] const1": "All is done only of a call that is there.",
+        "table, beat__payload[73] cnot0 with bit 43": UNUSED,
+        "table, beat__payload[61] cnot1 with bit 128": UNUSED,
+        "factors, beat__payload[105] cnot0 with bit 4": UNUSED,
+        "factors, beat__payload[56] cnot1 with bit 81": UNUSED,
     },
     "either walker": {
         "rows__payload.index = $mux, A[7] const0": (
@@ -143,15 +140,22 @@ def units():
         claims={"dealer_": "fsm_state <= 8"},
         explained=explained_of("dealer"),
     )
-    for name, walker, prefix, make in (
-        ("walker", AttentionWalker, "walker_", of_attention),
-        ("product walker", ProductWalker, "product_walker_", of_products),
-        ("either walker", EitherWalker, "either_walker_", of_both),
+    usual = SHAPE["block"]
+    for name, walker, prefix, make, block in (
+        ("walker", AttentionWalker, "walker_", of_attention, usual),
+        (
+            "product walker",
+            ProductWalker,
+            "product_walker_",
+            of_products,
+            PRODUCT_TILES * SHAPE["size"],
+        ),
+        ("either walker", EitherWalker, "either_walker_", of_both, usual),
     ):
         dealt = test_walk.DealAndWalk(
             walker=walker,
             streams=test_walk.STREAMS,
-            shape=(*SHAPE.items(), ("n_lanes", N_LANES)),
+            shape=tuple({**SHAPE, "n_lanes": N_LANES, "block": block}.items()),
             gemm=walker is not AttentionWalker,
         )
         others = tuple(x for x in WALKERS if not prefix.startswith(x))
@@ -286,7 +290,7 @@ def of_attention(rng, n):
 
 def of_products(rng, n):
     """Return products of matrices."""
-    return [test_product.random_call(rng) for _ in range(n // 3)]
+    return [test_product.random_call(rng, PRODUCT_TILES) for _ in range(n // 3)]
 
 
 def of_both(rng, n):

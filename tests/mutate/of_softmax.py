@@ -140,9 +140,18 @@ def units():
         claims={"normalizer_": " && ".join(claim)},
         promises={"normalizer_": promise},
         explained={
-            "normalizer_size4_block_rows3_head_dim12_slots2: $163, A[0] const1": (
-                "A reciprocal is used when there is one: 0 does not occur, and 2 is not 1 anyway."
-            ),
+            f"normalizer_size4_block_rows3_head_dim12_slots2: {place}": why
+            for place, why in {
+                "$164, A[0] const1": (
+                    "A reciprocal is used when there is one: 0 does not occur, and 2 is not 1 "
+                    "anyway."
+                ),
+                "$153, Y[1] const1": BEHIND,
+                "word_is_last = $dffe, EN[0] const1": (
+                    "A word is asked for when two parts of the one before are left, and they are "
+                    "gone before this would change."
+                ),
+            }.items()
         },
     )
 

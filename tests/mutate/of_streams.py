@@ -53,15 +53,15 @@ def units():
     sent = {f"i__{k}": items(k) for k in range(10)}
     gather = Gather(shape=WIDTH, n=10)
     benches = paced(sent, {"o": 10 * N_ITEMS}, max_cycles=30_000)
-    turns = {"merge_shape8_n8": 8, "merge_shape8_n2": 2, "merge_11b_n2": 2}
+    turns = {"merge_shape8_n4": 4, "merge_shape8_n2": 2, "merge_10b_n3": 3}
     claims = {name: one_chosen(n) for name, n in turns.items()}
     yield Unit("gather", gather, benches, claims=claims)
     loop = CreditLoop(width=WIDTH, credits=5, cycles=2)
     yield Unit("credit gate", loop, through(loop))
     for name, part in (("line sender", LineSender), ("line receiver", LineReceiver)):
         line = Line(part=part, shape=WIDTH)
-        module = line.unit.module_name
-        resets = [f"{module}: sll_{of}, rst[0] const0" for of in ("valid", "credit")]
+        resets = [f"{line.unit.module_name}: sll_{of}, rst[0] const0" for of in ("valid", "credit")]
+        resets = resets if part is LineReceiver else []
         resets.append("line_register_shape1: q = $sdff, SRST[0] const0")
         yield Unit(
             name,

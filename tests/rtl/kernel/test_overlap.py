@@ -9,7 +9,8 @@ from qkloom.rtl.kernel.code import Code
 from qkloom.rtl.kernel.overlap import OverlapCheck
 from qkloom.tb.simulate import simulate, to_bits
 
-SHAPE = {"heads": 8, "tokens": 64, "head_dim": 32, "size": 8, "block": 16}
+HEADS, TOKENS, TILES = 15, 112, 7  # blocks of a head: 7, too
+SHAPE = {"heads": HEADS, "tokens": TOKENS, "head_dim": TILES * 8, "size": 8, "block": 16}
 CHANNELS = {"q": 1, "k": 2, "v": 1, "o": 2}
 CHECK = {"channels": tuple(CHANNELS.items()), **SHAPE}
 BEAT = 32
@@ -18,19 +19,19 @@ BEAT = 32
 
 def random_task(rng, gemm):
     """Return a call whose tensors are far apart, but for one next to an output, or over its end."""
-    kv_heads = rng.choice([8, rng.randint(1, 8)])
+    kv_heads = rng.choice([HEADS, rng.randint(1, HEADS)])
     call = {
         "kv_heads": kv_heads,
-        "group": rng.randint(1, 8 // kv_heads),
-        "n_q": rng.randint(1, 64),
-        "n_kv": rng.choice([64, rng.randint(1, 64)]),
+        "group": rng.randint(1, HEADS // kv_heads),
+        "n_q": rng.choice([TOKENS, rng.randint(1, TOKENS)]),
+        "n_kv": rng.choice([TOKENS, rng.randint(1, TOKENS)]),
         "q_start": 0,
         "causal": 0,
-        "d_tiles": rng.randint(1, 4),
+        "d_tiles": rng.randint(1, TILES),
         "planes": 8,
     }
     if gemm:  # a product has no values, and its outputs are bytes
-        call |= {"gemm": rng.randrange(2), "chunks": rng.randint(1, 8)}
+        call |= {"gemm": rng.randrange(2), "chunks": rng.randint(1, HEADS)}
     paged = 0 if call.get("gemm") else rng.randrange(2)
     sizes = sizes_of(call, paged)
     # Around the ends of lower halves of an address

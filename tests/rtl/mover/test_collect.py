@@ -73,7 +73,9 @@ def blocks(rng, lengths):
 def test_every_block_leaves_whole(pace):
     whole = BEATS * UNITS
     rng = random.Random(str(pace))
-    items, expected = blocks(rng, [1, 2, whole, whole + 1, 3 * whole, 5 * whole - 1, 7, 1, 1])
+    items, expected = blocks(
+        rng, [1, 2, whole, whole + 1, 3 * whole, 5 * whole - 1, *range(7, 2, -1), 1, 1]
+    )
     chunks, _ = run(items, **pace)
     for lane, wanted in expected.items():
         found, block = [], b""

@@ -16,10 +16,10 @@ SHAPE = {"slots": 2, "heads": 12, "tokens": 100, "head_dim": 8, "size": 4, "bloc
 STREAMS = ("jobs", "rows", "places", "tiles")
 
 
-def random_call(rng):
-    d_tiles = rng.randint(1, 2)
+def random_call(rng, most_tiles=2):
+    d_tiles = rng.randint(1, most_tiles)
     # No more channels than tokens, no more groups than heads.
-    group = rng.choice([1, 2, 3, 12])
+    group = rng.choice([n for n in (1, 2, 3, 12) if 4 * d_tiles * n <= 100])
     sets = rng.randint(1, min(12 // group, 100 // (4 * d_tiles * group)))
     return {
         "kv_heads": sets,
