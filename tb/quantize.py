@@ -40,7 +40,7 @@ def encode_factor(factor: float, fraction: int) -> tuple[int, int]:
 
     Raises
     ------
-    ValueError
+    InputError
         When the factor is negative, not finite or too large for a shift of at least 0.
     """
     largest = float(_MANTISSA - 1) / (1 << fraction)

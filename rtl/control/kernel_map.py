@@ -126,7 +126,7 @@ def _status(offset: int, stalls: tuple[tuple[str, str], ...]) -> Iterator[Regist
     offset += 4
     moved = {name: f"Bytes of {doc} moved, strobes counted" for name, doc in TENSOR_NAMES.items()}
     counters = {
-        "cycles": "Cycles",
+        "cycles": "Cycles since the reset pin's reset",
         "busy_cycles": "Cycles in which a call ran",
         **{f"{name}_bytes": doc for name, doc in moved.items()},
         **{f"stall_{name}": f"Cycles {doc}" for name, doc in stalls},

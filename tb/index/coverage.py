@@ -17,7 +17,7 @@ import numpy as np
 
 from ..attention import Bools
 from .flexprefill import HeadSelection, Pattern, check_selection
-from .pool import Reals, block_means, block_sums, divergence_of, last_queries, softmax
+from .pool import Reals, block_means, block_sums, budgets, divergence_of, last_queries, softmax
 
 __all__ = ["coverage", "smallest_cover"]
 
@@ -56,9 +56,7 @@ def coverage(
     """
     q, k = (np.asarray(x, np.float64) for x in (q, k))
     check_selection(q, k, block, gamma, tau, min_budget, max_budget)
-    n = -(-q.shape[1] // block)
-    least = min(-(-min_budget // block), n)
-    most = n if max_budget is None else min(max(max_budget // block, 1), n)
+    least, most = budgets(-(-q.shape[1] // block), block, min_budget, max_budget)
     group = len(q) // len(k)
     return [
         _of_head(q[head], k[head // group], block, gamma, tau, least, most)

@@ -15,7 +15,16 @@ import numpy as np
 
 from ..attention import Bools
 from ..errors import InputError
-from .pool import Reals, block_means, block_sums, divergence_of, largest, last_queries, softmax
+from .pool import (
+    Reals,
+    block_means,
+    block_sums,
+    budgets,
+    divergence_of,
+    largest,
+    last_queries,
+    softmax,
+)
 
 __all__ = [
     "FlexPrefillRules",
@@ -132,8 +141,7 @@ def flexprefill(
     check_selection(q, k, block, gamma, tau, min_budget, max_budget)
     heads, tokens, _ = q.shape
     n = -(-tokens // block)
-    least = min(-(-min_budget // block), n)
-    most = n if max_budget is None else min(max(max_budget // block, 1), n)
+    least, most = budgets(n, block, min_budget, max_budget)
     if dense_below is None:
         dense_below = max(2 * block, -(-min_budget // block) * block)
     if tokens <= dense_below:

@@ -9,6 +9,7 @@ __all__ = [
     "Reals",
     "block_means",
     "block_sums",
+    "budgets",
     "divergence_of",
     "largest",
     "last_queries",
@@ -46,6 +47,11 @@ def block_means(x: Reals, block: int) -> Reals:
     counts = np.diff([*range(0, len(x), block), len(x)])
     means: Reals = block_sums(x, block) / counts[:, None].astype(x.dtype)
     return means
+
+
+def budgets(n: int, block: int, least: int, most: int | None) -> tuple[int, int]:
+    """Return the fewest and the most of ``n`` blocks, of budgets in tokens."""
+    return min(-(-least // block), n), n if most is None else min(max(most // block, 1), n)
 
 
 def largest(x: Reals, n: int) -> NDArray[np.intp]:

@@ -97,3 +97,23 @@ class TestRegisters:
         assert registers["q_0"].offset == 0x10
         names = [name for name in registers if name.startswith("stall_")]
         assert names == ["stall_q", "stall_k", "stall_v", "stall_o"]
+
+
+class TestStalls:
+    def stalls(self, bench, n_q, n_kv, **memory):
+        prepared = bench.call(4, 4, n_q, n_kv, 16)
+        with bench.start(**memory) as simulation:
+            bench.run([(prepared, None)], simulation)
+            host = Host(simulation, bench.kernel.registers)
+            return {name: host.read(f"stall_{name}") for name in "qkvo"}
+
+    @pytest.mark.parametrize("latency", [1, 100, 400])
+    def test_are_what_memory_owes(self, bench, latency):
+        """The first block of each has to be waited for; the others are there when lanes are."""
+        found = self.stalls(bench, 64, 128, latency=latency)
+        assert found.pop("o") == 0
+        assert all(latency <= n <= latency + 60 for n in found.values()), found
+
+    def test_outputs_that_wait_are_counted(self, bench):
+        slow = {name: Stall(0.98, seed=k) for k, name in enumerate(("refusals", "gaps"))}
+        assert self.stalls(bench, 64, 4, **slow)["o"] > 100
