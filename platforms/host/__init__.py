@@ -4,8 +4,9 @@ The path to a card (``xrt``) was tested against a stand-in for ``pyxrt``, and no
 """
 
 from .attention import attention, kernel_numerics
+from .backend import Status
 from .buffer import PAGE, Buffer
-from .device import MAX_QUEUED, Device, Status
+from .device import MAX_QUEUED, Device
 from .errors import DeviceError, LaunchError, LaunchTimeoutError, RefusedError
 from .gemm import gemm
 

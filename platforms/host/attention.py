@@ -11,9 +11,10 @@ from ...tb.errors import InputError
 from ...tb.kernel.image import factor_table, from_channels, n_bytes, to_channels
 from ...tb.quantize import Int8s
 from ...tb.tensors import check_shapes
+from .backend import Status
 from .buffer import Buffer
 from .check import CAUSAL_FLAG, TABLE_FLAG
-from .device import Device, Status
+from .device import Device
 from .errors import DeviceError
 from .operands import Ints, as_factors, as_int8, call_memory, check_operand
 

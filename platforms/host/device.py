@@ -4,24 +4,23 @@ import functools
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ...rtl.kernel.code import Code
 from ...rtl.kernel.kernel import Kernel
 from ...tb.errors import InputError
 from ...tb.kernel.image import Bytes
+from .backend import Backend, Status
 from .buffer import PAGE, Buffer
 from .check import check_call, is_integer
 from .errors import DeviceError, LaunchTimeoutError
 
-__all__ = ["MAX_QUEUED", "Backend", "Device", "Status"]
+__all__ = ["MAX_QUEUED", "Device"]
 
 MAX_QUEUED = 4
 """Calls that may wait or run: as many as the kernel holds."""
@@ -32,69 +31,17 @@ _ALLOCATIONS = count()
 """Numbers of allocations, of all devices of a program: so nobody takes another device's for its."""
 
 
-@dataclass(frozen=True)
-class Status:
-    """What became of a call that was computed.
-
-    Members
-    -------
-    code : Code or None
-        ``OK`` where the kernel was asked; ``None`` where the platform cannot ask it.
-    cycles : int or None
-        In simulation, from its start, or the end of the call before, until the host has seen its
-        interrupt, a register access later at most if it waits; ``None`` on a card.
-    """
-
-    code: Code | None
-    cycles: int | None
-
-
-class Backend(Protocol):
-    """What a platform does for a device, with arguments that were checked."""
-
-    @property
-    def channel_bytes(self) -> int:
-        """Bytes of a memory channel."""
-
-    def allocate(self, channel: int, size: int) -> Any:
-        """Return the handle of new memory."""
-
-    def part(self, handle: Any, offset: int, size: int) -> Any:
-        """Return the handle of a part of it."""
-
-    def free(self, handle: Any) -> None:
-        """Give memory back."""
-
-    def write(self, handle: Any, content: Bytes) -> None:
-        """Write from its first byte on."""
-
-    def read(self, handle: Any, size: int) -> Bytes:
-        """Read from its first byte on."""
-
-    def start(self, arguments: Mapping[str, Any]) -> None:
-        """Start a call: handles and numbers by the names of registers."""
-
-    def finish(self, timeout: float | None) -> Status | None:
-        """Wait for the oldest call; ``None`` if it goes on. Raise what it failed with."""
-
-    def reset(self) -> None:
-        """Drop all calls."""
-
-    def close(self) -> None:
-        """Free everything."""
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 def _alone(
-    method: Callable[Concatenate["Device", P], R],
-) -> Callable[Concatenate["Device", P], R]:
+    method: Callable[Concatenate["Device", _P], _R],
+) -> Callable[Concatenate["Device", _P], _R]:
     """Let one thread at a time use a device: others are told, at once."""
 
     @functools.wraps(method)
-    def wrapped(self: "Device", /, *args: P.args, **kwargs: P.kwargs) -> R:
+    def wrapped(self: "Device", /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         if not self._lock.acquire(blocking=False):
             raise DeviceError(
                 f"`{method.__name__}` must not be called while another thread uses the device; "

@@ -12,9 +12,10 @@ from ...tb.kernel.image import factor_table, from_channels, n_bytes, to_channels
 from ...tb.kernel.product import best_side, product_numbers
 from ...tb.quantize import Int8s
 from .attention import kernel_numerics
+from .backend import Status
 from .buffer import Buffer
 from .check import is_integer
-from .device import Device, Status
+from .device import Device
 from .errors import DeviceError
 from .operands import as_factors, as_int8, call_memory, check_operand
 

@@ -16,9 +16,9 @@ from ...tb.kernel import KernelSimulation, start_kernel
 from ...tb.kernel.host import Host
 from ...tb.kernel.image import CHANNEL_BYTES, Bytes
 from ...tb.memory.parameters import MemoryModel
+from .backend import Status
 from .buffer import PAGE, Region
 from .check import is_integer
-from .device import Status
 from .errors import LaunchError
 from .folder import read_folder
 
@@ -40,7 +40,7 @@ class Place(NamedTuple):
 
 
 class Simulated:
-    """A simulated kernel; a :class:`~.device.Backend`.
+    """A simulated kernel; a :class:`~.backend.Backend`.
 
     What is simulated is the RTLIL in the folder, not what this version would generate.
 

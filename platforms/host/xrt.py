@@ -19,8 +19,8 @@ import numpy as np
 from ...rtl.kernel.kernel import Kernel
 from ...tb.errors import InputError
 from ...tb.kernel.image import CHANNEL_BYTES, Bytes
+from .backend import Status
 from .check import argument_channels
-from .device import Status
 from .errors import DeviceError, LaunchError
 from .folder import MANIFEST, read_folder
 
@@ -34,7 +34,7 @@ _GOING_ON = ("NEW", "QUEUED", "RUNNING", "SUBMITTED", "TIMEOUT")
 
 
 class Card:
-    """A kernel on a card; a :class:`~.device.Backend`. Not tested on a card.
+    """A kernel on a card; a :class:`~.backend.Backend`. Not tested on a card.
 
     Parameters
     ----------
