@@ -7,6 +7,8 @@ by.
 A lane with ``gemm`` multiplies matrices too. A job is then a chunk of the inner dimension for a row
 block of the activations (its *queries*) and as many output channels (its *keys*) as a query block
 has columns of outputs; jobs of one sum are ``first`` to ``last``.
+
+A lane that says where queries attend takes jobs for scores only: without values and outputs.
 """
 
 from amaranth.hdl import signed
@@ -111,6 +113,7 @@ def _common(
     slots: int,
     runtime_precision: bool,
     gemm: bool,
+    scores_only: bool,
 ) -> dict[str, object]:
     """Return the fields that jobs and steps share."""
     check_shape(size=size, block_rows=block_rows, head_dim=head_dim, tokens=tokens, slots=slots)
@@ -126,6 +129,7 @@ def _common(
         "shift": 6,
         **_planes(runtime_precision),
         **_product(gemm, slots),
+        **({"scores_only": 1} if scores_only else {}),  # neither values nor outputs
     }
 
 
@@ -138,6 +142,7 @@ def job_layout(
     slots: int,
     runtime_precision: bool = False,
     gemm: bool = False,
+    scores_only: bool = False,
 ) -> data.StructLayout:
     """Return a job's layout; ``keys``, ``diagonal`` count from its KV block's first key.
 
@@ -155,6 +160,8 @@ def job_layout(
         Whether a job says how many bits of its queries count, the low ones: ``planes``.
     gemm : bool
         Whether a job may be one of a matrix product.
+    scores_only : bool
+        Whether a job may be for scores only.
     """
     common = _common(
         block_rows=block_rows,
@@ -164,6 +171,7 @@ def job_layout(
         slots=slots,
         runtime_precision=runtime_precision,
         gemm=gemm,
+        scores_only=scores_only,
     )
     return data.StructLayout({**common, "keys": range(block_rows + 1)})
 
@@ -177,6 +185,7 @@ def step_layout(
     slots: int,
     runtime_precision: bool = False,
     gemm: bool = False,
+    scores_only: bool = False,
 ) -> data.StructLayout:
     """Return a step's layout: ``keys`` and ``diagonal`` count from its key tile's first key.
 
@@ -192,6 +201,7 @@ def step_layout(
         slots=slots,
         runtime_precision=runtime_precision,
         gemm=gemm,
+        scores_only=scores_only,
     )
     of_sum = {"sum_first": 1, "sum_last": 1} if gemm else {}
     return data.StructLayout({**common, "keys": range(size + 1), "bank": 1, **of_sum})

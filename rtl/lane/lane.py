@@ -8,6 +8,8 @@ from amaranth.lib.wiring import In, Out
 
 from ..component import Component
 from ..formats import Fixed, Integer
+from ..index.masses import BlockMasses, mass_layout
+from ..index.numerics import IndexNumerics
 from ..matrix.kinds import matrix_kind
 from ..stream import Queue, RegisterSlice, connect_fields, connect_stream
 from .deposit import Deposit
@@ -81,12 +83,13 @@ def lane_payloads(
     stationary_width: int = 8,
     runtime_precision: bool = False,
     gemm: bool = False,
+    index_tokens: int = 0,
 ) -> dict[str, data.StructLayout | data.ArrayLayout]:
     """Return the payload of each stream of a lane; parameters, and errors, as of :class:`Lane`."""
     _check_matrix(matrix, runtime_precision)
     if not isinstance(size, int) or size < 4 or size & size - 1:
         raise ValueError(f"Size must be a power of two of at least 4, not {size!r}")
-    Numerics(
+    numerics = Numerics(
         size=size,
         head_dim=head_dim,
         tokens=tokens,
@@ -113,13 +116,20 @@ def lane_payloads(
         slots=slots,
         runtime_precision=runtime_precision,
         gemm=gemm,
+        scores_only=index_tokens > 0,
     )
+    masses = {}
+    if index_tokens:
+        masses["o_mass"] = mass_layout(
+            IndexNumerics(lane=numerics, block=block_rows, tokens=index_tokens)
+        )
     return {
         "i_job": job,
         "i_query": data.ArrayLayout(Integer(stream_width), size),
         "i_key": tile_row,
         "i_value": tile_row,
         "o": data.StructLayout({"row": data.ArrayLayout(output, out_width), "last": 1}),
+        **masses,
     }
 
 
@@ -177,6 +187,10 @@ class Lane(Component):
         Multiply matrices as well: weights are keys, activations queries, and a job is as
         :mod:`~qkloom.rtl.lane.job` says. A product follows attention, and attention a product, only
         when all outputs have left.
+    index_tokens : int
+        Longest sequence of which the lane says where a head's last queries attend: jobs for scores
+        only, see :class:`~qkloom.rtl.index.masses.BlockMasses`. 0: none. Such jobs follow others,
+        and others follow them, only when all that came of them has left.
 
     Members
     -------
@@ -192,6 +206,9 @@ class Lane(Component):
         Output rows in the order of jobs, ``out_width`` elements of ``Fixed(8, 16)`` a beat,
         ``last`` on the last beat of a query block. With ``gemm``, elements are words of 32 bits:
         outputs with their sign extended, or four integers of 8 bits each.
+    o_mass : Out(stream)
+        With ``index_tokens``, :func:`~qkloom.rtl.index.masses.mass_layout` of each KV block of
+        jobs for scores only.
 
     Every stream must be served independently of the others: a lane may need a job's keys before it
     takes the next job's queries.
@@ -223,6 +240,7 @@ class Lane(Component):
         stationary_width: int = 8,
         runtime_precision: bool = False,
         gemm: bool = False,
+        index_tokens: int = 0,
     ) -> None:
         payloads = lane_payloads(**self.parameters)
         self._numerics = Numerics(
@@ -240,10 +258,11 @@ class Lane(Component):
         )
         self._matrix, self._memory = matrix, memory
         self._runtime_precision, self._gemm = runtime_precision, gemm
+        self._index_tokens = index_tokens
         self._tokens, self._row_width, self._out_width = tokens, row_width, out_width
         super().__init__(
             {
-                name: (Out if name == "o" else In)(stream.Signature(payload))
+                name: (In if name.startswith("i_") else Out)(stream.Signature(payload))
                 for name, payload in payloads.items()
             }
         )
@@ -265,8 +284,9 @@ class Lane(Component):
             "runtime_precision": self._runtime_precision,
         }
         product = {"gemm": True} if self._gemm else {}
-        m.submodules.expander = expander = StepExpander(**shape, **order, **product)
-        m.submodules.scheduler = scheduler = PassScheduler(**shape, **order, **product)
+        single = product | ({"scores_only": True} if self._index_tokens else {})
+        m.submodules.expander = expander = StepExpander(**shape, **order, **single)
+        m.submodules.scheduler = scheduler = PassScheduler(**shape, **order, **single)
         stream_width, stationary_width = numbers.stream_width, numbers.stationary_width
         m.submodules.loader = loader = TileLoader(
             **shape,
@@ -312,6 +332,7 @@ class Lane(Component):
             fraction=numbers.fraction,
             stream_width=stream_width,
             stationary_width=stationary_width,
+            taps=self._index_tokens > 0,
         )
         m.submodules.reciprocal = reciprocal = Reciprocal(
             sum_width=numbers.sum_width,
@@ -395,9 +416,9 @@ class Lane(Component):
         # The row unit starts a step once its scores are complete.
         row_shape = row_unit.step.payload.shape()
         m.submodules.start = start = StepStart(
-            shape=scheduler.steps.payload.shape() if self._gemm else row_shape,
+            shape=scheduler.steps.payload.shape() if single else row_shape,
             row_shape=row_shape,
-            gemm=self._gemm,
+            **single,
         )
         connect_fields(m, scheduler.steps, start.i)
         m.d.comb += start.complete.eq(scores.complete.valid)
@@ -424,6 +445,8 @@ class Lane(Component):
             connect_stream(m, reciprocal.o, normalizer.recip)
             connect_stream(m, normalizer.done, queries.freed)
             connect_stream(m, normalizer.o, wiring.flipped(self.o))
+        if self._index_tokens:
+            self._watch(m)
         return m
 
     def _multiply(self, m: Module) -> None:
@@ -442,7 +465,7 @@ class Lane(Component):
         m.submodules.requantizer = requantizer = Requantizer(out_width=self._out_width)
         start = parts.start
         is_product = start.is_product
-        connect_stream(m, start.sums, deposit.step)
+        connect_fields(m, start.sums, deposit.step)
         m.d.comb += [
             scores.r.en.eq(row_unit.r.en | deposit.en),
             scores.r.bank.eq(Mux(is_product, start.sums.payload.bank, row_unit.r.bank)),
@@ -479,3 +502,52 @@ class Lane(Component):
         connect_stream(m, deposit.drained, parts.scheduler.drained)
         connect_stream(m, normalizer.o, requantizer.i)
         connect_stream(m, requantizer.o, wiring.flipped(self.o))
+
+    def _watch(self, m: Module) -> None:
+        """Let the index front end have what comes of jobs for scores only."""
+        parts, numbers = m.submodules, self._numerics
+        row_unit, start = parts.row_unit, parts.start
+        m.submodules.masses = masses = BlockMasses(
+            size=self._shape["size"],
+            block=self._shape["block_rows"],
+            tokens=self._index_tokens,
+            row_width=self._row_width,
+            slots=self._shape["slots"],
+            head_dim=self._shape["head_dim"],
+            lane_tokens=self._tokens,
+            p_width=numbers.p_width,
+            segments=numbers.segments,
+            fraction=numbers.fraction,
+            stream_width=numbers.stream_width,
+            stationary_width=numbers.stationary_width,
+        )
+        step = row_unit.step
+        m.d.comb += [
+            step.valid.eq(start.o.valid & masses.may_start),
+            start.o.ready.eq(step.ready & masses.may_start),
+        ]
+        for port, source in (
+            (masses.weights, row_unit.weights),
+            (masses.scores, row_unit.scores),
+            (masses.reciprocals, parts.reciprocal.o),
+        ):
+            m.d.comb += port.payload.eq(source.payload)
+        chunk = row_unit.weights.payload
+        with m.If(start.is_scores_only):
+            m.d.comb += [
+                masses.step.eq(step.valid & step.ready),
+                masses.weights.valid.eq(row_unit.weights.valid),
+                masses.scores.valid.eq(row_unit.scores.valid),
+                masses.reciprocals.valid.eq(parts.reciprocal.o.valid),
+                parts.probabilities.w.valid.eq(0),
+                parts.feeder.done.valid.eq(0),
+                parts.normalizer.recip.valid.eq(0),
+                parts.scheduler.drained.valid.eq(row_unit.released.valid),
+                parts.scheduler.drained.payload.eq(row_unit.released.payload),
+                parts.queries.freed.valid.eq(
+                    row_unit.weights.valid & chunk.step_end & chunk.place.last
+                ),
+                parts.queries.freed.payload.slot.eq(chunk.place.slot),
+            ]
+        m.d.comb += masses.last_step.eq(step.payload.last)
+        connect_stream(m, masses.o, wiring.flipped(self.o_mass))

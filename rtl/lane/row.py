@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, stream
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..buffer.port import read_port
@@ -19,6 +19,7 @@ from .pipeline import delayed
 from .place import chunk_layout, row_layout
 from .rescale import RESCALE
 from .scale import Scale
+from .tap import score_tap, weight_tap
 from .total import RunningSum
 
 __all__ = ["RowUnit", "step_layout"]
@@ -54,6 +55,8 @@ class RowUnit(Component):
         Query blocks whose maxima and sums are kept.
     head_dim, tokens, p_width, segments, fraction, stream_width, stationary_width : int
         See :class:`~qkloom.rtl.lane.numerics.Numerics`.
+    taps : bool
+        Show scores and probabilities to others.
 
     Members
     -------
@@ -72,6 +75,9 @@ class RowUnit(Component):
         Sum ``l`` of each row of a query block's last step; ``tag`` names the row.
     done : Out(stream)
         ``bank`` of a step, the cycle after its last probabilities.
+    scores, weights : Out(stream)
+        With ``taps``, each chunk of scores and of probabilities:
+        :mod:`~qkloom.rtl.lane.tap`.
 
     Raises
     ------
@@ -95,6 +101,7 @@ class RowUnit(Component):
         fraction: int,
         stream_width: int = 8,
         stationary_width: int = 8,
+        taps: bool = False,
     ) -> None:
         self._numerics = Numerics(
             size=size,
@@ -110,6 +117,7 @@ class RowUnit(Component):
         check_chunk("Row width", row_width, size=size)
         self._row_width, self._chunks = row_width, size // row_width
         self._rows = {"block_rows": block_rows, "slots": slots}
+        self._taps = taps
 
         numbers = self._numerics
         step = step_layout(
@@ -139,7 +147,21 @@ class RowUnit(Component):
                 "o_sum": Out(stream.Signature(total, always_ready=True)),
                 "done": Out(stream.Signature(bank, always_ready=True)),
             }
+            | (self._tap_ports() if taps else {})
         )
+
+    def _tap_ports(self) -> dict[str, wiring.Member]:
+        size, width = self._numerics.size, self._row_width
+        layouts = {
+            "scores": score_tap(size=size, row_width=width, score_width=self._numerics.score_width),
+            "weights": weight_tap(
+                size=size, row_width=width, p_width=self._numerics.p_width, **self._rows
+            ),
+        }
+        return {
+            name: Out(stream.Signature(layout, always_ready=True))
+            for name, layout in layouts.items()
+        }
 
     def elaborate(self, platform: object) -> Module:
         """Build the parts; meet each chunk where it is, so many cycles after its read."""
@@ -270,7 +292,38 @@ class RowUnit(Component):
             (self.done, self.o_p.valid & end.step_end, end.bank),
         ):
             m.d.sync += [port.valid.eq(ends), port.payload.bank.eq(bank)]
+        if self._taps:
+            self._show_scores(m, tag)
+            at = at_p - at_maximum
+            running = Signal(signed(numbers.max_width), reset_less=True)
+            fell = Signal(signed(numbers.max_width), reset_less=True)
+            rose = Signal(signed(numbers.max_width), reset_less=True)
+            m.d.sync += [rose.eq(top), fell.eq(before), running.eq(Mux(rise < 0, fell, rose))]
+            weights, chunk = self.weights.payload, tags[at_p]
+            diagonal = delayed(m, step.diagonal[: len(weights.diagonal)], at_p, name="diagonal")
+            m.d.comb += [
+                self.weights.valid.eq(valids[at_p - 1]),
+                weights.p.eq(with_p.p),
+                weights.rescale.eq(with_p.rescale),
+                weights.maximum.eq(delayed(m, running, at - 2, name="running")),
+                weights.place.eq(chunk.place),
+                weights.chunk.eq(chunk.chunk),
+                weights.diagonal.eq(diagonal),
+                weights.step_end.eq(chunk.step_end),
+            ]
         return m
+
+    def _show_scores(self, m: Module, tag: data.View) -> None:
+        """Show what is read, the cycle after its address."""
+        scores = self.scores.payload
+        m.d.sync += [
+            self.scores.valid.eq(self.r.en),
+            scores["keys"].eq(self.step.payload["keys"]),
+            scores.chunk.eq(tag.chunk),
+            scores.step_end.eq(tag.step_end),
+            scores.last.eq(tag.place.last),
+        ]
+        m.d.comb += scores.scores.eq(self.r.data)
 
     def _read(self, m: Module, *, spacing: int) -> data.View:
         """Count rows and chunks of a step, and say of what is read in this cycle what it is.

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
@@ -36,6 +36,7 @@ class StepExpander(Component):
         slots: int,
         runtime_precision: bool = False,
         gemm: bool = False,
+        scores_only: bool = False,
     ) -> None:
         self._size, self._gemm = size, gemm
         shape: dict[str, Any] = dict(
@@ -46,6 +47,7 @@ class StepExpander(Component):
             slots=slots,
             runtime_precision=runtime_precision,
             gemm=gemm,
+            scores_only=scores_only,
         )
         super().__init__(
             {
@@ -74,7 +76,8 @@ class StepExpander(Component):
             step.keys.eq(Mux(tile_last, keys_left, size)),
             step.diagonal.eq(job.diagonal - first_key),
         ]
-        for name in ("slot", "rows", "d_tiles", "causal", "mantissa", "shift", "planes"):
+        names = ("slot", "rows", "d_tiles", "causal", "mantissa", "shift", "planes", "scores_only")
+        for name in names:
             if name in step.shape().members:
                 m.d.comb += step[name].eq(job[name])
         if self._gemm:
@@ -108,8 +111,8 @@ class PassScheduler(Component):
     Nor does the last one of a query block when the next query block takes the same slot: its
     queries would wait for the slot, and the slot for the output.
 
-    Steps of a matrix product have no second product, and wait until what was in their bank has been
-    drained. They come when all steps of attention are done.
+    Steps of a matrix product, and those for scores only, have no second product, and wait until
+    what was in their bank has been drained. They come when all steps of attention are done.
 
     Members
     -------
@@ -120,7 +123,7 @@ class PassScheduler(Component):
     steps : Out(stream)
         Each step, once its Q.K passes are all issued: work for the row unit.
     drained : In(stream)
-        With ``gemm``, the bank of a product's step whose sums have been read.
+        With ``gemm`` or ``scores_only``, the bank of such a step whose sums have been read.
 
     One pass per cycle at most; what follows takes a tile's loading time for each.
     """
@@ -135,8 +138,9 @@ class PassScheduler(Component):
         slots: int,
         runtime_precision: bool = False,
         gemm: bool = False,
+        scores_only: bool = False,
     ) -> None:
-        self._gemm = gemm
+        self._single = [name for name, may in (("gemm", gemm), ("scores_only", scores_only)) if may]
         shape: dict[str, Any] = dict(
             size=size,
             block_rows=block_rows,
@@ -144,14 +148,16 @@ class PassScheduler(Component):
             slots=slots,
             runtime_precision=runtime_precision,
         )
-        steps = stream.Signature(step_layout(**shape, tokens=tokens, gemm=gemm))
+        steps = stream.Signature(
+            step_layout(**shape, tokens=tokens, gemm=gemm, scores_only=scores_only)
+        )
         bank = stream.Signature(data.StructLayout({"bank": 1}), always_ready=True)
         super().__init__(
             {
                 "i": In(steps),
                 "steps": Out(steps),
                 "passes": Out(stream.Signature(pass_layout(**shape))),
-                **({"drained": In(bank)} if gemm else {}),
+                **({"drained": In(bank)} if self._single else {}),
             }
         )
 
@@ -185,14 +191,16 @@ class PassScheduler(Component):
         takes_slot = Signal()
         m.d.comb += takes_slot.eq(older_valid & step.first & (step.slot == older.slot))
         waits, has_values = takes_slot, Value.cast(1)
-        if self._gemm:
-            has_values = ~step.gemm
-            holds = Signal(2)  # banks with sums of a product
+        if self._single:
+            is_single = Signal()
+            m.d.comb += is_single.eq(Cat(*(step[name] for name in self._single)).any())
+            has_values = ~is_single
+            holds = Signal(2)  # banks that no second product waits for
             waits = Signal()
             m.d.comb += waits.eq(takes_slot | holds.bit_select(step.bank, 1))
             with m.If(self.drained.valid):
                 m.d.sync += holds.bit_select(self.drained.payload.bank, 1).eq(0)
-            with m.If(self.i.valid & self.i.ready & step.gemm):
+            with m.If(self.i.valid & self.i.ready & is_single):
                 m.d.sync += holds.bit_select(step.bank, 1).eq(1)
 
         with m.FSM():

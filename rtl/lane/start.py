@@ -32,8 +32,8 @@ class StepStart(Component):
         Of steps: :func:`~qkloom.rtl.lane.job.step_layout`.
     row_shape : StructLayout
         The fields of it that the row unit looks at.
-    gemm : bool
-        Whether a step may be of a product.
+    gemm, scores_only : bool
+        Whether a step may be of a product, or for scores only.
 
     Members
     -------
@@ -45,21 +45,31 @@ class StepStart(Component):
         Steps of attention.
     sums : Out(stream)
         With ``gemm``, steps of products.
-    is_product : Out(1)
-        With ``gemm``, what the last step was that started.
+    is_product, is_scores_only : Out(1)
+        With ``gemm``, with ``scores_only``: what the last step was that started.
     """
 
     def __init__(
-        self, *, shape: data.StructLayout, row_shape: data.StructLayout, gemm: bool = False
+        self,
+        *,
+        shape: data.StructLayout,
+        row_shape: data.StructLayout,
+        gemm: bool = False,
+        scores_only: bool = False,
     ) -> None:
-        self._shape, self._row_shape, self._gemm = shape, row_shape, gemm
-        more: dict[str, Any] = {"sums": Out(stream.Signature(shape)), "is_product": Out(1)}
+        self._shape, self._row_shape = shape, row_shape
+        self._gemm, self._scores_only = gemm, scores_only
+        more: dict[str, Any] = {}
+        if gemm:
+            more |= {"sums": Out(stream.Signature(shape)), "is_product": Out(1)}
+        if scores_only:
+            more |= {"is_scores_only": Out(1)}
         super().__init__(
             {
                 "i": In(stream.Signature(shape)),
                 "complete": In(1),
                 "o": Out(stream.Signature(row_shape)),
-                **(more if gemm else {}),
+                **more,
             }
         )
 
@@ -83,6 +93,9 @@ class StepStart(Component):
         ]
         for name in self._row_shape.members:
             m.d.comb += row.i.payload[name].eq(step[name])
+        if self._scores_only:
+            with m.If(starts):
+                m.d.sync += self.is_scores_only.eq(step.scores_only)
         if self._gemm:
             m.submodules.sum = sums = RegisterSlice(shape=self._shape, mode="half")
             connect_stream(m, sums.o, wiring.flipped(self.sums))

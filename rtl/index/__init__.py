@@ -1,0 +1,1 @@
+"""Which KV blocks attention needs: units that find out, by coverage or by forecast."""

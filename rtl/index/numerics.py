@@ -1,0 +1,139 @@
+"""The numbers of a coverage unit: what its parameters make of every width and table."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil, log, log2
+from typing import ClassVar
+
+from ..check import check_count
+from ..formats import ceil_log2
+from ..lane.numerics import Numerics
+
+__all__ = ["IndexNumerics"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexNumerics:
+    """Everything that decides which KV blocks a coverage unit selects, beside the data.
+
+    Attention of a head's last ``block`` queries is summed up per KV block, in units of
+    ``2**-mass_fraction`` of a query's attention; so all blocks together have about ``block`` units.
+
+    Parameters
+    ----------
+    lane : Numerics
+        The numbers of the lanes that compute scores and probabilities.
+    block : int
+        Tokens of a block, of queries and of keys; up to 128.
+    tokens : int
+        Longest sequence that is selected from.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When a parameter is out of its range.
+    """
+
+    lane: Numerics
+    block: int
+    tokens: int
+
+    mean_fraction: ClassVar[int] = 6
+    """Bits of a mean score below the score's last place."""
+    share_fraction: ClassVar[int] = 24
+    """Bits of a share, of a block in all attention, measured or foretold."""
+    exp_fraction: ClassVar[int] = 28
+    """Bits of ``2**-x`` where blocks are foretold."""
+    log_fraction: ClassVar[int] = 16
+    """Bits of a binary logarithm; its error is below ``2**-16``."""
+    log_segments: ClassVar[int] = 256
+    divergence_fraction: ClassVar[int] = 30
+    """Bits of the divergence."""
+    pool_fraction: ClassVar[int] = 4
+    """Bits of a pooled query or key below the last place of what is pooled."""
+    gamma_fraction: ClassVar[int] = 16
+    code_fraction: ClassVar[int] = 11
+    value_width: ClassVar[int] = 32
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.lane, Numerics):
+            raise TypeError(f"Lane must be Numerics, not {self.lane!r}")
+        check_count("Block", self.block, most=128)
+        check_count("Tokens", self.tokens, most=1 << 24)
+
+    @property
+    def blocks(self) -> int:
+        """Most blocks of a sequence."""
+        return -(-self.tokens // self.block)
+
+    # What a row has in a block
+
+    @property
+    def partial_width(self) -> int:
+        """Bits of the sum of a block's probabilities in one row; one for what rescales round up."""
+        return (self.lane.p_max * self.block << self.lane.acc_guard).bit_length() + 1
+
+    @property
+    def score_sum_width(self) -> int:
+        """Bits of the sum of a block's scores with all rows, signed."""
+        return self.lane.score_width + 2 * ceil_log2(self.block)
+
+    @property
+    def mean_width(self) -> int:
+        """Bits of a block's mean score, signed."""
+        return self.lane.score_width + self.mean_fraction
+
+    @property
+    def mass_fraction(self) -> int:
+        """Bits of a mass below one query's attention."""
+        least_sum = self.lane.p_width + self.lane.acc_guard - 1  # binary logarithm
+        return min(24, least_sum + 17, 31 - ceil_log2(self.block))
+
+    @property
+    def mass_width(self) -> int:
+        """Bits of a mass; the spare one holds what reciprocals may round up to."""
+        return self.mass_fraction + ceil_log2(self.block) + 1
+
+    # Query-aware
+
+    @property
+    def pooled_width(self) -> int:
+        """Bits of an element of a pooled query or key, signed."""
+        return max(self.lane.stream_width, self.lane.stationary_width) + self.pool_fraction
+
+    @property
+    def pair_fraction(self) -> int:
+        """Bits of a pair's probability; those of a block row sum up to one."""
+        return 30 - ceil_log2(self.blocks)
+
+    # Tables
+
+    @cached_property
+    def exp_table(self) -> tuple[int, ...]:
+        """``2**-x`` for each fraction of a base-2 score, in units of ``2**-exp_fraction``."""
+        steps = 1 << self.lane.fraction
+        return tuple(round(2.0 ** (self.exp_fraction - i / steps)) for i in range(steps))
+
+    @cached_property
+    def log_table(self) -> tuple[tuple[int, int], ...]:
+        """Base and slope of ``log2(1 + x)`` per segment of [0, 1), two bits below the result's."""
+        scale, n = 1 << self.log_fraction + 2, self.log_segments
+        rows = []
+        for i in range(n):
+            left, middle, right = (log2(1 + (i + x) / n) for x in (0, 0.5, 1))
+            raised = left + (middle - (left + right) / 2) / 2
+            rows.append((round(scale * raised), round(scale * (right - left))))
+        return tuple(rows)
+
+    @classmethod
+    def encode_gamma(cls, gamma: float) -> int:
+        """Return a share of attention as the unit takes it: 0 to ``2**16``."""
+        return round(gamma * (1 << cls.gamma_fraction))
+
+    @classmethod
+    def encode_tau(cls, tau: float) -> int:
+        """Return the limit of the divergence's square that belongs to ``tau``, 0 to 1.
+
+        ``D**2 = J * ln(2) / 2``, where ``J`` is the sum that the unit has.
+        """
+        return ceil(2 * tau * tau / log(2) * (1 << cls.divergence_fraction))
