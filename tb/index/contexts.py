@@ -254,7 +254,8 @@ class _Parts:
                 if table is not None:
                     mine = (row == index) & (place >= picks[index])
                     at, (heights_at, others_at) = table
-                    height[mine] = np.interp(place[mine], at, heights_at)
+                    wanted = (place[mine] - picks[index]) // self.block
+                    height[mine] = np.interp(place[mine], at, heights_at) - self.popularity[wanted]
                     others[mine] = np.exp(np.interp(place[mine], at, np.log(others_at)))
             marks = np.zeros((len(place), MARKS))
             for direction, share in ({0: wish.sinks / SINKS} | wish.verticals).items():

@@ -172,4 +172,4 @@ def test_refused(changes, message):
 
 def test_short_codes_are_refused():
     with pytest.raises(InputError, match=r"^head_dim must be larger to tell so many tokens apart"):
-        generate("slashes", 131072, heads=1, head_dim=32)
+        generate("mixed", 131072, heads=1, head_dim=32)
