@@ -1,4 +1,4 @@
-"""How well each choice of KV blocks recalls, and from how many: dense, window, coverage, forecast."""
+"""How well each choice of KV blocks recalls, and from how many of them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
