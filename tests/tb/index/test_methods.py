@@ -71,6 +71,8 @@ def test_attention_is_what_is_given():
     assert len(questions) == 2 * 64
     assert {q for q, *_ in questions} == {(2, 1, 64)}
     assert all(k[1] == q_start + 1 and mask is None for _, k, q_start, mask in questions)
+    for position, (_, k, _, _) in zip(2 * [*range(960, 1024)], questions, strict=True):
+        assert k[1] % 64 == (position + 1) % 64  # up to the question's own key, and no further
 
 
 def test_is_repeatable():
