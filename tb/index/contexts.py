@@ -79,7 +79,8 @@ def generate(
     heads, kv_heads : int
         Query heads, and heads of keys, a divisor. Every head is different.
     head_dim : int
-        At least 32; the more tokens, the longer must codes be (64 do for 131,072 tokens).
+        At least 32. The more tokens, the longer must codes be: 64 do for 131,072 tokens, and 32 for
+        512, of some families for more.
     seed : int
         Of everything random.
     block : int

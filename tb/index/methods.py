@@ -58,7 +58,7 @@ def compare_methods(
     block: int = 128,
     questions: int = 256,
     sources: int = 16,
-    subject: float = 0.3,
+    subject: float = 0.1,
     gamma: float = 0.9,
     min_budget: int = 1024,
     window_tokens: int = 2048,

@@ -83,7 +83,7 @@ class Parts:
         self.verticals = columns * block + rng.integers(0, block, MARKS - 1)
         popular = _POPULARITY * rng.standard_normal(n)
         self.popularity = popular - np.log(np.exp(popular).mean())
-        self.width = int(rng.integers(3 * block // 4, 5 * block // 2))
+        self.width = int(rng.integers(3 * block // 4, 7 * block // 4))
         free = head_dim - MARKS - 1
         pairs = {
             "slashes": (free // 2, 0),

@@ -170,7 +170,7 @@ class Induction:
         heads: int = 4,
         kv_heads: int = 2,
         head_dim: int = 64,
-        subject: float = 0.3,
+        subject: float = 0.1,
         attend: Attend = dense_attend,
         seed: int = 0,
     ) -> None:
