@@ -60,7 +60,10 @@ class Planted:
         return sorted({*near, *(distance // self.block for distance in self.slashes)})
 
     def blocks(self) -> Bools:
-        """Return the pairs of blocks (query blocks, KV blocks) that hold a planted pair."""
+        """Return the pairs of blocks (query blocks, KV blocks) that hold a planted pair.
+
+        The last block counts as a whole one, however many tokens it has.
+        """
         found = np.zeros((self.n, self.n), bool)
         row, column = np.indices(found.shape)
         found[:, self.columns] = True
