@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .pool import Reals, largest
 
-__all__ = ["KERNEL", "STRIDE", "compress_keys", "forecast", "pool_scores", "select_blocks"]
+__all__ = [
+    "KERNEL",
+    "STRIDE",
+    "compress_keys",
+    "forecast",
+    "forecast_from",
+    "pool_scores",
+    "select_blocks",
+]
 
 KERNEL, STRIDE = 32, 16
 """Tokens of a compressed key, and from one to the next."""
@@ -63,14 +71,20 @@ def forecast(
             f"f and k must be (kv_heads, head_dim) and (kv_heads, tokens, head_dim), "
             f"not {f.shape} and {k.shape}"
         )
+    return [
+        forecast_from(vector, compress_keys(keys), position, top_k=top_k, init=init, local=local)
+        for vector, keys in zip(f, k, strict=True)
+    ]
+
+
+def forecast_from(
+    f: Reals, compressed: Reals, position: int, *, top_k: int, init: int, local: int
+) -> NDArray[np.intp]:
+    """Select for one KV head, from keys that are compressed already (windows, head_dim)."""
     n = position // (STRIDE * _PER_BLOCK) + 1
-    found = []
-    for vector, keys in zip(f, k, strict=True):
-        compressed = compress_keys(keys)
-        scores = compressed @ vector
-        scores[STRIDE * np.arange(len(scores)) > position] = -np.inf
-        found.append(select_blocks(pool_scores(scores, n), top_k=top_k, init=init, local=local))
-    return found
+    scores = compressed @ f
+    scores[STRIDE * np.arange(len(scores)) > position] = -np.inf
+    return select_blocks(pool_scores(scores, n), top_k=top_k, init=init, local=local)
 
 
 def compress_keys(k: Reals) -> Reals:
