@@ -1,7 +1,7 @@
 """The numbers of a coverage unit: what its parameters make of every width and table."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from math import ceil, log, log2
 from typing import ClassVar
 
@@ -9,7 +9,28 @@ from ..check import check_count
 from ..formats import ceil_log2
 from ..lane.numerics import Numerics
 
-__all__ = ["IndexNumerics"]
+__all__ = ["IndexNumerics", "exp_table", "log_table"]
+
+
+@cache
+def exp_table(fraction: int, exp_fraction: int) -> tuple[int, ...]:
+    """Return ``2**-x`` for each fraction of a base-2 score, in units of ``2**-exp_fraction``."""
+    steps = 1 << fraction
+    return tuple(round(2.0 ** (exp_fraction - i / steps)) for i in range(steps))
+
+
+@cache
+def log_table(log_fraction: int, segments: int) -> tuple[tuple[int, int], ...]:
+    """Return base and slope of ``log2(1 + x)`` per segment of [0, 1), two bits below the result's.
+
+    A segment is the chord, raised by half its largest distance to the curve.
+    """
+    scale, rows = 1 << log_fraction + 2, []
+    for i in range(segments):
+        left, middle, right = (log2(1 + (i + x) / segments) for x in (0, 0.5, 1))
+        raised = left + (middle - (left + right) / 2) / 2
+        rows.append((round(scale * raised), round(scale * (right - left))))
+    return tuple(rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +59,6 @@ class IndexNumerics:
     block: int
     tokens: int
 
-    mean_fraction: ClassVar[int] = 6
-    """Bits of a mean score below the score's last place."""
     share_fraction: ClassVar[int] = 24
     """Bits of a share, of a block in all attention, measured or foretold."""
     exp_fraction: ClassVar[int] = 28
@@ -79,6 +98,11 @@ class IndexNumerics:
         return self.lane.score_width + 2 * ceil_log2(self.block)
 
     @property
+    def mean_fraction(self) -> int:
+        """Bits of a mean score below the score's last place: as many as a multiplier takes."""
+        return min(6, 27 - self.lane.score_width)
+
+    @property
     def mean_width(self) -> int:
         """Bits of a block's mean score, signed."""
         return self.lane.score_width + self.mean_fraction
@@ -106,24 +130,7 @@ class IndexNumerics:
         """Bits of a pair's probability; those of a block row sum up to one."""
         return 30 - ceil_log2(self.blocks)
 
-    # Tables
-
-    @cached_property
-    def exp_table(self) -> tuple[int, ...]:
-        """``2**-x`` for each fraction of a base-2 score, in units of ``2**-exp_fraction``."""
-        steps = 1 << self.lane.fraction
-        return tuple(round(2.0 ** (self.exp_fraction - i / steps)) for i in range(steps))
-
-    @cached_property
-    def log_table(self) -> tuple[tuple[int, int], ...]:
-        """Base and slope of ``log2(1 + x)`` per segment of [0, 1), two bits below the result's."""
-        scale, n = 1 << self.log_fraction + 2, self.log_segments
-        rows = []
-        for i in range(n):
-            left, middle, right = (log2(1 + (i + x) / n) for x in (0, 0.5, 1))
-            raised = left + (middle - (left + right) / 2) / 2
-            rows.append((round(scale * raised), round(scale * (right - left))))
-        return tuple(rows)
+    # What a host is asked for
 
     @classmethod
     def encode_gamma(cls, gamma: float) -> int:

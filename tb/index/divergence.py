@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from ...rtl.index.numerics import IndexNumerics
+from ...rtl.index.numerics import IndexNumerics, exp_table, log_table
 from ..formats import Ints, round_shift
 from ..lane.reciprocal import exponent, reciprocal
+from ..lane.row import base2_scores
 
 __all__ = ["divergence", "foretold", "log2_of", "normalize_shares"]
 
@@ -24,16 +25,14 @@ def divergence(
 
 def foretold(mean: Ints, mantissa: int, shift: int, numerics: IndexNumerics) -> Ints:
     """Return ``2**-x`` of the distance of each mean score to the highest."""
-    product = mean * mantissa
-    x = round_shift(product, shift + numerics.mean_fraction)
-    x = np.clip(x, -numerics.lane.x_max, numerics.lane.x_max)
+    x = base2_scores(mean, mantissa, min(shift + numerics.mean_fraction, 63), numerics.lane)
     return exp2_of(x.max() - x, numerics)
 
 
 def exp2_of(y: Ints, numerics: IndexNumerics) -> Ints:
     """Return ``2**-y`` in units of ``2**-exp_fraction``; ``y >= 0``."""
     fraction = numerics.lane.fraction
-    table = np.array(numerics.exp_table, np.int64)
+    table = np.array(exp_table(fraction, numerics.exp_fraction), np.int64)
     powers: Ints = table[y & (1 << fraction) - 1] >> np.minimum(y >> fraction, 63)
     return powers
 
@@ -53,7 +52,7 @@ def log2_of(x: Ints, numerics: IndexNumerics) -> Ints:
     e = exponent(x)
     aligned = (x << 31) >> e  # 1 and 31 bits
     fraction = aligned & (1 << 31) - 1
-    base, slope = np.array(numerics.log_table, np.int64).T
+    base, slope = np.array(log_table(numerics.log_fraction, numerics.log_segments), np.int64).T
     segment, rest = fraction >> 23, fraction >> 13 & (1 << 10) - 1
     line = base[segment] + (slope[segment] * rest >> 10)
     return (e << numerics.log_fraction) + round_shift(line, 2)

@@ -5,6 +5,7 @@ import numpy as np
 from ...rtl.index.numerics import IndexNumerics
 from ..formats import Ints, round_shift
 from ..lane.reciprocal import exponent, reciprocal
+from ..lane.row import base2_scores
 from ..quantize import Int8s
 from .divergence import exp2_of
 
@@ -29,8 +30,7 @@ def pair_shares(
     """
     dot = (queries.astype(np.float64) @ keys.T.astype(np.float64)).astype(np.int64)
     dot = round_shift(dot, numerics.pool_fraction)
-    x = round_shift(dot * mantissa, shift + numerics.pool_fraction)
-    x = np.clip(x, -numerics.lane.x_max, numerics.lane.x_max)
+    x = base2_scores(dot, mantissa, min(shift + numerics.pool_fraction, 63), numerics.lane)
     causal = np.tril(np.ones(x.shape, bool))
     highest = np.where(causal, x, -numerics.lane.x_max).max(axis=1)
     e = np.where(causal, exp2_of(np.where(causal, highest[:, None] - x, 0), numerics), 0)
