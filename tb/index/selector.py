@@ -1,0 +1,96 @@
+"""Exact model of :mod:`qkloom.rtl.index.selector`: the largest masses, found digit by digit."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ...rtl.index.code import code_width
+from ..attention import Bools
+from .code import decode
+
+__all__ = ["Selection", "select"]
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """What is selected.
+
+    Members
+    -------
+    taken : array of bool
+        Whether each candidate is.
+    count, mass : int
+        Of what is taken.
+    total : int
+        Mass of all.
+    flat : bool
+        Whether all masses are equal.
+    """
+
+    taken: Bools
+    count: int
+    mass: int
+    total: int
+    flat: bool
+
+
+def select(
+    codes: ArrayLike,
+    always: ArrayLike,
+    *,
+    gamma: int,
+    least: int,
+    most: int,
+    value_width: int = 32,
+    fraction: int = 11,
+    digit_bits: int = 8,
+) -> Selection:
+    """Select candidates as the hardware does, by histograms of digits.
+
+    Parameters
+    ----------
+    codes, always : array
+        Of each candidate: code of its mass, and whether it is taken first, whatever it has.
+    gamma : int
+        Share of the mass in units of ``2**-16``; 65,536: all of them.
+    least, most : int
+        Fewest and most candidates.
+    value_width, fraction, digit_bits : int
+        As of the hardware.
+    """
+    codes, forced = np.asarray(codes, np.int64), np.asarray(always, bool)
+    masses = decode(codes, fraction=fraction)
+    total = int(masses.sum())
+    target = (gamma * total + 65535) >> 16
+    count, mass = int(forced.sum()), int(masses[forced].sum())
+
+    def takes(count: int, mass: int) -> bool:
+        below = gamma == 65536 or mass < target
+        return (below and count < most) or count < least
+
+    width = code_width(value_width, fraction)
+    threshold = (1 << width) - 1
+    for low in reversed(range(0, width, digit_bits)):
+        high = min(low + digit_bits, width)
+        within = ~forced & (codes >> high == threshold >> high)
+        digits = codes[within] >> low & (1 << digit_bits) - 1
+        counts = np.bincount(digits, minlength=1 << digit_bits)
+        sums = np.zeros(1 << digit_bits, np.int64)
+        np.add.at(sums, digits, masses[within])
+        entry = count, mass
+        for n in np.flatnonzero(counts)[::-1]:
+            if not takes(count, mass):
+                break
+            entry = count, mass
+            threshold = threshold >> high << high | int(n) << low | threshold & (1 << low) - 1
+            count, mass = count + int(counts[n]), mass + int(sums[n])
+        count, mass = entry
+
+    taken = forced | (codes > threshold)
+    for n in np.flatnonzero(~forced & (codes == threshold)):
+        if not takes(count, mass):
+            break
+        taken[n] = True
+        count, mass = count + 1, mass + int(masses[n])
+    return Selection(taken, count, mass, total, len(np.unique(codes)) <= 1)
