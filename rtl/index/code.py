@@ -5,7 +5,9 @@ e - 1``, the code is ``e`` and, below it, the ``fraction`` bits behind that 1; w
 cut off. So a larger value never has a smaller code, and equal codes stand for equal values.
 """
 
-from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
@@ -66,7 +68,11 @@ class CodeEncoder(Component):
     """
 
     def __init__(
-        self, *, value_width: int = 32, fraction: int = 11, tag: Shape | data.Layout = Shape(0)
+        self,
+        *,
+        value_width: int = 32,
+        fraction: int = 11,
+        tag: Any = unsigned(0),  # noqa: B008 - shapes are immutable
     ) -> None:
         width = code_width(value_width, fraction)
         self._value_width, self._fraction = value_width, fraction

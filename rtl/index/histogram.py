@@ -18,7 +18,8 @@ class Histogram(Component):
     next. What has been written only then is not read but kept beside the memory, so that all may
     fall into one bin.
 
-    After a reset the memory is swept, too, and nothing told: ``busy`` for ``2**bin_bits`` cycles.
+    A sweep is ``busy`` for ``2**bin_bits + 1`` cycles. There is one after a reset, too, which tells
+    nothing.
 
     Parameters
     ----------
@@ -32,7 +33,7 @@ class Histogram(Component):
     i : In(stream)
         ``bin`` and ``mass`` of one; not while ``busy``.
     sweep : In(1)
-        Tell, from the next cycle on; what comes with it still counts. Not while ``busy``.
+        Tell what came before this cycle; neither with one, nor while ``busy``.
     busy : Out(1)
         The memory is being swept.
     o : Out(stream)
@@ -66,12 +67,12 @@ class Histogram(Component):
     def elaborate(self, platform: object) -> Module:
         """Read, a cycle later write: a sum, or 0."""
         m = Module()
-        m.submodules.storage = storage = Memory(
-            shape=self._sums, depth=1 << self._bin_bits, init=[]
-        )
+        depth = 1 << self._bin_bits
+        m.submodules.storage = storage = Memory(shape=self._sums, depth=depth, init=[])
         r_port, w_port = storage.read_port(), storage.write_port()
         i, o = self.i.payload, self.o.payload
 
+        # The next bin to be swept; 0 is the end, found out a step ahead.
         sweeps = Signal(init=1)
         is_told = Signal()
         place = Signal(self._bin_bits, init=-1)
@@ -82,46 +83,41 @@ class Histogram(Component):
             m.d.sync += sweeps.eq(0)
         with m.If(sweeps):
             m.d.sync += place.eq(place - 1)
-        # Found out a step ahead; place 1 is the only one behind which the end comes.
         m.d.sync += is_end.eq(sweeps & (place == 1))
-        m.d.comb += [
-            self.busy.eq(sweeps),
-            r_port.addr.eq(Mux(sweeps, place, i.bin)),
-            r_port.en.eq(1),
-        ]
 
-        # The cycle after.
+        # A cycle later.
         swept = Signal()
         adds = Signal()
         is_recent = Signal(reset_less=True)
+        is_last = Signal(reset_less=True)
         at = Signal(self._bin_bits, reset_less=True)
         mass = Signal.like(i.mass, reset_less=True)
         recent = Signal(self._sums, reset_less=True)
         old = Signal(self._sums)
         new = Signal(self._sums)
         m.d.comb += [
+            self.busy.eq(sweeps | swept),
+            r_port.addr.eq(Mux(sweeps, place, i.bin)),
+            r_port.en.eq(1),
             old.eq(Mux(is_recent, recent, r_port.data)),
+            new.count.eq(old.count + 1),
+            new.mass.eq(old.mass + mass),
             w_port.addr.eq(at),
             w_port.en.eq(swept | adds),
-            w_port.data.eq(new),
+            w_port.data.eq(Mux(swept, 0, new)),
+            self.o.valid.eq(swept & is_told),
+            o.bin.eq(at),
+            o.count.eq(r_port.data.count),
+            o.mass.eq(r_port.data.mass),
+            o.last.eq(is_last),
         ]
-        with m.If(~swept):
-            m.d.comb += [new.count.eq(old.count + 1), new.mass.eq(old.mass + mass)]
         m.d.sync += [
             swept.eq(sweeps),
-            adds.eq(self.i.valid & ~sweeps),
+            is_last.eq(is_end),
+            adds.eq(self.i.valid),
             at.eq(r_port.addr),
             mass.eq(i.mass),
             recent.eq(new),
-            is_recent.eq(w_port.en & (at == r_port.addr)),
-        ]
-        is_last = Signal(reset_less=True)
-        m.d.sync += is_last.eq(is_end)
-        m.d.comb += [
-            self.o.valid.eq(swept & is_told),
-            o.bin.eq(at),
-            o.count.eq(old.count),
-            o.mass.eq(old.mass),
-            o.last.eq(is_last),
+            is_recent.eq(adds & (at == i.bin)),
         ]
         return m

@@ -43,7 +43,7 @@ class CoverageSelector(Component):
     So the source sends the same candidates ``passes`` times, one a cycle. Of ``n`` candidates, from
     the transfer of ``start`` to that of ``result`` it is ``passes * n + digits * 2**digit_bits +
     overhead`` cycles if nobody waits, both included. After a reset no start is taken for
-    ``2**digit_bits`` cycles.
+    ``2**digit_bits + 1`` cycles.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ class CoverageSelector(Component):
         return self.digits * (latency + 4) + latency + self._total_width + 6
 
     def elaborate(self, platform: Any) -> Module:
-        """Passes of candidates and of bins by turns; between them what both wait for."""
+        """Pass candidates and bins by turns; between them is what both wait for."""
         m = Module()
         m.submodules.front = front = RegisterSlice(shape=self.i.payload.shape())
         m.submodules.decoder = decoder = CodeDecoder(**self._value)
@@ -271,24 +271,21 @@ class CoverageSelector(Component):
                 m.d.comb += passes.eq(1)
                 with m.If(comes & item.last):
                     m.next = "drain"
-            with m.State("drain"):
-                with m.If(there.last):
-                    m.next = "bins"
-                    with m.If(is_first):
-                        m.next = "total"
+            with m.State("drain"), m.If(there.last):
+                m.next = "bins"
+                with m.If(is_first):
+                    m.next = "total"
             with m.State("total"):
                 m.d.comb += share.i.valid.eq(1)
                 m.next = "share"
-            with m.State("share"):
-                with m.If(share.o.valid):
-                    m.next = "bins"
+            with m.State("share"), m.If(share.o.valid):
+                m.next = "bins"
             with m.State("bins"):
                 m.d.comb += histogram.sweep.eq(1)
                 m.d.sync += [entry.eq(ahead), is_first.eq(0)]
                 m.next = "scan"
-            with m.State("scan"):
-                with m.If(is_bin & step_is_last):
-                    m.next = "settle"
+            with m.State("scan"), m.If(is_bin & step_is_last):
+                m.next = "settle"
             with m.State("settle"):
                 m.d.sync += ahead.eq(entry)
                 with m.If(digit == self.digits - 1):
@@ -297,16 +294,14 @@ class CoverageSelector(Component):
                 with m.Else():
                     m.d.sync += digit.eq(digit + 1)
                     m.next = "pass"
-            with m.State("decode"):
-                with m.If(there.last):
-                    m.next = "emit"
+            with m.State("decode"), m.If(there.last):
+                m.next = "emit"
             with m.State("emit"):
                 m.d.comb += emits.eq(1)
                 with m.If(front.o.valid & room & item.last):
                     m.next = "end"
-            with m.State("end"):
-                with m.If(decides & back.i.ready):
-                    m.next = "result"
+            with m.State("end"), m.If(decides & back.i.ready):
+                m.next = "result"
             with m.State("result"):
                 m.d.comb += self.result.valid.eq(1)
                 with m.If(self.result.ready):
