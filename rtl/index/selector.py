@@ -180,12 +180,16 @@ class CoverageSelector(Component):
         ]
         with m.If(there.adds):
             m.d.sync += result.total.eq(result.total + decoder.o)
+        # Is every code that of the one before? It is found out a cycle later.
         code = Signal(self._code_width, reset_less=True)
-        is_other = Signal(reset_less=True)  # there is a code to compare with
+        has_code = Signal(reset_less=True)
+        has_other = Signal(reset_less=True)
+        is_equal_code = Signal(reset_less=True)
         with m.If(here.adds):
-            m.d.sync += [code.eq(item.code), is_other.eq(1)]
-            with m.If(is_other & (item.code != code)):
-                m.d.sync += result.flat.eq(0)
+            m.d.sync += [code.eq(item.code), has_code.eq(1)]
+        m.d.sync += [has_other.eq(has_code), is_equal_code.eq(item.code == code)]
+        with m.If(line[0].adds & has_other & ~is_equal_code):
+            m.d.sync += result.flat.eq(0)
 
         # A step: one that has `always`, all of a bin, or one of the threshold's code.
         step = Signal(self._sums, reset_less=True)
@@ -260,7 +264,7 @@ class CoverageSelector(Component):
                     threshold.eq(-1),
                     digit.eq(0),
                     is_first.eq(1),
-                    is_other.eq(0),
+                    has_code.eq(0),
                     ahead.eq(0),
                     result.total.eq(0),
                     result.flat.eq(1),

@@ -1,15 +1,29 @@
 """Exact model of :mod:`qkloom.rtl.index.selector`: the largest masses, found digit by digit."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ...rtl.index.code import code_width
+from ...rtl.index.selector import CoverageSelector
 from ..attention import Bools
+from ..packing import Words, pack
 from .code import decode
 
-__all__ = ["Selection", "select"]
+__all__ = ["Ask", "Selection", "select", "selector_words"]
+
+
+@dataclass(frozen=True, eq=False)
+class Ask:
+    """A selection that is asked for; members as of :func:`select`."""
+
+    codes: ArrayLike
+    always: ArrayLike
+    gamma: int
+    least: int
+    most: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,3 +108,34 @@ def select(
         taken[n] = True
         count, mass = count + 1, mass + int(masses[n])
     return Selection(taken, count, mass, total, len(np.unique(codes)) <= 1)
+
+
+def selector_words(
+    unit: CoverageSelector, asks: Sequence[Ask]
+) -> tuple[dict[str, Words], dict[str, Words]]:
+    """Return the payloads of a selector's input streams, and those of its output streams."""
+    p = unit.parameters
+    sizes = {name: p[name] for name in ("value_width", "fraction", "digit_bits")}
+    found = [
+        select(x.codes, x.always, gamma=x.gamma, least=x.least, most=x.most, **sizes) for x in asks
+    ]
+    lasts = [np.arange(len(x.taken))[::-1] == 0 for x in found]
+    item, start, o, result = (s.payload.shape() for s in (unit.i, unit.start, unit.o, unit.result))
+    of_asks = {name: [getattr(x, name) for x in asks] for name in ("gamma", "least", "most")}
+    of_results = {
+        name: [getattr(x, name) for x in found] for name in ("count", "mass", "total", "flat")
+    }
+    inputs = {
+        "start": pack(start, **of_asks),
+        "i": pack(
+            item,
+            code=np.concatenate([np.tile(x.codes, unit.passes) for x in asks]),
+            always=np.concatenate([np.tile(x.always, unit.passes) for x in asks]),
+            last=np.concatenate([np.tile(last, unit.passes) for last in lasts]),
+        ),
+    }
+    outputs = {
+        "o": pack(o, taken=np.concatenate([x.taken for x in found]), last=np.concatenate(lasts)),
+        "result": pack(result, **of_results),
+    }
+    return inputs, outputs
