@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -145,6 +145,7 @@ class CoverageSelector(Component):
         asked = Signal(self.start.payload.shape(), reset_less=True)
         threshold = Signal(self._code_width, reset_less=True)
         digit = Signal(range(max(self.digits, 2)), reset_less=True)  # 0: the highest
+        is_last_digit = Signal()
         is_first = Signal(reset_less=True)
         # What comes before the candidate or the bin that is looked at; before the threshold's bin.
         ahead = Signal(self._sums, reset_less=True)
@@ -255,61 +256,69 @@ class CoverageSelector(Component):
                     with m.Case(number):
                         m.d.sync += threshold[low:high].eq(step_bin)
 
-        with m.FSM(name="state"):
-            with m.State("idle"):
-                m.d.comb += self.start.ready.eq(~histogram.busy)
-                m.d.sync += [
-                    asked.eq(self.start.payload),
-                    # Nothing is above that; it stays when nothing but what is forced is taken.
-                    threshold.eq(-1),
-                    digit.eq(0),
-                    is_first.eq(1),
-                    has_code.eq(0),
-                    ahead.eq(0),
-                    result.total.eq(0),
-                    result.flat.eq(1),
-                ]
-                with m.If(self.start.valid & self.start.ready):
-                    m.next = "pass"
-            with m.State("pass"):
-                m.d.comb += passes.eq(1)
-                with m.If(comes & item.last):
-                    m.next = "drain"
-            with m.State("drain"), m.If(there.last):
-                m.next = "bins"
-                with m.If(is_first):
-                    m.next = "total"
-            with m.State("total"):
-                m.d.comb += share.i.valid.eq(1)
-                m.next = "share"
-            with m.State("share"), m.If(share.o.valid):
-                m.next = "bins"
-            with m.State("bins"):
-                m.d.comb += histogram.sweep.eq(1)
-                m.d.sync += [entry.eq(ahead), is_first.eq(0)]
-                m.next = "scan"
-            with m.State("scan"), m.If(is_bin & step_is_last):
-                m.next = "settle"
-            with m.State("settle"):
-                m.d.sync += ahead.eq(entry)
-                with m.If(digit == self.digits - 1):
-                    m.d.comb += prepares.eq(1)
-                    m.next = "decode"
-                with m.Else():
-                    m.d.sync += digit.eq(digit + 1)
-                    m.next = "pass"
-            with m.State("decode"), m.If(there.last):
-                m.next = "emit"
-            with m.State("emit"):
-                m.d.comb += emits.eq(1)
-                with m.If(front.o.valid & room & item.last):
-                    m.next = "end"
-            with m.State("end"), m.If(decides & back.i.ready):
-                m.next = "result"
-            with m.State("result"):
-                m.d.comb += self.result.valid.eq(1)
-                with m.If(self.result.ready):
-                    m.next = "idle"
+        # One register for each state: who asks for it has no LUT to wait for.
+        leaves = {
+            "idle": self.start.valid & ~histogram.busy,
+            "pass": front.o.valid & item.last,
+            "drain": there.last,
+            "total": 1,
+            "share": share.o.valid,
+            "bins": 1,
+            "scan": is_bin & step_is_last,
+            "settle": 1,
+            "decode": there.last,
+            "emit": front.o.valid & item.last & room,
+            "end": decides & back.i.ready,
+            "result": self.result.ready,
+        }
+        states = {name: Signal(name=f"is_{name}", init=name == "idle") for name in leaves}
+        goes = {name: Signal(name=f"goes_{name}") for name in leaves}
+        m.d.comb += [goes[name].eq(states[name] & leaves[name]) for name in leaves]
+        comes_from: dict[str, Value] = {
+            "idle": goes["result"],
+            "pass": goes["idle"] | (goes["settle"] & ~is_last_digit),
+            "drain": goes["pass"],
+            "total": goes["drain"] & is_first,
+            "share": goes["total"],
+            "bins": (goes["drain"] & ~is_first) | goes["share"],
+            "scan": goes["bins"],
+            "settle": goes["scan"],
+            "decode": goes["settle"] & is_last_digit,
+            "emit": goes["decode"],
+            "end": goes["emit"],
+            "result": goes["end"],
+        }
+        for name, is_now in states.items():
+            m.d.sync += is_now.eq(comes_from[name] | (is_now & ~goes[name]))
+
+        m.d.comb += [
+            self.start.ready.eq(states["idle"] & ~histogram.busy),
+            passes.eq(states["pass"]),
+            share.i.valid.eq(states["total"]),
+            histogram.sweep.eq(states["bins"]),
+            is_last_digit.eq(digit == self.digits - 1),
+            prepares.eq(comes_from["decode"]),
+            emits.eq(states["emit"]),
+            self.result.valid.eq(states["result"]),
+        ]
+        with m.If(states["idle"]):
+            m.d.sync += [
+                asked.eq(self.start.payload),
+                # Nothing is above that; it stays when nothing but what is forced is taken.
+                threshold.eq(-1),
+                digit.eq(0),
+                is_first.eq(1),
+                has_code.eq(0),
+                ahead.eq(0),
+                result.total.eq(0),
+                result.flat.eq(1),
+            ]
+        with m.If(states["bins"]):
+            m.d.sync += [entry.eq(ahead), is_first.eq(0)]
+        with m.If(states["settle"]):
+            m.d.sync += ahead.eq(entry)
+            with m.If(~is_last_digit):
+                m.d.sync += digit.eq(digit + 1)
         return m
 
     def _digits(self) -> list[tuple[int, int]]:
