@@ -66,8 +66,8 @@ class CoverageSelector(Component):
         ``taken`` of each candidate, in the order of the last pass, and ``last``.
     result : Out(stream)
         ``count`` and ``mass`` of what is taken, ``total`` mass, and whether it is ``flat``: all
-        masses, those with ``always`` too, are equal. Offered when all candidates have gone to
-        ``o``, the last of which may still wait there.
+        masses, those with ``always`` too, are equal. Offered when all candidates have been
+        decided about, the last two of which may still wait at ``o``.
 
     Raises
     ------

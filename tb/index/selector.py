@@ -9,10 +9,11 @@ from numpy.typing import ArrayLike
 from ...rtl.index.code import code_width
 from ...rtl.index.selector import CoverageSelector
 from ..attention import Bools
+from ..formats import Ints
 from ..packing import Words, pack
-from .code import decode
+from .code import decode, encode
 
-__all__ = ["Ask", "Selection", "select", "selector_words"]
+__all__ = ["Ask", "Selection", "draw_ask", "select", "selector_words"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,3 +140,34 @@ def selector_words(
         "result": pack(result, **of_results),
     }
     return inputs, outputs
+
+
+def draw_ask(
+    unit: CoverageSelector, rng: np.random.Generator, n: int, *, values: Ints | None = None
+) -> Ask:
+    """Draw what a selector can be asked for, with ``n`` candidates.
+
+    Masses are of all sizes unless given, and often equal; none has more than an ``n``-th of what
+    the total may be.
+    """
+    p = unit.parameters
+    fits = ((1 << p["total_width"]) - 1) // n
+    largest = min((1 << p["value_width"]) - 1, fits)
+    if values is None:
+        values = rng.integers(0, largest + 1, n) >> rng.integers(0, p["value_width"], n)
+        if rng.random() < 0.5:
+            values = rng.choice(values[:3], n)
+    high = (1 << p["candidates"].bit_length()) - 1
+    least, most = (int(rng.integers(0, min(n + 3, high + 1))) for _ in range(2))
+    if rng.random() < 0.5:
+        least = 0
+    if rng.random() < 0.5:
+        most = high
+    gammas = [0, 1, 32768, 58982, 65535, 65536, int(rng.integers(0, 65537))]
+    return Ask(
+        encode(np.minimum(values, largest), fraction=p["fraction"]),
+        rng.random(n) < rng.choice([0.0, 0.0, 0.2, 1.0]),
+        int(rng.choice(gammas)),
+        least,
+        most,
+    )

@@ -2,10 +2,16 @@ import re
 from random import Random
 
 import pytest
+from amaranth.hdl import Assert, Assume, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
 from qkloom.gen.emit import emit
+from qkloom.rtl.component import Component
 from qkloom.rtl.index.histogram import Histogram
+from qkloom.rtl.stream import connect_stream
+from qkloom.tb.formal import prove, witness
 
 
 def run(dut, rounds, *, gap=0.0, seed=0):
@@ -103,3 +109,89 @@ def test_conversion():
 def test_errors(changes, error, message):
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
         Histogram(**{"bin_bits": 2, "count_width": 3, "mass_width": 4, **changes})
+
+
+class HistogramClaims(Component):
+    """What is told of each bin is what came since it was told last; never two sums of one bin."""
+
+    INNER = ("sweeps", "is_told", "place", "is_end", "swept", "adds", "at", "mass", "old")
+
+    def __init__(self, *, bin_bits, count_width, mass_width):
+        self.dut = Histogram(bin_bits=bin_bits, count_width=count_width, mass_width=mass_width)
+        self.widths = bin_bits, count_width, mass_width
+        sizes = {"place": bin_bits, "at": bin_bits, "mass": mass_width}
+        sizes["old"] = count_width + mass_width
+        inner = {name: In(sizes.get(name, 1)) for name in self.INNER}
+        words = {"word": In(count_width + mass_width).array(1 << bin_bits)}
+        members = self.dut.signature.members
+        ports = {name: members[name] for name in ("i", "sweep", "o")}
+        super().__init__({**ports, **inner, **words, "full_told": Out(1)})
+        self.peek = {name: f"dut.{name}" for name in self.INNER}
+        self.peek |= {f"word__{k}": f"dut.storage[{k}]" for k in range(1 << bin_bits)}
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.dut = dut = self.dut
+        bin_bits, count_width, mass_width = self.widths
+        connect_stream(m, wiring.flipped(self.i), dut.i)
+        connect_stream(m, dut.o, wiring.flipped(self.o))
+        m.d.comb += [
+            dut.sweep.eq(self.sweep),
+            Assume(~(dut.i.valid & dut.busy)),
+            Assume(~(self.sweep & (dut.busy | dut.i.valid))),
+            Assert(dut.busy == (self.sweeps | self.swept)),
+            Assert(~(self.adds & (self.sweeps | self.swept))),
+            Assert(self.is_end == (self.sweeps & (self.place == 0))),
+        ]
+        with m.If(~self.sweeps):
+            m.d.comb += Assert(self.place == (1 << bin_bits) - 1)
+        with m.If(self.swept & self.sweeps):
+            m.d.comb += Assert(self.at == (self.place + 1)[:bin_bits])
+            m.d.comb += Assert(self.at != 0)
+        with m.If(self.swept & ~self.sweeps):
+            m.d.comb += Assert(self.at == 0)
+
+        o = dut.o.payload
+        full = []
+        for k, word in enumerate(self.word):
+            count = Signal(count_width, name=f"count_{k}")
+            mass = Signal(mass_width, name=f"mass_{k}")
+            is_here, is_told = Signal(name=f"is_here_{k}"), Signal(name=f"is_told_{k}")
+            m.d.comb += [
+                is_here.eq(self.at == k),
+                is_told.eq(dut.o.valid & (o.bin == k)),
+            ]
+            with m.If(is_told):
+                m.d.comb += [Assert(o.count == count), Assert(o.mass == mass)]
+                m.d.comb += Assert(o.last == (k == 0))
+                m.d.sync += [count.eq(0), mass.eq(0)]
+            with m.If(dut.i.valid & (dut.i.payload.bin == k)):
+                m.d.sync += [count.eq(count + 1), mass.eq(mass + dut.i.payload.mass)]
+            # What a sweep after a reset has not cleared yet means nothing.
+            is_rubbish = ~self.is_told & (
+                (self.sweeps & (self.place >= k)) | (self.swept & is_here)
+            )
+            stored_count, stored_mass = word[:count_width], word[count_width:]
+            adds = self.adds & is_here
+            with m.If(~is_rubbish):
+                m.d.comb += [
+                    Assert((stored_count + adds)[:count_width] == count),
+                    Assert((stored_mass + Mux(adds, self.mass, 0))[:mass_width] == mass),
+                ]
+            with m.Else():
+                m.d.comb += Assert((count == 0) & (mass == 0))
+            with m.If(adds | (self.swept & self.is_told & is_here)):
+                m.d.comb += Assert(self.old == word)
+            full.append(is_told & (count == (1 << count_width) - 1))
+        m.d.comb += self.full_told.eq(sum(full) != 0)
+        return m
+
+
+@pytest.mark.parametrize("bin_bits", [1, 2])
+def test_proof(require, bin_bits):
+    require("yosys")
+    claims = HistogramClaims(bin_bits=bin_bits, count_width=2, mass_width=3)
+    design = emit(claims, name="claims")
+    prove(design, depth=3, peek=claims.peek)
+    # Three of one bin are told: after a reset's sweep and three that came.
+    assert witness(design, "full_told", depth=14) > 5

@@ -9,7 +9,7 @@ from qkloom.gen.emit import emit
 from qkloom.rtl.index.selector import MOST_CANDIDATES, CoverageSelector
 from qkloom.tb.engines import check, check_held
 from qkloom.tb.index.code import encode
-from qkloom.tb.index.selector import Ask, selector_words
+from qkloom.tb.index.selector import Ask, draw_ask, selector_words
 from qkloom.tb.packing import unpack
 from qkloom.tb.stalls import FREE, Stall
 from qkloom.tb.testbench import Expectation, Stimulus, Testbench
@@ -36,30 +36,6 @@ def bench_of(unit, asks, stalls=PATTERNS["free"], **options):
         {name: Expectation(words, stalls[name]) for name, words in outputs.items()},
         max_cycles=12 * cycles,
         **options,
-    )
-
-
-def draw(unit, rng, n, *, values=None):
-    """Draw a selection of ``n`` candidates."""
-    p = unit.parameters
-    largest = min((1 << p["value_width"]) - 1, ((1 << p["total_width"]) - 1) // n)
-    if values is None:
-        values = rng.integers(0, largest + 1, n) >> rng.integers(0, p["value_width"], n)
-        if rng.random() < 0.5:
-            values = rng.choice(values[:3], n)
-    values = np.minimum(values, largest)
-    high = (1 << p["candidates"].bit_length()) - 1
-    least, most = (int(rng.integers(0, min(n + 3, high + 1))) for _ in range(2))
-    if rng.random() < 0.5:
-        least = 0
-    if rng.random() < 0.5:
-        most = high
-    return Ask(
-        encode(values, fraction=p["fraction"]),
-        rng.random(n) < rng.choice([0.0, 0.0, 0.2, 1.0]),
-        int(rng.choice([*GAMMAS, int(rng.integers(0, 65537))])),
-        least,
-        most,
     )
 
 
@@ -111,20 +87,20 @@ class TestSmall:
     def test_random(self, digit_bits, pattern):
         unit = CoverageSelector(**SMALL, digit_bits=digit_bits)
         rng = np.random.default_rng(digit_bits)
-        asks = [draw(unit, rng, int(rng.integers(1, 13))) for _ in range(25)]
+        asks = [draw_ask(unit, rng, int(rng.integers(1, 13))) for _ in range(25)]
         check(emit(unit), bench_of(unit, asks, PATTERNS[pattern]), "pysim")
 
     def test_reset_at_any_time(self, digit_bits):
         unit = CoverageSelector(**SMALL, digit_bits=digit_bits)
         rng = np.random.default_rng(digit_bits)
-        asks = [draw(unit, rng, 9) for _ in range(2)]
+        asks = [draw_ask(unit, rng, 9) for _ in range(2)]
         for aborted in range(7, 180, 13):
             check(emit(unit), bench_of(unit, asks, aborted_cycles=aborted), "pysim")
 
     def test_held(self, digit_bits):
         unit = CoverageSelector(**SMALL, digit_bits=digit_bits)
         rng = np.random.default_rng(digit_bits)
-        check_held(emit(unit), bench_of(unit, [draw(unit, rng, 5)] * 2), "pysim")
+        check_held(emit(unit), bench_of(unit, [draw_ask(unit, rng, 5)] * 2), "pysim")
 
     def test_conversion(self, digit_bits):
         assert emit(CoverageSelector(**SMALL, digit_bits=digit_bits)).ports
@@ -166,7 +142,7 @@ class TestLarge:
         require("compiler")
         rng = np.random.default_rng(len(pattern))
         sizes = [*range(1, 40), *rng.integers(1, 1000, 15).tolist(), 4095, 4096]
-        self.check(large, [draw(large[0], rng, n) for n in sizes], pattern)
+        self.check(large, [draw_ask(large[0], rng, n) for n in sizes], pattern)
 
     @pytest.mark.parametrize("pattern", ["free", "random"])
     def test_ties_and_extremes(self, large, require, pattern):
@@ -214,7 +190,7 @@ class TestLarge:
         unit, _ = large
         rng = np.random.default_rng(7)
         asks = [
-            draw(unit, rng, n, values=values)
+            draw_ask(unit, rng, n, values=values)
             for n in (1, 2, 77, 1000)
             for values in (None, np.full(n, 9), np.arange(n) * 1000)
         ]
