@@ -256,15 +256,14 @@ class CoverageSelector(Component):
                     with m.Case(number):
                         m.d.sync += threshold[low:high].eq(step_bin)
 
-        # One register for each state: who asks for it has no LUT to wait for.
+        # One register for each state: who asks for it has no LUT to wait for. While the share is
+        # being made, or bins are told, it is none.
         leaves = {
             "idle": self.start.valid & ~histogram.busy,
             "pass": front.o.valid & item.last,
             "drain": there.last,
             "total": 1,
-            "share": share.o.valid,
             "bins": 1,
-            "scan": is_bin & step_is_last,
             "settle": 1,
             "decode": there.last,
             "emit": front.o.valid & item.last & room,
@@ -279,10 +278,8 @@ class CoverageSelector(Component):
             "pass": goes["idle"] | (goes["settle"] & ~is_last_digit),
             "drain": goes["pass"],
             "total": goes["drain"] & is_first,
-            "share": goes["total"],
-            "bins": (goes["drain"] & ~is_first) | goes["share"],
-            "scan": goes["bins"],
-            "settle": goes["scan"],
+            "bins": (goes["drain"] & ~is_first) | share.o.valid,
+            "settle": is_bin & step_is_last,
             "decode": goes["settle"] & is_last_digit,
             "emit": goes["decode"],
             "end": goes["emit"],

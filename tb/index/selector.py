@@ -155,6 +155,8 @@ def draw_ask(
     largest = min((1 << p["value_width"]) - 1, fits)
     if values is None:
         values = rng.integers(0, largest + 1, n) >> rng.integers(0, p["value_width"], n)
+        if rng.random() < 0.2:  # as much as there may be
+            values = largest - (values >> 3)
         if rng.random() < 0.5:
             values = rng.choice(values[:3], n)
     high = (1 << p["candidates"].bit_length()) - 1
