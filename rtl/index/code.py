@@ -99,11 +99,13 @@ class CodeEncoder(Component):
         for level in reversed(range(self.latency)):
             size = 1 << level
             moves = Signal(name=f"moves_{level}")
-            moved = Signal(len(value), name=f"value_{level}", reset_less=True)
+            # Less than that is left to go.
+            width = min(len(value), self._fraction + size)
+            moved = Signal(width, name=f"value_{level}", reset_less=True)
             so_far = Signal(len(distance) + 1, name=f"distance_{level}", reset_less=True)
             m.d.comb += moves.eq(value[self._fraction + size :].any())
             m.d.sync += [
-                moved.eq(Mux(moves, value >> size, value)),
+                moved.eq(Mux(moves, value >> size, value)[:width]),
                 so_far.eq(Cat(moves, distance)),
             ]
             value, distance = moved, so_far

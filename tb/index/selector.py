@@ -155,8 +155,11 @@ def draw_ask(
     largest = min((1 << p["value_width"]) - 1, fits)
     if values is None:
         values = rng.integers(0, largest + 1, n) >> rng.integers(0, p["value_width"], n)
-        if rng.random() < 0.2:  # as much as there may be
+        kind = rng.random()
+        if kind < 0.2:  # as much as there may be
             values = largest - (values >> 3)
+        elif kind < 0.4:  # so little that sums often meet the target
+            values &= 3
         if rng.random() < 0.5:
             values = rng.choice(values[:3], n)
     high = (1 << p["candidates"].bit_length()) - 1
@@ -165,7 +168,7 @@ def draw_ask(
         least = 0
     if rng.random() < 0.5:
         most = high
-    gammas = [0, 1, 32768, 58982, 65535, 65536, int(rng.integers(0, 65537))]
+    gammas = [0, 1, 32768, 65535, 65536, *rng.integers(0, 65537, 5)]
     return Ask(
         encode(np.minimum(values, largest), fraction=p["fraction"]),
         rng.random(n) < rng.choice([0.0, 0.0, 0.2, 1.0]),

@@ -8,6 +8,8 @@ from qkloom.rtl.index.code import CodeEncoder
 from qkloom.rtl.index.selector import CoverageSelector
 from qkloom.tb.index.selector import draw_ask, selector_words
 from qkloom.tb.packing import pack
+from qkloom.tb.stalls import Stall
+from qkloom.tb.testbench import Expectation
 
 from .unit import Unit, paced
 
@@ -36,6 +38,10 @@ def selections(unit):
     inputs, outputs = selector_words(unit, asks)
     counts = {name: len(words) for name, words in outputs.items()}
     benches = paced(inputs, counts, max_cycles=400_000)
-    # Resets about when the last bins of the first sweep are told.
+    # Resets about when the last bins of the first sweep are told; and with a result waiting.
     ends = (1 << SIZES["digit_bits"]) * 2 + int(numbers[0]) + SIZES["total_width"] + 6
-    return [*benches, *(replace(benches[0], aborted_cycles=ends + n) for n in range(4))]
+    benches += [replace(benches[0], aborted_cycles=ends + n) for n in range(4)]
+    waiting = Expectation(count=N_ASKS, stall=Stall(0.97, 8, 1))
+    outputs = {**benches[0].outputs, "result": waiting}
+    first = replace(benches[0], outputs=outputs)
+    return [*benches, *(replace(first, aborted_cycles=n) for n in (200, 301, 402))]
