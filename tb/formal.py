@@ -18,7 +18,7 @@ from .design import Design
 from .errors import ToolError
 from .yosys import find_full_yosys
 
-__all__ = ["Followed", "ProofError", "follow", "obey", "prove", "witness"]
+__all__ = ["Followed", "ProofError", "follow", "obey", "prove", "prove_run", "witness"]
 
 TIMEOUT_SECONDS = 600
 
@@ -92,6 +92,39 @@ def prove(
             f"this run to a state where one fails:\n{_last_run(printed)}"
         )
     raise ToolError(f"Yosys gave no verdict on {design.name}: {printed[-500:]}")
+
+
+def prove_run(design: Design, *, depth: int, peek: Mapping[str, str] | None = None) -> None:
+    """Prove that no ``Assert`` fails in the first ``depth`` cycles, every ``Assume`` kept.
+
+    It is for what takes its time and then is done: nothing has to be claimed of states that no run
+    comes to, but nothing is said of the cycles after.
+
+    Parameters
+    ----------
+    design, peek
+        As of :func:`prove`.
+    depth : int
+        Cycles from reset, its state included.
+
+    Raises
+    ------
+    ProofError
+        When a claim fails in such a run.
+    ToolError
+        When Yosys is missing or cannot read the design, or does not get so far.
+    """
+    printed = _run(
+        design,
+        "sat -tempinduct -tempinduct-baseonly -prove-asserts -set-assumes -show-public "
+        f"-maxsteps {depth}",
+        peek or {},
+        {},
+    )
+    if "model found for base case: FAIL!" in printed:
+        raise ProofError(f"{design.name} breaks a claim in this run:\n{_last_run(printed)}")
+    if f"[base case {depth}]" not in printed:
+        raise ToolError(f"Yosys gave no verdict on {design.name}: {printed[-500:]}")
 
 
 def witness(design: Design, port: str, *, depth: int) -> int:

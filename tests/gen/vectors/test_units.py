@@ -23,7 +23,8 @@ from qkloom.tb.streams import streams_of
 from qkloom.tb.tensors import InputError
 
 PARTS = (
-    *("choice", "credit-gate", "delay", "exp2", "feeder", "fork", "join", "mask", "merge"),
+    *("choice", "coverage-selector", "credit-gate", "delay", "exp2", "feeder", "fork", "join"),
+    *("mask", "merge"),
     *("multicast", "normalizer", "output-accumulator", "output-element", "output-stationary"),
     *("pass-scheduler", "probability-buffer", "product", "query-buffer", "queue", "reciprocal"),
     *("register-slice", "route", "row-unit", "running-maximum", "running-sum", "scale"),
@@ -32,6 +33,7 @@ PARTS = (
 )
 # Among them: whatever a testbench is made of.
 UNITS = {
+    "coverage-selector": "--candidates 20 --value-width 9 --total-width 13 --digit-bits 3",
     "matrix": "--kind lut --rows 6 --cols 5 --planes serial",
     "feeder": "--size 4 --block-rows 3 --head-dim 8 --slots 2 --digits 2",
     "normalizer": "--size 4 --block-rows 3 --head-dim 8 --slots 2 --out-width 2 --acc-width 30",
