@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from amaranth.hdl import Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -57,12 +58,12 @@ def bench(unit, queries, stalls=None, **options):
     }
 
     def words(name, items):
-        shape = getattr(unit, name).payload.shape()
-        return [to_bits(shape, item) for item in items]
+        payload = getattr(unit, name).payload
+        return rows_of([to_bits(payload.shape(), item) for item in items], payload)
 
     return Testbench(
         inputs={
-            name: Stimulus(wide(words(name, items), unit, name), stalls.get(name, FREE))
+            name: Stimulus(words(name, items), stalls.get(name, FREE))
             for name, items in sent.items()
         },
         outputs={
@@ -74,13 +75,11 @@ def bench(unit, queries, stalls=None, **options):
     )
 
 
-def wide(values, unit, name):
-    """Return rows of 64-bit words where a payload has more bits."""
-    from amaranth.hdl import Value
-
-    n = -(-len(Value.cast(getattr(unit, name).payload)) // 64)
-    rows = [[x >> 64 * k & (1 << 64) - 1 for k in range(n)] for x in values]
-    return np.array(rows, np.uint64).reshape(-1, n)
+def rows_of(values, payload):
+    """Return the words of payloads, as an engine takes them."""
+    n = -(-len(Value.cast(payload)) // 32)
+    rows = [[x >> 32 * k & (1 << 32) - 1 for k in range(n)] for x in values]
+    return np.array(rows, np.uint32).reshape(-1, n)
 
 
 def draw(rng, *, k_max, blocks, head_dim, width, refused=True):
