@@ -111,6 +111,8 @@ class BlockScores(Component):
         is_init = Signal(reset_less=True)
         is_local = Signal(reset_less=True)
 
+        begins = Signal()  # the window is a block's first
+        hides = Signal()  # it is behind the query
         phase = Signal(range(PER_BLOCK))
         block = Signal.like(o.block, reset_less=True)
         offers = Signal()  # a block is complete
@@ -133,15 +135,15 @@ class BlockScores(Component):
         best = Signal(signed(self._score_width), reset_less=True)
         tail = Signal(signed(self._score_width), reset_less=True)
         so_far = Signal(signed(self._score_width))
-        counts = Signal()
         m.d.comb += [
-            counts.eq(has_window & ~(is_last_block & (phase > seen))),
-            score.eq(Mux(counts, self.i.payload, lowest)),
-            so_far.eq(Mux(phase == 0, tail, best)),
+            score.eq(Mux(has_window & ~hides, self.i.payload, lowest)),
+            so_far.eq(Mux(begins, tail, best)),
         ]
         with m.If(steps):
             m.d.sync += [
                 phase.eq(phase + 1),
+                begins.eq(phase == PER_BLOCK - 1),
+                hides.eq(is_last_block & (phase >= seen) & (phase != PER_BLOCK - 1)),
                 tail.eq(score),
                 best.eq(Mux(score > so_far, score, so_far)),
             ]
@@ -194,6 +196,8 @@ class BlockScores(Component):
                 block.eq(0),
                 tail.eq(lowest),
                 phase.eq(0),
+                begins.eq(1),
+                hides.eq(0),
                 is_first.eq(1),
                 differs.eq(0),
                 is_busy.eq(1),

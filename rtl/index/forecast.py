@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..component import Component
 from ..formats import I8
-from ..stream import Fork, Queue, connect_fields, connect_stream
+from ..stream import Fork, Queue, WideSlice, connect_fields, connect_stream
 from .blocks import BlockScores
 from .difference import ListDifference
 from .dot import DotProduct, beats_of
@@ -149,7 +149,9 @@ class Forecast(Component):
                 extent.i.payload.dropped.eq(told[name].payload.refused | is_unused),
             ]
             connect_stream(m, extent.o, marker.extent)
-            connect_stream(m, wiring.flipped(getattr(self, name)), marker.i)
+            m.submodules[f"{name}_slice"] = early = WideSlice(shape=marker.i.payload.shape())
+            connect_stream(m, wiring.flipped(getattr(self, name)), early.i)
+            connect_stream(m, early.o, marker.i)
             connect_fields(m, marker.o, dot.i_held if name == "vector" else dot.i)
 
         pooling = self._queue(m, "pooling", scores.call.payload.shape(), told["pooling"])
@@ -159,22 +161,31 @@ class Forecast(Component):
         m.d.comb += k.i.payload.eq(told["k"].payload.k)
         connect_stream(m, k.o, topk.k)
 
-        m.submodules.candidates = candidates = Fork(shape=scores.o.payload.shape(), n=2)
-        connect_stream(m, scores.o, candidates.i)
+        # Whoever answers from here does not wait for those behind.
+        candidate = scores.o.payload.shape()
+        m.submodules.pooled = pooled = Queue(shape=candidate, depth=2)
+        m.submodules.candidates = candidates = Fork(shape=candidate, n=2)
+        connect_stream(m, scores.o, pooled.i)
+        connect_stream(m, pooled.o, candidates.i)
         connect_stream(m, candidates.o[0], topk.i)
         self._give_result(m, candidates.o[1], told["result"])
 
         # A refused query's resident blocks are not compared with anything.
         m.submodules.lists = lists = Fork(shape=list_layout(blocks), n=2)
         connect_stream(m, sorter.o, lists.i)
-        connect_stream(m, lists.o[0], wiring.flipped(self.chosen))
+        m.submodules.chosen = chosen = Queue(shape=list_layout(blocks), depth=2)
+        connect_stream(m, lists.o[0], chosen.i)
+        connect_stream(m, chosen.o, wiring.flipped(self.chosen))
         connect_stream(m, lists.o[1], difference.chosen)
         connect_stream(m, difference.load, wiring.flipped(self.load))
         connect_stream(m, difference.evict, wiring.flipped(self.evict))
         refused = self._queue(m, "resident", 1, told["resident"])
-        resident = self.resident
-        passes = resident.payload.end | ~refused.o.payload
+        m.submodules.resident = early = Queue(shape=list_layout(blocks), depth=2)
+        connect_stream(m, wiring.flipped(self.resident), early.i)
+        resident = early.o
+        passes = Signal()
         m.d.comb += [
+            passes.eq(resident.payload.end | ~refused.o.payload),
             refused.i.payload.eq(told["resident"].payload.refused),
             difference.resident.payload.eq(resident.payload),
             difference.resident.valid.eq(resident.valid & refused.o.valid & passes),

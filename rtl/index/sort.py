@@ -17,6 +17,8 @@ __all__ = ["WORD", "BlockSorter"]
 WORD = 32
 """Bits of a word of the mask."""
 
+_BITS = ceil_log2(WORD)
+
 _DEPTH = 4
 """Room for words that are on their way when the room is looked at: rate 1."""
 
@@ -68,25 +70,20 @@ class BlockSorter(Component):
 
         n_words = -(-self._blocks // WORD)
         m.submodules.mask = mask = Memory(shape=WORD, depth=max(n_words, 2), init=[])
-        w_port, r_port = mask.write_port(granularity=1), mask.read_port()
+        w_port, r_port = mask.write_port(), mask.read_port()
         at = Signal(range(max(n_words, 2)))
         highest = Signal.like(at)
-        bits = ceil_log2(WORD)
+        highest_is_at = Signal()
         number = Signal.like(at)
-        m.d.comb += number.eq(i.block[bits:])
+        m.d.comb += number.eq(i.block[_BITS:])
 
+        # Every cycle a word is read, and written in the next: with a bit more, or cleared.
+        address = Signal.like(at)
         marks = Signal()
         reads = Signal()
-        clears = Signal()  # the word before
-        is_last = Signal()
-        was_last = Signal()
-        before = Signal.like(at, reset_less=True)
+        clears = Signal()
         has_room = Signal()
-        m.d.comb += [
-            has_room.eq(words.level <= _DEPTH - 2),
-            r_port.addr.eq(at),
-            is_last.eq(at == highest),
-        ]
+        m.d.comb += [has_room.eq(words.level <= _DEPTH - 2), address.eq(at)]
         with m.FSM():
             with m.State("clear"):
                 m.d.comb += clears.eq(1)
@@ -95,31 +92,54 @@ class BlockSorter(Component):
                     m.d.sync += at.eq(0)
                     m.next = "mark"
             with m.State("mark"):
-                m.d.comb += [self.i.ready.eq(1), marks.eq(self.i.valid & ~i.end)]
+                m.d.comb += [
+                    self.i.ready.eq(1),
+                    marks.eq(self.i.valid & ~i.end),
+                    address.eq(number),
+                ]
                 with m.If(marks & (number > highest)):
                     m.d.sync += highest.eq(number)
                 with m.If(self.i.valid & i.end):
+                    m.d.sync += highest_is_at.eq(highest == 0)
                     m.next = "read"
             with m.State("read"):
                 m.d.comb += reads.eq(has_room)
                 with m.If(has_room):
-                    m.d.sync += at.eq(at + 1)
-                    with m.If(is_last):
+                    m.d.sync += [at.eq(at + 1), highest_is_at.eq(at + 1 == highest)]
+                    with m.If(highest_is_at):
                         m.d.sync += [at.eq(0), highest.eq(0)]
                         m.next = "wait"
             with m.State("wait"):  # for the last word to be cleared
                 m.next = "mark"
 
-        arrives = Signal()
-        m.d.sync += [arrives.eq(reads), was_last.eq(is_last), before.eq(at)]
+        before = Signal.like(at, reset_less=True)
+        bit = Signal(WORD, reset_less=True)
+        is_read = Signal()
+        is_marked = Signal()
+        is_cleared = Signal()
+        is_same = Signal(reset_less=True)  # word as in the cycle before: memory is a cycle behind
+        was_last = Signal(reset_less=True)
+        m.d.sync += [
+            before.eq(address),
+            bit.eq(1 << i.block[:_BITS]),
+            is_read.eq(reads),
+            is_marked.eq(marks),
+            is_cleared.eq(clears | reads),
+            is_same.eq(is_marked & (number == before)),
+            was_last.eq(highest_is_at),
+        ]
+        marked = Signal(WORD, reset_less=True)
+        word = Signal(WORD)
+        m.d.comb += word.eq(Mux(is_same, marked, r_port.data) | bit)
+        m.d.sync += marked.eq(word)
         m.d.comb += [
-            words.i.valid.eq(arrives),
+            r_port.addr.eq(address),
+            w_port.addr.eq(before),
+            w_port.en.eq(is_marked | is_cleared),
+            words.i.valid.eq(is_read),
             words.i.payload.mask.eq(r_port.data),
             words.i.payload.last.eq(was_last),
-            w_port.addr.eq(Mux(clears, at, Mux(arrives, before, number))),
-            w_port.data.eq((~(clears | arrives)).replicate(WORD)),
         ]
-        for k in range(WORD):
-            is_meant = marks & (i.block[:bits] == k)
-            m.d.comb += w_port.en[k].eq(clears | arrives | is_meant)
+        with m.If(~is_cleared):
+            m.d.comb += w_port.data.eq(word)
         return m
