@@ -15,9 +15,7 @@ PER_GROUP = 16
 
 def cell_layout(*, blocks: int, rank_width: int) -> data.StructLayout:
     """Return what a cell holds: a block and its rank, or nothing unless ``filled``."""
-    return data.StructLayout(
-        {"block": range(max(blocks, 2)), "rank": rank_width, "filled": 1}
-    )
+    return data.StructLayout({"block": range(max(blocks, 2)), "rank": rank_width, "filled": 1})
 
 
 class SelectorCells(Component):

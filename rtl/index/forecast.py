@@ -137,9 +137,7 @@ class Forecast(Component):
         # Vectors and keys, as many as announced.
         n_windows, n_beats = (1 << len(check.o.payload[x]) for x in ("windows", "beats"))
         for name, vectors in (("vector", 1), ("keys", n_windows - 1)):
-            marker = VectorMarker(
-                width=self._vector["width"], vectors=vectors, beats=n_beats - 1
-            )
+            marker = VectorMarker(width=self._vector["width"], vectors=vectors, beats=n_beats - 1)
             m.submodules[f"{name}_marker"] = marker
             extent = self._queue(m, name, marker.extent.payload.shape(), told[name])
             is_unused = told[name].payload.windows == 0
@@ -190,9 +188,7 @@ class Forecast(Component):
             difference.resident.payload.eq(resident.payload),
             difference.resident.valid.eq(resident.valid & refused.o.valid & passes),
             resident.ready.eq(refused.o.valid & (difference.resident.ready | ~passes)),
-            refused.o.ready.eq(
-                resident.valid & resident.payload.end & difference.resident.ready
-            ),
+            refused.o.ready.eq(resident.valid & resident.payload.end & difference.resident.ready),
         ]
         return m
 

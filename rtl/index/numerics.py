@@ -66,8 +66,12 @@ class IndexNumerics:
     log_fraction: ClassVar[int] = 16
     """Bits of a binary logarithm; its error is below ``2**-16``."""
     log_segments: ClassVar[int] = 256
-    divergence_fraction: ClassVar[int] = 30
-    """Bits of the divergence."""
+    log_split: ClassVar[int] = 11
+    """Low bits of a logarithm that are multiplied apart from the others."""
+    divergence_fraction: ClassVar[int] = 29
+    """Bits of the divergence, the sum that belongs to its square."""
+    product_width: ClassVar[int] = 26
+    """Bits of what is multiplied by a reciprocal."""
     pool_fraction: ClassVar[int] = 4
     """Bits of a pooled query or key below the last place of what is pooled."""
     gamma_fraction: ClassVar[int] = 16

@@ -1,58 +1,50 @@
 """Exact model of :mod:`qkloom.rtl.index.divergence`: how far averages foretell attention."""
 
+import math
+
 import numpy as np
 
-from ...rtl.index.numerics import IndexNumerics, exp_table, log_table
-from ..formats import Ints, round_shift
+from ...rtl.index.numerics import IndexNumerics
+from ..formats import Ints
 from ..lane.reciprocal import exponent, reciprocal
 from ..lane.row import base2_scores
+from .exp2 import exp2
+from .log2 import log2
 
-__all__ = ["divergence", "foretold", "log2_of", "normalize_shares"]
+__all__ = ["distance", "divergence", "foretold"]
 
 
 def divergence(
     vertical: Ints, mean: Ints, mantissa: int, shift: int, numerics: IndexNumerics
 ) -> int:
     """Return ``2 D**2 / ln 2`` in units of ``2**-divergence_fraction``, ``D**2`` the divergence."""
-    p = normalize_shares(foretold(mean, mantissa, shift, numerics), numerics)
-    v = normalize_shares(vertical, numerics)
-    s = p + v
-    terms = p * log2_of(p, numerics) + v * log2_of(v, numerics) - s * log2_of(s, numerics)
-    terms += s << numerics.log_fraction
-    drop = numerics.share_fraction + numerics.log_fraction - numerics.divergence_fraction
-    return max(int((terms >> drop).sum()), 0)
+    powers = foretold(mean, mantissa, shift, numerics)
+    p = _shares(powers, numerics.exp_fraction + 1, numerics)
+    v = _shares(vertical, numerics.mass_width, numerics)
+    of_sum = log2(p + v) - (1 << numerics.log_fraction)
+    total = 0
+    for x in (p, v):
+        high, low = np.divmod(log2(x) - of_sum, 1 << numerics.log_split)
+        total += int((x * high + (x * low >> numerics.log_split)).sum())
+    return max(total, 0)
+
+
+def distance(divergence: int) -> float:
+    """Return ``D``, the square root of the Jensen-Shannon divergence, natural logarithm."""
+    return math.sqrt(divergence / (1 << IndexNumerics.divergence_fraction) * math.log(2) / 2)
 
 
 def foretold(mean: Ints, mantissa: int, shift: int, numerics: IndexNumerics) -> Ints:
     """Return ``2**-x`` of the distance of each mean score to the highest."""
-    x = base2_scores(mean, mantissa, min(shift + numerics.mean_fraction, 63), numerics.lane)
-    return exp2_of(x.max() - x, numerics)
+    lane = numerics.lane
+    x = base2_scores(mean, mantissa, min(shift + numerics.mean_fraction, 63), lane)
+    return exp2(x.max() - x, fraction=lane.fraction, exp_fraction=numerics.exp_fraction)
 
 
-def exp2_of(y: Ints, numerics: IndexNumerics) -> Ints:
-    """Return ``2**-y`` in units of ``2**-exp_fraction``; ``y >= 0``."""
-    fraction = numerics.lane.fraction
-    table = np.array(exp_table(fraction, numerics.exp_fraction), np.int64)
-    powers: Ints = table[y & (1 << fraction) - 1] >> np.minimum(y >> fraction, 63)
-    return powers
-
-
-def normalize_shares(x: Ints, numerics: IndexNumerics) -> Ints:
+def _shares(x: Ints, width: int, numerics: IndexNumerics) -> Ints:
     """Return each number's share of all, in units of ``2**-share_fraction``."""
     total = x.sum()
-    amount = int(exponent(total)) + 17 - numerics.share_fraction
-    product = x * int(reciprocal(total))
-    shares: Ints = product >> amount if amount >= 0 else product << -amount
+    drop = max(width - numerics.product_width, 0)
+    amount = int(exponent(total)) + 17 - numerics.share_fraction - drop
+    shares: Ints = (x >> drop) * int(reciprocal(total)) >> amount
     return shares
-
-
-def log2_of(x: Ints, numerics: IndexNumerics) -> Ints:
-    """Return the binary logarithm of integers, of 0 as of 1; ``log_fraction`` bits."""
-    x = np.maximum(x, 1)
-    e = exponent(x)
-    aligned = (x << 31) >> e  # 1 and 31 bits
-    fraction = aligned & (1 << 31) - 1
-    base, slope = np.array(log_table(numerics.log_fraction, numerics.log_segments), np.int64).T
-    segment, rest = fraction >> 23, fraction >> 13 & (1 << 10) - 1
-    line = base[segment] + (slope[segment] * rest >> 10)
-    return (e << numerics.log_fraction) + round_shift(line, 2)

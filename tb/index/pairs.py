@@ -7,7 +7,7 @@ from ..formats import Ints, round_shift
 from ..lane.reciprocal import exponent, reciprocal
 from ..lane.row import base2_scores
 from ..quantize import Int8s
-from .divergence import exp2_of
+from .exp2 import exp2
 
 __all__ = ["pair_shares", "pool_block_means"]
 
@@ -33,7 +33,9 @@ def pair_shares(
     x = base2_scores(dot, mantissa, min(shift + numerics.pool_fraction, 63), numerics.lane)
     causal = np.tril(np.ones(x.shape, bool))
     highest = np.where(causal, x, -numerics.lane.x_max).max(axis=1)
-    e = np.where(causal, exp2_of(np.where(causal, highest[:, None] - x, 0), numerics), 0)
+    y = np.where(causal, highest[:, None] - x, 0)
+    power = exp2(y, fraction=numerics.lane.fraction, exp_fraction=numerics.exp_fraction)
+    e = np.where(causal, power, 0)
     total = e.sum(axis=1)
     amount = exponent(total) + 17 - numerics.pair_fraction
     shares: Ints = e * reciprocal(total)[:, None] >> amount[:, None]
