@@ -87,14 +87,15 @@ def test_a_block_has_everything():
 
 @pytest.mark.parametrize("peak", [0.01, 1.0, 5.0])
 @pytest.mark.parametrize("agree", [1.0, 0.95, 0.8, 0.0])
-def test_the_root_is_within_a_thousandth(peak, agree):
+def test_the_error_is_as_stated(peak, agree):
     rng = np.random.default_rng(int(10 * peak + 100 * agree))
     for n in (2, 32, 1000):
         vertical, mean, mantissa, shift = head(rng, n, peak=peak, agree=agree)
         x = mean * (mantissa / 2**shift / 2**NUMBERS.lane.fraction / 2**NUMBERS.mean_fraction)
         p = 2.0 ** (x - x.max())
         true = divergence_of(p / p.sum(), vertical / vertical.sum(), "zero")
-        assert abs(distance(divergence(vertical, mean, mantissa, shift, NUMBERS)) - true) < 1e-3
+        found = distance(divergence(vertical, mean, mantissa, shift, NUMBERS))
+        assert abs(found - true) < (2e-4 if true > 0.02 else 4e-3)
         powers = foretold(mean, mantissa, shift, NUMBERS)
         assert powers.max() == 1 << IndexNumerics.exp_fraction
 
