@@ -17,8 +17,8 @@ from .share import GAMMA_BITS, Share
 
 __all__ = ["MOST_CANDIDATES", "CoverageSelector"]
 
-MOST_CANDIDATES = 65_536
-"""Most candidates of a selection: as many blocks of 64 tokens as 4 M tokens have."""
+MOST_CANDIDATES = 1 << 24
+"""Most candidates of a selection: pairs of blocks, more than 1 M tokens have."""
 
 
 class CoverageSelector(Component):
