@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,6 +13,7 @@ from .lane.far import FarLane
 from .lane.lane import Lane, lane_kind, lane_payloads
 from .stream import Gather, Multicast, Queue, Scatter, connect_fields, connect_stream
 from .stream.crossing import LineReceiver, LineSender
+from .stream.turns import Turns
 
 __all__ = ["Core"]
 
@@ -80,6 +81,7 @@ class Core(Component):
         stream_width: int = 8,
         stationary_width: int = 8,
         gemm: bool = False,
+        index_tokens: int = 0,
         crossings: bool = False,
     ) -> None:
         if not lanes:
@@ -104,7 +106,10 @@ class Core(Component):
             addressed = data.StructLayout({"to": to, "item": self._shapes[name]})
             members[name] = In(stream.Signature(addressed))
         tagged = data.StructLayout({"index": range(n), "item": self._shapes["o"]})
-        super().__init__({**members, "o": Out(stream.Signature(tagged))})
+        members["o"] = Out(stream.Signature(tagged))
+        if index_tokens:
+            members["o_mass"] = Out(stream.Signature(self._shapes["o_mass"]))
+        super().__init__(members)
 
     @property
     def n_lanes(self) -> int:
@@ -133,6 +138,8 @@ class Core(Component):
         ):
             connect_stream(m, wiring.flipped(port), part.i)
         connect_stream(m, merge.o, wiring.flipped(self.o))
+        if self._lane["index_tokens"]:
+            self._add_turns(m)
 
         for number, kind in enumerate(self._lanes):
             lane = self._add_lane(m, number, kind)
@@ -143,7 +150,22 @@ class Core(Component):
             connect_stream(m, keys.o[number], lane["i_key"])
             connect_stream(m, values.o[number], lane["i_value"])
             connect_stream(m, lane["o"], merge.i[number])
+            if "o_mass" in lane:
+                connect_stream(m, lane["o_mass"], m.submodules.turns.i[number])
         return m
+
+    def _add_turns(self, m: Module) -> None:
+        """Let masses leave head by head, in the order in which the heads' first jobs came."""
+        n = len(self._lanes)
+        m.submodules.turns = turns = Turns(shape=self._shapes["o_mass"], n=n, depth=2 * _JOBS * n)
+        connect_stream(m, turns.o, wiring.flipped(self.o_mass))
+        job, jobs = self.i_job.payload, m.submodules.jobs
+        tells = Signal()
+        m.d.comb += [
+            tells.eq(job.item.scores_only & job.item.first),
+            turns.turn.payload.eq(job.to),
+            turns.turn.valid.eq(self.i_job.valid & self.i_job.ready & tells),
+        ]
 
     def _add_lane(self, m: Module, number: int, kind: str) -> dict[str, Any]:
         """Build a lane, and the near ends of its lines if there are any; return its streams."""
@@ -156,9 +178,9 @@ class Core(Component):
         streams = {}
         for name, shape in shapes.items():
             near: LineSender | LineReceiver
-            if name == "o":
+            if not name.startswith("i_"):
                 near = LineReceiver(shape=shape)
-                wiring.connect(m, far.o, near.line)
+                wiring.connect(m, getattr(far, name), near.line)
                 streams[name] = near.o
             else:
                 near = LineSender(shape=shape)

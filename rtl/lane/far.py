@@ -25,8 +25,8 @@ class FarLane(Component):
     -------
     i_job, i_query, i_key, i_value : In(line_signature)
         The lane's inputs.
-    o : Out(line_signature)
-        Its outputs.
+    o, o_mass : Out(line_signature)
+        Its outputs, and with ``index_tokens`` its masses.
 
     Raises
     ------
@@ -53,11 +53,12 @@ class FarLane(Component):
         stationary_width: int = 8,
         runtime_precision: bool = False,
         gemm: bool = False,
+        index_tokens: int = 0,
     ) -> None:
         self._shapes = lane_payloads(**self.parameters)
         super().__init__(
             {
-                name: (Out if name == "o" else In)(line_signature(shape))
+                name: (In if name.startswith("i_") else Out)(line_signature(shape))
                 for name, shape in self._shapes.items()
             }
         )
@@ -67,10 +68,10 @@ class FarLane(Component):
         m = Module()
         m.submodules.lane = lane = Lane(**self.parameters)
         for name, shape in self._shapes.items():
-            if name == "o":
-                m.submodules.o = sender = LineSender(shape=shape)
-                connect_stream(m, lane.o, sender.i)
-                wiring.connect(m, sender.line, wiring.flipped(self.o))
+            if not name.startswith("i_"):
+                m.submodules[name] = sender = LineSender(shape=shape)
+                connect_stream(m, getattr(lane, name), sender.i)
+                wiring.connect(m, sender.line, wiring.flipped(getattr(self, name)))
             else:
                 m.submodules[name] = receiver = LineReceiver(shape=shape)
                 wiring.connect(m, wiring.flipped(getattr(self, name)), receiver.line)
