@@ -36,9 +36,9 @@ class CoverageSelector(Component):
     2**16)``; of ``gamma = 2**16`` every mass is below it. Masses are what codes stand for.
 
     Since that is monotone, one code separates what is taken from what is not, and a histogram of a
-    digit of the codes says which digit it has: the last bin that is not empty and whose first
-    candidate is taken. Then the next digit of those in this bin. At last all candidates come once
-    more, and those of that very code are taken as long as the rule says.
+    digit of the codes says which digit it has: the last bin, from the top, whose first candidate is
+    taken, or would be if it is empty. Then the next digit of those in this bin. At last all
+    candidates come once more, and those of that very code are taken as long as the rule says.
 
     So the source sends the same candidates ``passes`` times, one a cycle. Of ``n`` candidates, from
     the transfer of ``start`` to that of ``result`` it is ``passes * n + digits * 2**digit_bits +
@@ -195,7 +195,6 @@ class CoverageSelector(Component):
         # A step: one that has `always`, all of a bin, or one of the threshold's code.
         step = Signal(self._sums, reset_less=True)
         step_bin = Signal(self._digit_bits, reset_less=True)
-        step_has_some = Signal(reset_less=True)
         step_is_last = Signal(reset_less=True)
         is_forced = Signal()
         is_bin = Signal()
@@ -204,7 +203,6 @@ class CoverageSelector(Component):
             step.count.eq(Mux(told.valid, told.payload.count, 1)),
             step.mass.eq(Mux(told.valid, told.payload.mass, decoder.o)),
             step_bin.eq(told.payload.bin),
-            step_has_some.eq(told.payload.count.any()),
             step_is_last.eq(told.payload.last),
             is_forced.eq(there.is_forced),
             is_bin.eq(told.valid),
@@ -249,7 +247,7 @@ class CoverageSelector(Component):
                 ahead.count.eq(ahead.count + step.count),
                 ahead.mass.eq(ahead.mass + step.mass),
             ]
-        with m.If(is_bin & step_has_some & rule):
+        with m.If(is_bin & rule):
             m.d.sync += entry.eq(ahead)
             with m.Switch(digit):
                 for number, (low, high) in enumerate(self._digits()):

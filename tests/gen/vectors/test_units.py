@@ -33,7 +33,7 @@ PARTS = (
 )
 # Among them: whatever a testbench is made of.
 UNITS = {
-    "coverage-selector": "--candidates 20 --value-width 9 --total-width 13 --digit-bits 3",
+    "coverage-selector": "--candidates 20 --value-width 13 --total-width 17 --digit-bits 3",
     "matrix": "--kind lut --rows 6 --cols 5 --planes serial",
     "feeder": "--size 4 --block-rows 3 --head-dim 8 --slots 2 --digits 2",
     "normalizer": "--size 4 --block-rows 3 --head-dim 8 --slots 2 --out-width 2 --acc-width 30",
