@@ -49,7 +49,7 @@ class Forecast(Component):
         keys ----> marker -----^                             +--> result             v
         resident ------------------------------------------------------> difference --> load, evict
 
-    One beat of keys a cycle. Between the keys of two queries pass about ``k_max + 30`` cycles, in
+    One beat of keys a cycle. Between the keys of two queries pass at most ``k_max + 10`` cycles, in
     which the cells are emptied; lists leave while the next query's keys come. The next query's
     vector loads meanwhile.
 

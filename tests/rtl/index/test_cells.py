@@ -58,7 +58,12 @@ class CellClaims(Component):
             m.d.comb += Assume(~self.candidate.filled)
         count = Signal(range(n + 1))
         better = Signal(range(n + 2))
-        m.d.comb += [Assert(pushes < n), Assert(count <= n), Assert(better <= n), Assert(~(late.filled & was_pushed))]
+        m.d.comb += [
+            Assert(pushes < n),
+            Assert(count <= n),
+            Assert(better <= n),
+            Assert(~(late.filled & was_pushed)),
+        ]
         with m.If(pushes != 0):
             m.d.comb += Assert(~late.filled)
 

@@ -80,16 +80,14 @@ def test_proof(require):
     require("yosys")
     design = emit(DifferenceClaims(blocks=2), name="claims")
     assert witness(design, "both_end", depth=9) > 4
-    with pytest.raises(ProofError, match="^claims has no run of 9 cycles that sets broken$"):
+    with pytest.raises(ProofError, match=r"^claims has no run of 9 cycles that sets broken$"):
         witness(design, "broken", depth=9)
 
 
 def run(blocks, pairs, **pace):
     dut = ListDifference(blocks=blocks)
     inputs = {name: items_of([p[k] for p in pairs], blocks) for k, name in enumerate(NAMES[:2])}
-    logs = simulate(
-        dut, inputs=inputs, outputs=NAMES[2:], cycles=20_000, idle=100, pace=pace
-    )
+    logs = simulate(dut, inputs=inputs, outputs=NAMES[2:], cycles=20_000, idle=100, pace=pace)
     found = [lists_of(logs[name].items, blocks) for name in NAMES[2:]]
     return logs, list(zip(*found, strict=True))
 
@@ -97,7 +95,13 @@ def run(blocks, pairs, **pace):
 @pytest.mark.parametrize("blocks", [1, 2, 9, 100])
 @pytest.mark.parametrize(
     "pace",
-    [{}, {"chosen": 0.4}, {"resident": 0.4, "load": 0.9}, {"load": 0.3}, {"evict": 0.2, "load": 0.6}],
+    [
+        {},
+        {"chosen": 0.4},
+        {"resident": 0.4, "load": 0.9},
+        {"load": 0.3},
+        {"evict": 0.2, "load": 0.6},
+    ],
 )
 def test_differences(blocks, pace):
     rng = Random(blocks)

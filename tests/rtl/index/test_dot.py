@@ -80,9 +80,7 @@ class TestBehaviour:
         assert logs["o"].cycles == [c + dut.latency for c in logs["i"].cycles[n - 1 :: n]]
 
     def test_conversion(self, width, head_dim, held, streaming):
-        rtlil.convert(
-            DotProduct(width=width, head_dim=head_dim, held=held, streaming=streaming)
-        )
+        rtlil.convert(DotProduct(width=width, head_dim=head_dim, held=held, streaming=streaming))
 
 
 def test_never_ready():

@@ -12,7 +12,8 @@ def run(extents, **pace):
     dut = VectorMarker(width=2, vectors=5, beats=3)
     rng = Random(3)
     shape = dut.i.payload.shape()
-    beats = [[rng.randint(-128, 127) for _ in range(2)] for e in extents for _ in range(e[0] * e[1])]
+    n_beats = sum(n * b for n, b, _ in extents)
+    beats = [[rng.randint(-128, 127) for _ in range(2)] for _ in range(n_beats)]
     inputs = {
         "extent": [
             to_bits(dut.extent.payload.shape(), {"n": n, "beats": b, "dropped": d})

@@ -116,7 +116,10 @@ def masks(rng, blocks, width, n):
     return words
 
 
-@pytest.mark.parametrize(("blocks", "width"), [(1, 4), (5, 4), (8, 8), (30, 8), (64, 32), (100, 32)])
+SIZES = [(1, 4), (5, 4), (8, 8), (30, 8), (64, 32), (100, 32)]
+
+
+@pytest.mark.parametrize(("blocks", "width"), SIZES)
 class TestBehaviour:
     def run(self, blocks, width, words, **pace):
         dut = MaskScanner(blocks=blocks, word_width=width)
@@ -131,7 +134,8 @@ class TestBehaviour:
 
     def test_an_entry_a_cycle(self, blocks, width):
         n_words = -(-blocks // width)
-        full = [((1 << min(width, blocks - k * width)) - 1, k == n_words - 1) for k in range(n_words)]
+        bits = [min(width, blocks - k * width) for k in range(n_words)]
+        full = [((1 << n) - 1, k == n_words - 1) for k, n in enumerate(bits)]
         logs = self.run(blocks, width, full)
         assert logs["o"].cycles == list(range(4, 4 + blocks + 1))
 
@@ -171,5 +175,7 @@ def test_proof(require, blocks, width, depth):
     require("yosys")
     design = emit(ScannerClaims(blocks=blocks, width=width), name="claims")
     assert blocks < witness(design, "all_taken", depth=depth) <= depth
-    with pytest.raises(ProofError, match=f"^claims has no run of {depth} cycles that sets broken$"):
+    with pytest.raises(
+        ProofError, match=rf"^claims has no run of {depth} cycles that sets broken$"
+    ):
         witness(design, "broken", depth=depth)
