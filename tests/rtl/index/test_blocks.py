@@ -6,7 +6,6 @@ from amaranth.back import rtlil
 
 from qkloom.rtl.index.blocks import BlockScores
 from qkloom.tb.index.blocks import pool_exactly
-from qkloom.tb.index.forecast import pool_scores
 from qkloom.tb.simulate import from_bits, simulate, to_bits
 
 WIDTH = 6
@@ -53,17 +52,6 @@ def test_blocks(blocks, pace):
         assert end["end"]
         assert end["flat"] == pooled.flat
     assert not found
-
-
-@pytest.mark.parametrize("seed", range(30))
-def test_model_is_the_rule(seed):
-    rng = np.random.default_rng(seed)
-    scores, call = draw(rng, 9)
-    call["n_blocks"] = n = max(call["n_blocks"], 1)
-    pooled = pool_exactly(scores, **call, score_width=WIDTH)
-    seen = np.where(np.arange(len(scores)) <= 4 * (n - 1) + call["seen"], scores, -np.inf)
-    reference = pool_scores(seen, n)
-    assert np.array_equal(np.where(np.isinf(reference), -32, reference), pooled.scores)
 
 
 @pytest.mark.parametrize(("windows", "n"), [(40, 10), (7, 10), (40, 2), (0, 3), (0, 0)])
