@@ -135,8 +135,12 @@ class BlockScores(Component):
         best = Signal(signed(self._score_width), reset_less=True)
         tail = Signal(signed(self._score_width), reset_less=True)
         so_far = Signal(signed(self._score_width))
+        counts = Signal()
+        is_larger = Signal()
         m.d.comb += [
-            score.eq(Mux(has_window & ~hides, self.i.payload, lowest)),
+            counts.eq(has_window & ~hides),
+            is_larger.eq(counts & (score > so_far)),
+            score.eq(self.i.payload),
             so_far.eq(Mux(begins, tail, best)),
         ]
         with m.If(steps):
@@ -144,8 +148,8 @@ class BlockScores(Component):
                 phase.eq(phase + 1),
                 begins.eq(phase == PER_BLOCK - 1),
                 hides.eq(is_last_block & (phase >= seen) & (phase != PER_BLOCK - 1)),
-                tail.eq(score),
-                best.eq(Mux(score > so_far, score, so_far)),
+                tail.eq(Mux(counts, score, lowest)),
+                best.eq(Mux(is_larger, score, so_far)),
             ]
         with m.If(steps & has_window):
             m.d.sync += [windows.eq(windows - 1), has_window.eq(windows != 1)]

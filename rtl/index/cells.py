@@ -93,7 +93,6 @@ class SelectorCells(Component):
                 ]
                 above, is_beaten_above = group.below, group.is_beaten_below
         else:
-            shape = self.candidate.shape()
             candidate = self._register("candidate")
             pushes = Signal()
             m.d.sync += [candidate.eq(self.candidate), pushes.eq(self.push)]

@@ -49,7 +49,7 @@ class Forecast(Component):
         keys ----> marker -----^                             +--> result             v
         resident ------------------------------------------------------> difference --> load, evict
 
-    One beat of keys a cycle. Between the keys of two queries pass about ``k_max + 30`` cycles, in
+    One beat of keys a cycle. Between the keys of two queries pass at most ``k_max + 10`` cycles, in
     which the cells are emptied; lists leave while the next query's keys come. The next query's
     vector loads meanwhile.
 
@@ -99,7 +99,7 @@ class Forecast(Component):
         check_sizes(k_max=k_max, blocks=blocks)
         beats = beats_of(width=width, head_dim=head_dim)
         self._sizes = {"k_max": k_max, "blocks": blocks, "beats": beats}
-        self._vector = {"width": width, "head_dim": head_dim}
+        self._width, self._head_dim = width, head_dim
         beat = stream.Signature(data.ArrayLayout(I8, width))
         blocks_of = stream.Signature(list_layout(blocks))
         super().__init__(
@@ -126,7 +126,7 @@ class Forecast(Component):
         connect_stream(m, check.o, fork.i)
         told = dict(zip(_PARTS, fork.o, strict=True))
 
-        m.submodules.dot = dot = DotProduct(**self._vector)
+        m.submodules.dot = dot = DotProduct(width=self._width, head_dim=self._head_dim)
         m.submodules.scores = scores = BlockScores(blocks=blocks, score_width=dot.sum_width)
         m.submodules.topk = topk = TopK(k_max=k_max, blocks=blocks, score_width=dot.sum_width)
         m.submodules.sorter = sorter = BlockSorter(blocks=blocks)
@@ -137,7 +137,7 @@ class Forecast(Component):
         # Vectors and keys, as many as announced.
         n_windows, n_beats = (1 << len(check.o.payload[x]) for x in ("windows", "beats"))
         for name, vectors in (("vector", 1), ("keys", n_windows - 1)):
-            marker = VectorMarker(width=self._vector["width"], vectors=vectors, beats=n_beats - 1)
+            marker = VectorMarker(width=self._width, vectors=vectors, beats=n_beats - 1)
             m.submodules[f"{name}_marker"] = marker
             extent = self._queue(m, name, marker.extent.payload.shape(), told[name])
             is_unused = told[name].payload.windows == 0

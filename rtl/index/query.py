@@ -78,7 +78,7 @@ class QueryCheck(Component):
     1``; a position beyond the last block; more windows than ``blocks`` have; vectors of no beats,
     or of more than ``beats``.
 
-    Latency 4 cycles, a query every 4 cycles.
+    Latency 3 cycles, a query every 4 cycles.
 
     Parameters
     ----------

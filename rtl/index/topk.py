@@ -24,7 +24,7 @@ class TopK(Component):
     leaves the cells empty; those beyond ``k`` are dropped. That is the order of a list that comes
     out; :class:`~qkloom.rtl.index.sort.BlockSorter` puts it into ascending order.
 
-    A candidate a cycle; then ``k_max + 2`` cycles until the next one is taken.
+    A candidate a cycle; then ``k_max + 1`` cycles until the next one is taken.
 
     Parameters
     ----------
