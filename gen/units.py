@@ -55,6 +55,13 @@ _EXAMPLES_OF = {
     "skew": {"lanes": "4"},
     "step-start": {"shape": "slot:1,gemm:1", "row-shape": "slot:1"},
     "spacer": {"shape": "row:i8x4,new_tile:1"},
+    "block-masses": {"block": "16", "lane-tokens": "1024"},
+    "row-partials": {"block": "16"},
+    "score-sums": {"block": "16"},
+    "partial-table": {"rows": "4", "block": "16", "blocks": "64", "score-sum-width": "30"},
+    "weigher": {"rows": "4", "partial-width": "23", "mass-width": "29"},
+    "log2": {"width": "26"},
+    "turns": {"shape": "x:8,last:1"},
 }
 
 

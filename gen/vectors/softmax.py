@@ -166,7 +166,7 @@ def _chunked(unit: Any, inputs: list[dict[str, Any]], outputs: list[Any]) -> Vec
 def _row(unit: RowUnit, n: int, rng: random.Random) -> Vectors:
     """Take ``n`` steps in turn over the slots, with scores of all sizes."""
     p = unit.parameters
-    names = set(p) - {"block_rows", "row_width", "slots"}
+    names = set(p) - {"block_rows", "row_width", "slots", "taps"}
     numerics = Numerics(**{name: p[name] for name in names})
     bits, address_bits = numerics.score_width - 1, len(unit.r.address)
     chunk_bits = (p["size"] // p["row_width"] - 1).bit_length()

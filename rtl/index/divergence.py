@@ -35,9 +35,10 @@ class Divergence(Component):
                       o <-- sum <-- p * (log p - log s) + v * (log v - log s) + s <------+
 
     With shares ``p`` foretold, ``v`` measured and ``s = p + v``, the sum in binary logarithms is
-    ``2 D**2 / ln 2``, where ``D`` is the square root of the divergence that FlexPrefill compares with
-    ``tau``; comparing squares needs no root. What has no share adds nothing: 0 log 0 is 0. Against
-    real numbers, ``D`` is wrong by less than 2e-4 where it is above 0.02, and below by 4e-3.
+    ``2 D**2 / ln 2``, where ``D`` is the square root of the divergence that FlexPrefill compares
+    with ``tau``; comparing squares needs no root. What has no share adds nothing: 0 log 0 is 0.
+    Against real numbers, ``D`` is wrong by less than 2e-4 where it is above 0.02, and else by less
+    than 4e-3.
 
     Three times over the blocks, one a cycle: ``3 n`` cycles and about 90.
 

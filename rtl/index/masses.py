@@ -175,7 +175,7 @@ class BlockMasses(Component):
         )
         m.submodules.weigher = weigher = Weigher(
             rows=_ROWS,
-            sum_width=numerics.partial_width,
+            partial_width=numerics.partial_width,
             fraction=numerics.mass_fraction,
             mass_width=numerics.mass_width,
         )

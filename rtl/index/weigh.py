@@ -60,7 +60,7 @@ class Weigher(Component):
     ----------
     rows : int
         Rows a cycle.
-    sum_width : int
+    partial_width : int
         Bits of what a row has in a block; at most 26.
     fraction : int
         Bits of a mass below one row's attention.
@@ -81,9 +81,9 @@ class Weigher(Component):
         When a parameter is no positive integer, or too large.
     """
 
-    def __init__(self, *, rows: int, sum_width: int, fraction: int, mass_width: int) -> None:
+    def __init__(self, *, rows: int, partial_width: int, fraction: int, mass_width: int) -> None:
         check_count("Rows", rows)
-        check_count("Sum width", sum_width, most=26)
+        check_count("Partial width", partial_width, most=26)
         check_count("Fraction", fraction, most=24)
         check_count("Mass width", mass_width)
         self._rows, self._fraction = rows, fraction
@@ -99,7 +99,7 @@ class Weigher(Component):
             {
                 "i": In(
                     stream.Signature(
-                        weigh_layout(rows=rows, sum_width=sum_width), always_ready=True
+                        weigh_layout(rows=rows, sum_width=partial_width), always_ready=True
                     )
                 ),
                 "o": Out(stream.Signature(result, always_ready=True)),
