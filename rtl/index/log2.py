@@ -21,7 +21,7 @@ _REST = 10
 
 
 class Log2(Component):
-    """Logarithm of an integer, one a cycle; its error is below 1 in the last place.
+    """Logarithm of an integer, one a cycle; its error is below 1.1 in the last place.
 
     ::
 

@@ -65,7 +65,8 @@ class RowPartials(Component):
     -------
     i : In(stream)
         Chunks of probabilities, :func:`~qkloom.rtl.lane.tap.weight_tap`; always taken. A query
-        block's tiles come in ascending order, all of its KV blocks.
+        block's tiles come in ascending order, all of its KV blocks; the chunks of a row come one
+        after another.
     o : Out(stream)
         :func:`partial_layout`, rows in order, for each block; ``latency`` cycles after the row's
         last chunk of the block.

@@ -1,0 +1,58 @@
+"""Quotients, rounded towards zero."""
+
+import re
+
+import numpy as np
+import pytest
+
+from qkloom.gen.emit import emit
+from qkloom.rtl.index.mean import Mean
+from qkloom.tb.simulate import from_bits, simulate, to_bits
+
+PARAMETERS = {"sum_width": 20, "count_width": 7, "fraction": 3, "mean_width": 23}
+
+
+@pytest.mark.parametrize("pace", [1, 0.4])
+def test_quotients(pace):
+    rng = np.random.default_rng(1)
+    sums = [0, 1, -1, 524287, -524288, *rng.integers(-(1 << 19), 1 << 19, 60).tolist()]
+    counts = [1, 127, 3, 1, 1, *rng.integers(1, 128, 60).tolist()]
+    dut = Mean(**PARAMETERS)
+    shape = dut.i.payload.shape()
+    log = simulate(
+        dut,
+        inputs={
+            "i": [
+                to_bits(shape, {"sum": total, "count": count})
+                for total, count in zip(sums, counts, strict=True)
+            ]
+        },
+        outputs=["o"],
+        cycles=5000,
+        idle=60,
+        pace={"i": pace, "o": pace},
+    )
+    expected = [
+        (abs(total) * 8 // count) * (-1 if total < 0 else 1)
+        for total, count in zip(sums, counts, strict=True)
+    ]
+    found = [from_bits(dut.o.payload.shape(), item) for item in log["o"].items]
+    assert found == expected
+    if pace == 1:
+        assert max(np.diff(log["o"].cycles)) <= (20 + 3 + 1) // 2 + 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sum_width": 0}, "Sum width must be a positive integer, not 0"),
+        ({"mean_width": 24}, "Mean width must be at most 23, not 24"),
+    ],
+)
+def test_parameters_out_of_range(changes, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Mean(**(PARAMETERS | changes))
+
+
+def test_it_converts():
+    emit(Mean(**PARAMETERS))
