@@ -1,4 +1,4 @@
-"""The coverage unit's exact model against real numbers by the same rule, and the rule's promises."""
+"""The coverage unit against real numbers by the same rule, and what the rule promises."""
 
 import numpy as np
 import pytest
