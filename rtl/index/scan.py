@@ -99,8 +99,6 @@ class MaskScanner(Component):
         rest = Signal(n, reset_less=True)
         has_word = Signal()
         takes = Signal()
-        left = Signal(n)
-        lowest_left = Signal(n)
         group = data.StructLayout(
             {
                 "bits": GROUP,
@@ -111,10 +109,9 @@ class MaskScanner(Component):
         )
         m.submodules.late = late = RegisterSlice(shape=group)
         chosen = late.i.payload
-        is_done = Signal()  # with this word
+        is_done = Signal(reset_less=True)  # with this word
         m.d.comb += [
             chosen.number.eq(number),
-            is_done.eq(~rest.any()),
             chosen.last.eq(is_done & word_is_last),
             late.i.valid.eq(has_word),
             takes.eq(~has_word | (late.i.ready & is_done)),
@@ -126,11 +123,22 @@ class MaskScanner(Component):
         m.d.comb += [
             chosen.bits.eq(reduce(or_, bits_of)),
             chosen.group.eq(reduce(or_, numbers)),
-            left.eq(Mux(takes, early.o.payload.groups, rest)),
-            lowest_left.eq(Cat(left[k] & ~left[:k].any() for k in range(n))),
         ]
-        with m.If(takes | late.i.ready):
-            m.d.sync += [turn.eq(lowest_left), rest.eq(left & ~lowest_left)]
+        # Of both, what would come next: which one it is is known late.
+        others = {}
+        for name, groups in (("new", early.o.payload.groups), ("rest", rest)):
+            others[name] = lowest, more = (
+                Signal(n, name=f"{name}_lowest"),
+                Signal(n, name=f"{name}_more"),
+            )
+            m.d.comb += [
+                lowest.eq(Cat(groups[k] & ~groups[:k].any() for k in range(n))),
+                more.eq(groups & ~lowest),
+            ]
+        for name, comes in (("rest", late.i.ready), ("new", takes)):
+            lowest, more = others[name]
+            with m.If(comes):
+                m.d.sync += [turn.eq(lowest), rest.eq(more), is_done.eq(~more.any())]
         with m.If(takes):
             m.d.sync += has_word.eq(early.o.valid)
             with m.If(early.o.valid):
