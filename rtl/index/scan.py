@@ -127,10 +127,9 @@ class MaskScanner(Component):
         # Of both, what would come next: which one it is is known late.
         others = {}
         for name, groups in (("new", early.o.payload.groups), ("rest", rest)):
-            others[name] = lowest, more = (
-                Signal(n, name=f"{name}_lowest"),
-                Signal(n, name=f"{name}_more"),
-            )
+            lowest = Signal(n, name=f"{name}_lowest")
+            more = Signal(n, name=f"{name}_more")
+            others[name] = lowest, more
             m.d.comb += [
                 lowest.eq(Cat(groups[k] & ~groups[:k].any() for k in range(n))),
                 more.eq(groups & ~lowest),
