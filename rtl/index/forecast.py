@@ -170,7 +170,9 @@ class Forecast(Component):
 
         # A refused query's resident blocks are not compared with anything.
         m.submodules.lists = lists = Fork(shape=list_layout(blocks), n=2)
-        connect_stream(m, sorter.o, lists.i)
+        m.submodules.sorted = ascending = Queue(shape=list_layout(blocks), depth=2)
+        connect_stream(m, sorter.o, ascending.i)
+        connect_stream(m, ascending.o, lists.i)
         m.submodules.chosen = chosen = Queue(shape=list_layout(blocks), depth=2)
         connect_stream(m, lists.o[0], chosen.i)
         connect_stream(m, chosen.o, wiring.flipped(self.chosen))

@@ -69,21 +69,26 @@ class VectorMarker(Component):
         dropped = Signal()
         left = Signal.like(extent.n)
         beats = Signal.like(extent.beats, reset_less=True)
-        beat = Signal.like(extent.beats)  # from 1 on
+        beat = Signal.like(extent.beats, reset_less=True)  # from 1 on
+        is_only = Signal(reset_less=True)  # a vector has one beat
+        is_last = Signal(reset_less=True)
         is_final = Signal(reset_less=True)  # the last vector
         moves = Signal()
         m.d.comb += [
             self.extent.ready.eq(~is_busy),
             o.x.eq(self.i.payload),
-            o.last.eq(beat == beats),
+            o.last.eq(is_last),
             o.done.eq(o.last & is_final),
             self.o.valid.eq(self.i.valid & is_busy & ~dropped),
             self.i.ready.eq(is_busy & (dropped | self.o.ready)),
             moves.eq(self.i.valid & self.i.ready),
         ]
         with m.If(moves):
-            m.d.sync += beat.eq(Mux(o.last, 1, beat + 1))
-        with m.If(moves & o.last):
+            m.d.sync += [
+                beat.eq(Mux(is_last, 1, beat + 1)),
+                is_last.eq(Mux(is_last, is_only, beat + 1 == beats)),
+            ]
+        with m.If(moves & is_last):
             m.d.sync += [left.eq(left - 1), is_final.eq(left == 2)]
         with m.If(moves & o.done):
             m.d.sync += is_busy.eq(0)
@@ -95,5 +100,7 @@ class VectorMarker(Component):
                 is_final.eq(extent.n == 1),
                 beats.eq(extent.beats),
                 beat.eq(1),
+                is_only.eq(extent.beats == 1),
+                is_last.eq(extent.beats == 1),
             ]
         return m

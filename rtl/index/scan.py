@@ -4,13 +4,13 @@ from functools import reduce
 from operator import or_
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from ..check import check_count
 from ..component import Component
 from ..formats import ceil_log2
-from ..stream import RegisterSlice, connect_stream
+from ..stream import RegisterSlice
 from .list import list_layout
 
 __all__ = ["GROUP", "MaskScanner", "word_layout"]
@@ -78,24 +78,27 @@ class MaskScanner(Component):
         m = Module()
         n = self._width // GROUP
         n_words = -(-self._blocks // self._width)
-        m.submodules.early = early = RegisterSlice(shape=self.i.payload.shape())
-        connect_stream(m, wiring.flipped(self.i), early.i)
+        # Which groups have bits is known when a word comes.
+        word_shape = data.StructLayout({"mask": self._width, "last": 1, "groups": n})
+        m.submodules.early = early = RegisterSlice(shape=word_shape)
+        mask = self.i.payload.mask
+        m.d.comb += [
+            early.i.payload.mask.eq(mask),
+            early.i.payload.last.eq(self.i.payload.last),
+            early.i.payload.groups.eq(Cat(mask.word_select(k, GROUP).any() for k in range(n))),
+            early.i.valid.eq(self.i.valid),
+            self.i.ready.eq(early.i.ready),
+        ]
 
-        # From group to group. Which ones have bits is found out when the word comes.
+        # From group to group: the one whose turn it is, and those that follow.
         word = Signal(self._width, reset_less=True)
         word_is_last = Signal(reset_less=True)
         number = Signal(range(max(n_words, 2)))  # of the word
         begins = Signal(init=1)  # the word is a mask's first
-        left = Signal(n)
+        turn = Signal(n, reset_less=True)
+        rest = Signal(n, reset_less=True)
         has_word = Signal()
-        goes_on = Signal()
         takes = Signal()
-        is_lowest = Signal(n)
-        rest = Signal(n)
-        m.d.comb += [
-            is_lowest.eq(Cat(left[k] & ~left[:k].any() for k in range(n))),
-            rest.eq(left & ~is_lowest),
-        ]
         group = data.StructLayout(
             {
                 "bits": GROUP,
@@ -106,65 +109,84 @@ class MaskScanner(Component):
         )
         m.submodules.late = late = RegisterSlice(shape=group)
         chosen = late.i.payload
-        is_done = Signal()  # with this word
+        is_done = Signal(reset_less=True)  # with this word
         m.d.comb += [
             chosen.number.eq(number),
-            is_done.eq(~rest.any()),
             chosen.last.eq(is_done & word_is_last),
             late.i.valid.eq(has_word),
-            goes_on.eq(has_word & late.i.ready),
             takes.eq(~has_word | (late.i.ready & is_done)),
             early.o.ready.eq(takes),
         ]
-        # One of them is the lowest, which a chain of choices would not know.
-        bits_of = [word.word_select(k, GROUP) & is_lowest[k].replicate(GROUP) for k in range(n)]
-        numbers = [is_lowest[k].replicate(len(chosen.group)) & k for k in range(n)]
+        # It is one turn at most, which a chain of choices would not know.
+        bits_of = [word.word_select(k, GROUP) & turn[k].replicate(GROUP) for k in range(n)]
+        numbers = [turn[k].replicate(len(chosen.group)) & k for k in range(n)]
         m.d.comb += [
             chosen.bits.eq(reduce(or_, bits_of)),
             chosen.group.eq(reduce(or_, numbers)),
         ]
-        with m.If(goes_on):
-            m.d.sync += left.eq(rest)
+        # Of both, what would come next: which one it is is known late.
+        others = {}
+        for name, groups in (("new", early.o.payload.groups), ("rest", rest)):
+            lowest = Signal(n, name=f"{name}_lowest")
+            more = Signal(n, name=f"{name}_more")
+            others[name] = lowest, more
+            m.d.comb += [
+                lowest.eq(Cat(groups[k] & ~groups[:k].any() for k in range(n))),
+                more.eq(groups & ~lowest),
+            ]
+        for name, comes in (("rest", late.i.ready), ("new", takes)):
+            lowest, more = others[name]
+            with m.If(comes):
+                m.d.sync += [turn.eq(lowest), rest.eq(more), is_done.eq(~more.any())]
         with m.If(takes):
             m.d.sync += has_word.eq(early.o.valid)
             with m.If(early.o.valid):
-                mask = early.o.payload.mask
                 m.d.sync += [
-                    word.eq(mask),
+                    word.eq(early.o.payload.mask),
                     word_is_last.eq(early.o.payload.last),
-                    left.eq(Cat(mask.word_select(k, GROUP).any() for k in range(n))),
                     number.eq(Mux(begins, 0, number + 1)),
                     begins.eq(early.o.payload.last),
                 ]
 
-        # From bit to bit. A group without one belongs to a word without one.
-        bits = Signal(GROUP)
-        at = Signal(group)
-        has_group = Signal()
-        more = Signal()  # another bit in this group
-        ends = Signal()  # nothing but the end is left
-        moves = Signal()
-        lowest = Signal(GROUP)
-        m.d.comb += [
-            lowest.eq(Cat(bits[k] & ~bits[:k].any() for k in range(GROUP))),
-            more.eq((bits & ~lowest).any()),
-            ends.eq(has_group & at.last & (bits == 0)),
-            self.o.valid.eq(has_group & ((bits != 0) | at.last)),
-            self.o.payload.end.eq(ends),
-            moves.eq(self.o.ready | ~self.o.valid),
-            late.o.ready.eq(moves & ~more & ~(at.last & (bits != 0) & has_group)),
-        ]
+        # From bit to bit, with what is offered in registers. A group without a bit is that of a
+        # word without one.
+        found = late.o.payload
+        pending = Signal(GROUP, reset_less=True)
+        has_pending = Signal()
+        owes_end = Signal()
+        is_valid = Signal()
+        is_end = Signal(reset_less=True)
+        at = Signal(self.o.payload.block.shape(), reset_less=True)
         place = Signal(range(GROUP))
-        for k in range(GROUP):
-            with m.If(lowest[k]):
-                m.d.comb += place.eq(k)
-        group_bits = ceil_log2(n)
-        with m.If(~ends):
-            m.d.comb += self.o.payload.block.eq(Cat(place, at.group[:group_bits], at.number))
+        here = Signal(data.StructLayout({"number": number.shape(), "group": found.group.shape()}))
+        bits = Signal(GROUP)
+        lowest = Signal(GROUP)
+        moves = Signal()
+        m.d.comb += [
+            moves.eq(self.o.ready | ~is_valid),
+            late.o.ready.eq(moves & ~has_pending & ~owes_end),
+            bits.eq(Mux(has_pending, pending, found.bits)),
+            lowest.eq(Cat(bits[k] & ~bits[:k].any() for k in range(GROUP))),
+            place.eq(Cat(lowest[1] | lowest[3], lowest[2] | lowest[3])),
+            self.o.valid.eq(is_valid),
+            self.o.payload.end.eq(is_end),
+            self.o.payload.block.eq(at),
+        ]
+        kept = Signal.like(here, reset_less=True)  # where the pending bits are
+        m.d.comb += [
+            here.number.eq(Mux(has_pending, kept.number, found.number)),
+            here.group.eq(Mux(has_pending, kept.group, found.group)),
+        ]
+        is_some = Signal()  # an entry comes next
+        m.d.comb += is_some.eq(has_pending | (~owes_end & late.o.valid & (found.bits != 0)))
         with m.If(moves):
-            m.d.sync += bits.eq(bits & ~lowest)
-        with m.If(late.o.ready):
-            m.d.sync += has_group.eq(late.o.valid)
-            with m.If(late.o.valid):
-                m.d.sync += [at.eq(late.o.payload), bits.eq(late.o.payload.bits)]
+            m.d.sync += [
+                is_valid.eq(is_some | owes_end | (late.o.valid & found.last)),
+                is_end.eq(~is_some),
+                at.eq(Mux(is_some, Cat(place, here.group[: ceil_log2(n)], here.number), 0)),
+                kept.eq(here),
+                pending.eq(bits & ~lowest),
+                has_pending.eq(is_some & (bits & ~lowest).any()),
+                owes_end.eq(is_some & Mux(has_pending, owes_end, found.last)),
+            ]
         return m

@@ -53,12 +53,12 @@ def test_cycles():
 def test_reset_forgets():
     blocks = 40
     dut = BlockSorter(blocks=blocks)
-    lists = [[39, 2, 7], [8]]
+    lists = [[8], [39, 2, 7]]  # the reset comes in the second one
     bench = Testbench(
         inputs={"i": Stimulus(items_of(lists, blocks))},
         outputs={"o": Expectation(items_of([sorted(x) for x in lists], blocks))},
         max_cycles=200,
-        aborted_cycles=5,
+        aborted_cycles=9,
     )
     check(emit(dut), bench)
 
