@@ -27,7 +27,7 @@ class Diagonals(Component):
         Of each block, ``all`` of its attention, ``above`` and ``below``; ``first`` of a head.
         Always taken.
     o : Out(stream)
-        ``vertical``, ``slash``: a cycle later, the attention of the block's column and of diagonal
+        ``vertical``, ``slash``: 2 cycles later, the attention of the block's column and of diagonal
         ``n - 1 - b``. Blocks come 3 cycles apart at least.
 
     Raises
@@ -57,17 +57,22 @@ class Diagonals(Component):
         below = Signal(width, reset_less=True)
         below_before = Signal(width, reset_less=True)  # of the block before
         level = Signal(width, reset_less=True)
+        # The strobe reaches many registers: it comes from one.
+        comes = Signal()
+        late = Signal.like(self.i.payload, reset_less=True)
         m.d.sync += [
-            self.o.valid.eq(self.i.valid),
+            comes.eq(self.i.valid),
+            late.eq(parts),
+            self.o.valid.eq(comes),
             level.eq(rest - below),
             next_one.eq(level + below_before),
         ]
-        with m.If(self.i.valid):
+        with m.If(comes):
             m.d.sync += [
-                self.o.payload.vertical.eq(parts.all),
-                self.o.payload.slash.eq(parts.above + Mux(parts.first, 0, next_one)),
-                rest.eq(parts.all - parts.above),
-                below.eq(parts.below),
-                below_before.eq(Mux(parts.first, 0, below)),
+                self.o.payload.vertical.eq(late.all),
+                self.o.payload.slash.eq(late.above + Mux(late.first, 0, next_one)),
+                rest.eq(late.all - late.above),
+                below.eq(late.below),
+                below_before.eq(Mux(late.first, 0, below)),
             ]
         return m

@@ -129,8 +129,8 @@ class Divergence(Component):
         number = Signal(address)  # of the block
         last = Signal(address, reset_less=True)
         wait = Signal(range(64))
-        at_last = Signal()
-        m.d.comb += at_last.eq(number == last)
+        left = Signal(address, reset_less=True)  # behind this one
+        at_last = Signal(reset_less=True)
         moves = Signal()
         m.d.comb += moves.eq((fills & self.i.valid) | looks | compares)
         ends = Signal()
@@ -139,7 +139,13 @@ class Divergence(Component):
             self.i.ready.eq(fills),
         ]
         with m.If(moves):
-            m.d.sync += number.eq(Mux(ends, 0, number + 1))
+            m.d.sync += [
+                number.eq(Mux(ends, 0, number + 1)),
+                left.eq(left - 1),
+                at_last.eq(left == 1),
+            ]
+        with m.Else():
+            m.d.sync += [left.eq(last), at_last.eq(last == 0)]
         begins = Signal()
         m.d.comb += begins.eq(number == 0)
 

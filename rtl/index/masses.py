@@ -8,11 +8,12 @@ from amaranth.lib.wiring import In, Out
 
 from ..check import check_count
 from ..component import Component
-from ..formats import ceil_log2
+from ..formats import Integer, ceil_log2
 from ..lane.numerics import Numerics
 from ..lane.place import row_layout
 from ..lane.reciprocal import reciprocal_layout
 from ..lane.tap import score_tap, weight_tap
+from ..product import Product
 from ..stream import Queue, connect_stream
 from ..stream.level import count_level
 from .diagonal import Diagonals
@@ -250,20 +251,18 @@ class BlockMasses(Component):
             rows.states.eq(table.word.states),
         ]
 
-        # So does the block's sum; its count of scores takes another cycle.
-        arrives = Signal(3)
+        # So does the block's sum; its count of scores takes a product.
+        arrives = Signal(2 + Product.latency)
         n_rows = Signal(range(block + 1), reset_less=True)
         total = Signal.like(mean.i.payload["sum"], reset_less=True)
         n_keys = Signal.like(table.block_sum["keys"], reset_less=True)
-        count = Signal.like(mean.i.payload.count, reset_less=True)
-        m.d.sync += [
-            arrives.eq(Cat(starts, arrives)),
-            n_rows.eq(table.last_row + 1),
-            count.eq(n_keys * n_rows),
-        ]
+        side = Integer(len(n_keys), is_signed=False)
+        m.submodules.count = count = Product(a=side, b=side)
+        m.d.sync += [arrives.eq(Cat(starts, arrives)), n_rows.eq(table.last_row + 1)]
+        m.d.comb += [count.i_a.eq(n_keys), count.i_b.eq(n_rows)]
         with m.If(arrives[0]):
             m.d.sync += [total.eq(table.block_sum["sum"]), n_keys.eq(table.block_sum["keys"])]
-        with m.If(arrives[2]):
+        with m.If(arrives[-1]):
             m.d.sync += mean.i.valid.eq(1)
         with m.Elif(mean.i.ready):
             m.d.sync += mean.i.valid.eq(0)
@@ -271,7 +270,7 @@ class BlockMasses(Component):
             m.d.sync += divides.eq(1)
         with m.Elif(mean.i.valid & mean.i.ready):
             m.d.sync += divides.eq(0)
-        m.d.comb += [mean.i.payload["sum"].eq(total), mean.i.payload.count.eq(count)]
+        m.d.comb += [mean.i.payload["sum"].eq(total), mean.i.payload.count.eq(count.o)]
 
         # Both halves of a result meet.
         parts, weighed = diagonals.i.payload, weigher.o.payload

@@ -62,6 +62,7 @@ class Mean(Component):
         left = Signal(range(self._width // 2 + 1))
 
         busy = Signal()
+        steps = Signal()
         m.d.comb += self.i.ready.eq(~busy)
         with m.If(self.i.valid & ~busy):
             magnitude = Signal(len(total))
@@ -73,9 +74,8 @@ class Mean(Component):
                 negative.eq(total < 0),
                 left.eq(self._width // 2),
                 busy.eq(1),
+                steps.eq(1),
             ]
-        steps = Signal()
-        m.d.comb += steps.eq(busy & (left != 0))
         with m.If(steps):
             next_rest: Value = rest
             bits: list[Signal] = []
@@ -93,8 +93,9 @@ class Mean(Component):
                 next_rest = kept
                 bits.insert(0, fits)
             m.d.sync += [rest.eq(next_rest), word.eq(Cat(*bits, word)), left.eq(left - 1)]
+            m.d.sync += steps.eq(left != 1)
         done = Signal()
-        with m.If(busy & (left == 0) & (~self.o.valid | self.o.ready)):
+        with m.If(busy & ~steps & (~self.o.valid | self.o.ready)):
             m.d.comb += done.eq(1)
         with m.If(done):
             m.d.sync += [

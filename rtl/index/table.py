@@ -40,7 +40,7 @@ class PartialTable(Component):
     partials, reciprocals, sums : In(stream)
         Rows of a block; reciprocals of the rows; scores of a block. In order, always taken.
     complete : Out(1)
-        The last reciprocal is there: all can be read from the next cycle on.
+        The last reciprocal has come: all can be read.
     last_row, last_block : Out
         Of the head that is complete.
     block, group : In
@@ -114,7 +114,7 @@ class PartialTable(Component):
                     self.last_block.eq(written),
                     is_counted.eq(1),
                 ]
-        m.d.comb += self.complete.eq(
+        m.d.sync += self.complete.eq(
             self.reciprocals.valid & is_counted & (recip.tag.row == self.last_row)
         )
 
