@@ -36,6 +36,8 @@ class Core(Component):
         What multiplies in each lane, and behind it what its outputs are summed up in and whether it
         has runtime precision: ``"dsp"``, ``"dsp+ultra"``, ``"lut+serial"``. The other parameters
         are those of :class:`~qkloom.rtl.lane.lane.Lane`, the same for all lanes.
+    index_tokens : int
+        As of a lane; lanes that have it say where the last queries of heads attend.
     crossings : bool
         Whether lanes may be on other dies than what feeds them: their streams have a register at
         either end, and take four cycles more.
@@ -50,6 +52,9 @@ class Core(Component):
         taken it.
     o : Out(stream)
         ``index``: the number of the lane, ``item``: an output row. Rows of one lane stay in order.
+    o_mass : Out(stream)
+        With ``index_tokens``, what the lanes say, head by head: in the order of the heads' first
+        jobs.
     n_lanes : int
         Number of lanes.
     lane_parameters : mapping
@@ -131,7 +136,6 @@ class Core(Component):
         m.submodules.values = values = Multicast(shape=shapes["i_value"], n=n)
         m.submodules.merge = merge = Gather(shape=shapes["o"], n=n)
         for port, part in (
-            (self.i_job, jobs),
             (self.i_query, queries),
             (self.i_key, keys),
             (self.i_value, values),
@@ -140,6 +144,8 @@ class Core(Component):
         connect_stream(m, merge.o, wiring.flipped(self.o))
         if self._lane["index_tokens"]:
             self._add_turns(m)
+        else:
+            connect_stream(m, wiring.flipped(self.i_job), jobs.i)
 
         for number, kind in enumerate(self._lanes):
             lane = self._add_lane(m, number, kind)
@@ -159,12 +165,16 @@ class Core(Component):
         n = len(self._lanes)
         m.submodules.turns = turns = Turns(shape=self._shapes["o_mass"], n=n, depth=2 * _JOBS * n)
         connect_stream(m, turns.o, wiring.flipped(self.o_mass))
-        job, jobs = self.i_job.payload, m.submodules.jobs
-        tells = Signal()
+        job, jobs = self.i_job.payload, m.submodules.jobs.i
+        tells, may = Signal(), Signal()
         m.d.comb += [
             tells.eq(job.item.scores_only & job.item.first),
+            may.eq(~tells | turns.turn.ready),
+            jobs.payload.eq(job),
+            jobs.valid.eq(self.i_job.valid & may),
+            self.i_job.ready.eq(jobs.ready & may),
             turns.turn.payload.eq(job.to),
-            turns.turn.valid.eq(self.i_job.valid & self.i_job.ready & tells),
+            turns.turn.valid.eq(self.i_job.valid & jobs.ready & tells),
         ]
 
     def _add_lane(self, m: Module, number: int, kind: str) -> dict[str, Any]:

@@ -80,7 +80,7 @@ class HeadSelector(Component):
     Members
     -------
     ask : In(stream)
-        :func:`ask_layout`, of each head; taken with its first block.
+        :func:`ask_layout`, of each head; taken before its blocks.
     i_mass : In(stream)
         ``vertical``, ``slash``, ``mean``, ``last``: see
         :func:`~qkloom.rtl.index.masses.mass_layout`.
@@ -155,29 +155,35 @@ class HeadSelector(Component):
             total_width=IndexNumerics.value_width,
         )
         asked = Signal(ask.shape(), reset_less=True)
+        has_ask = Signal()
         verdict = self.o_verdict.payload
 
-        # A block goes to the comparison, and its codes to the stores; the next head's blocks, when
-        # this one has been selected.
+        # A block goes to the comparison, and its codes to the stores; the next head is asked for
+        # when this one has been selected.
         takes = Signal()
-        accepts = Signal(init=1)
+        accepts = Signal()
+        ends = Signal()
+        m.d.comb += self.ask.ready.eq(~has_ask)
+        with m.If(self.ask.valid & ~has_ask):
+            m.d.sync += [has_ask.eq(1), accepts.eq(1), asked.eq(ask)]
+        with m.If(ends):
+            m.d.sync += has_ask.eq(0)
         compared = divergence.i.payload
         m.d.comb += [
-            divergence.i.valid.eq(self.i_mass.valid & self.ask.valid & accepts),
+            divergence.i.valid.eq(self.i_mass.valid & accepts),
             takes.eq(divergence.i.valid & divergence.i.ready),
-            self.i_mass.ready.eq(self.ask.valid & divergence.i.ready & accepts),
-            self.ask.ready.eq(takes & mass.last),
+            self.i_mass.ready.eq(divergence.i.ready & accepts),
             compared.vertical.eq(mass.vertical),
             compared.mean.eq(mass.mean),
             compared.last.eq(mass.last),
-            compared.mantissa.eq(ask.mantissa),
-            compared["shift"].eq(ask["shift"]),
+            compared.mantissa.eq(asked.mantissa),
+            compared["shift"].eq(asked["shift"]),
         ]
         number = Signal.like(verdict.blocks)
         with m.If(takes):
             m.d.sync += number.eq(Mux(mass.last, 0, number + 1))
             with m.If(mass.last):
-                m.d.sync += [asked.eq(ask), verdict.blocks.eq(number + 1), accepts.eq(0)]
+                m.d.sync += [verdict.blocks.eq(number + 1), accepts.eq(0)]
         stores = {}
         for name, backwards in (("vertical", False), ("slash", True)):
             encoder = CodeEncoder(
@@ -264,6 +270,7 @@ class HeadSelector(Component):
                 with m.If(selector.result.valid & self.o_result.ready):
                     m.d.sync += [kinds.eq(kinds << 1), starts.eq(1), plays.eq(1)]
                     with m.If(kinds[2] | (kinds[1] & ~verdict.is_aware)):
-                        m.d.sync += [kinds.eq(0), starts.eq(0), accepts.eq(1)]
+                        m.d.sync += [kinds.eq(0), starts.eq(0)]
+                        m.d.comb += ends.eq(1)
                         m.next = "compare"
         return m

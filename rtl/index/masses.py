@@ -58,7 +58,8 @@ class BlockMasses(Component):
         scores --> score sums --> table of blocks --> mean ---------------------------------> o
 
     Keys pass once: what a row has in a block waits, in units of the maximum so far, until the row's
-    sum of everything is known. Then a block takes ``block / 4`` cycles, and 22 at least.
+    sum of everything is known. Then a block takes ``block / 4 + 1`` cycles, and at least as many as
+    its mean has bits, about 30.
 
     Parameters
     ----------
@@ -70,7 +71,7 @@ class BlockMasses(Component):
         Longest sequence that is selected from.
     lane_tokens : int
         Longest sequence of the lane.
-    stream_width, stationary_width : int
+    stream_width, stationary_width, memory
         As of the lane.
 
     Members
@@ -107,6 +108,7 @@ class BlockMasses(Component):
         fraction: int,
         stream_width: int = 8,
         stationary_width: int = 8,
+        memory: str = "auto",
     ) -> None:
         lane = Numerics(
             size=size,
@@ -118,6 +120,7 @@ class BlockMasses(Component):
             stream_width=stream_width,
             stationary_width=stationary_width,
         )
+        self._memory = memory
         self._numerics = numerics = IndexNumerics(lane=lane, block=block, tokens=tokens)
         check_count("Slots", slots)
         if block & block - 1 or block % max(size, _ROWS):
@@ -173,6 +176,7 @@ class BlockMasses(Component):
             slots=self._partials["slots"],
             sum_width=numerics.partial_width,
             score_sum_width=numerics.score_sum_width,
+            memory=self._memory,
         )
         m.submodules.weigher = weigher = Weigher(
             rows=_ROWS,

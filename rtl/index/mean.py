@@ -1,6 +1,6 @@
-"""Means of integers: a division of a bit or two a cycle."""
+"""Means of integers: a division of a bit a cycle."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
@@ -11,7 +11,7 @@ __all__ = ["Mean"]
 
 
 class Mean(Component):
-    """Divide a sum by a count: two bits of the quotient a cycle, rounded towards zero.
+    """Divide a sum by a count: a bit of the quotient a cycle, rounded down.
 
     Parameters
     ----------
@@ -22,14 +22,14 @@ class Mean(Component):
     fraction : int
         Bits of the mean below the sum's last place.
     mean_width : int
-        Bits of a mean, signed; those above are dropped.
+        Bits of a mean, signed: every mean fits them.
 
     Members
     -------
     i : In(stream)
         ``sum`` and ``count``, which is not 0.
     o : Out(stream)
-        The mean, about ``(sum_width + fraction) / 2`` cycles later; one at a time.
+        The mean, ``mean_width + 2`` cycles later; one at a time.
 
     Raises
     ------
@@ -50,57 +50,57 @@ class Mean(Component):
                 "o": Out(stream.Signature(signed(mean_width))),
             }
         )
-        self._width = (sum_width + fraction + 1) // 2 * 2
+        self._width = mean_width
 
     def elaborate(self, platform: object) -> Module:
-        """Shift the magnitude out at the top, the quotient in at the bottom."""
+        """Shift the sum out at the top, the quotient in at the bottom.
+
+        What is above the quotient's bits is less than the divisor: there division begins. Of a
+        negative sum all bits are inverted before, and the quotient's behind: so it rounds down.
+        """
         m = Module()
         total, divisor = self.i.payload["sum"], Signal.like(self.i.payload.count, reset_less=True)
         word = Signal(self._width, reset_less=True)
         rest = Signal(len(divisor), reset_less=True)
         negative = Signal(reset_less=True)
-        left = Signal(range(self._width // 2 + 1))
-
+        left = Signal(range(self._width + 1))
         busy = Signal()
         steps = Signal()
         m.d.comb += self.i.ready.eq(~busy)
         with m.If(self.i.valid & ~busy):
-            magnitude = Signal(len(total))
-            m.d.comb += magnitude.eq(Mux(total < 0, -total, total))
+            numerator = Signal(len(total) + self._fraction)
+            m.d.comb += numerator.eq(Cat(Const(0, self._fraction), total))
             m.d.sync += [
-                word.eq(magnitude << self._fraction),
-                rest.eq(0),
+                Cat(word, rest).eq(numerator ^ total[-1].replicate(len(numerator))),
                 divisor.eq(self.i.payload.count),
-                negative.eq(total < 0),
-                left.eq(self._width // 2),
+                negative.eq(total[-1]),
+                left.eq(self._width),
                 busy.eq(1),
                 steps.eq(1),
             ]
+        trial = Signal(len(divisor) + 1)
+        # Less than the divisor, either way: its highest bit is the sign.
+        difference = Signal(len(divisor) + 1)
+        fits = Signal()
+        m.d.comb += [
+            trial.eq(Cat(word[-1], rest)),
+            difference.eq(trial - divisor),
+            fits.eq(~difference[-1]),
+        ]
         with m.If(steps):
-            next_rest: Value = rest
-            bits: list[Signal] = []
-            for n in range(2):
-                trial = Signal(len(divisor) + 1, name=f"trial_{n}")
-                difference = Signal(len(divisor) + 2, name=f"difference_{n}")
-                fits = Signal(name=f"fits_{n}")
-                kept = Signal(len(divisor), name=f"kept_{n}")
-                m.d.comb += [
-                    trial.eq(Cat(word[self._width - 1 - n], next_rest)),
-                    difference.eq(trial - divisor),
-                    fits.eq(~difference[-1]),
-                    kept.eq(Mux(fits, difference, trial)[: len(divisor)]),
-                ]
-                next_rest = kept
-                bits.insert(0, fits)
-            m.d.sync += [rest.eq(next_rest), word.eq(Cat(*bits, word)), left.eq(left - 1)]
-            m.d.sync += steps.eq(left != 1)
+            m.d.sync += [
+                rest.eq(Mux(fits, difference, trial)),
+                word.eq(Cat(fits, word)),
+                left.eq(left - 1),
+                steps.eq(left != 1),
+            ]
         done = Signal()
         with m.If(busy & ~steps & (~self.o.valid | self.o.ready)):
             m.d.comb += done.eq(1)
         with m.If(done):
             m.d.sync += [
                 busy.eq(0),
-                self.o.payload.eq(Mux(negative, -word, word)[: len(self.o.payload)].as_signed()),
+                self.o.payload.eq(word ^ negative.replicate(len(word))),
             ]
         with m.If(done | self.o.ready):
             m.d.sync += self.o.valid.eq(done)

@@ -10,6 +10,7 @@ from ..component import Component
 from ..formats import ceil_log2
 from ..lane.job import index
 from ..lane.numerics import Numerics
+from ..lane.output import check_memory
 from ..lane.place import row_layout
 from ..lane.reciprocal import reciprocal_layout
 from .partial import partial_layout
@@ -34,6 +35,8 @@ class PartialTable(Component):
         Of the lane.
     sum_width, score_sum_width : int
         Bits of a partial sum, and of a sum of scores.
+    memory : str
+        What partial sums are kept in: ``"auto"``, what synthesis finds best; ``"ultra"``, UltraRAM.
 
     Members
     -------
@@ -65,6 +68,7 @@ class PartialTable(Component):
         slots: int,
         sum_width: int,
         score_sum_width: int,
+        memory: str = "auto",
     ) -> None:
         for name, value in (("Rows", rows), ("Block", block), ("Blocks", blocks)):
             check_count(name, value)
@@ -76,6 +80,8 @@ class PartialTable(Component):
         check_count("Slots", slots)
         check_count("Sum width", sum_width)
         check_count("Score sum width", score_sum_width)
+        check_memory(memory)
+        self._attributes = {} if memory == "auto" else {"ram_style": memory}
         self._rows, self._block, self._blocks = rows, block, blocks
         recip = reciprocal_layout(row_layout(block_rows=block, slots=slots))
         partial = partial_layout(block=block, sum_width=sum_width)
@@ -98,7 +104,10 @@ class PartialTable(Component):
     def elaborate(self, platform: object) -> Module:
         """Count blocks as they come; build a memory for each row of a word."""
         m = Module()
-        came, recip = self.partials.payload, self.reciprocals.payload
+        # Memories are large, and far away: what comes is taken a cycle later.
+        came, recip = Signal.like(self.partials.payload, reset_less=True), self.reciprocals.payload
+        has_come = Signal()
+        m.d.sync += [came.eq(self.partials.payload), has_come.eq(self.partials.valid)]
         group_bits, row_bits = ceil_log2(self._block // self._rows), ceil_log2(self._rows)
         block_bits = ceil_log2(self._blocks)
         written = Signal(index(self._blocks))
@@ -106,7 +115,7 @@ class PartialTable(Component):
         is_counted = Signal()  # rows and blocks are known
         with m.If(self.complete):
             m.d.sync += is_counted.eq(0)
-        with m.If(self.partials.valid & came.row_last):
+        with m.If(has_come & came.row_last):
             m.d.sync += written.eq(Mux(came.last, 0, written + 1))
             with m.If(came.last):
                 m.d.sync += [
@@ -125,7 +134,10 @@ class PartialTable(Component):
             partial, row = self.word.partials[i], self.word.states[i]
             tables = {
                 "partial": Memory(
-                    shape=partial.shape(), depth=1 << group_bits + block_bits, init=[]
+                    shape=partial.shape(),
+                    depth=1 << group_bits + block_bits,
+                    init=[],
+                    attrs=self._attributes,
                 ),
                 "maximum": Memory(shape=of_maximum, depth=1 << group_bits, init=[]),
                 "sum": Memory(shape=of_sum, depth=1 << group_bits, init=[]),
@@ -135,7 +147,7 @@ class PartialTable(Component):
                 m.submodules[f"{name}_{i}"] = table
                 ports[name] = table.write_port(), table.read_port()
             is_mine = Signal(name=f"is_row_{i}")
-            m.d.comb += is_mine.eq(self.partials.valid & (came.row[:row_bits] == i))
+            m.d.comb += is_mine.eq(has_come & (came.row[:row_bits] == i))
 
             w, r = ports["partial"]
             m.d.comb += [

@@ -520,6 +520,7 @@ class Lane(Component):
             fraction=numbers.fraction,
             stream_width=numbers.stream_width,
             stationary_width=numbers.stationary_width,
+            memory=self._memory,
         )
         step = row_unit.step
         m.d.comb += [

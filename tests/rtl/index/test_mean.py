@@ -1,4 +1,4 @@
-"""Quotients, rounded towards zero."""
+"""Quotients, rounded down."""
 
 import re
 
@@ -32,14 +32,31 @@ def test_quotients(pace):
         idle=60,
         pace={"i": pace, "o": pace},
     )
-    expected = [
-        (abs(total) * 8 // count) * (-1 if total < 0 else 1)
-        for total, count in zip(sums, counts, strict=True)
-    ]
+    expected = [total * 8 // count for total, count in zip(sums, counts, strict=True)]
     found = [from_bits(dut.o.payload.shape(), item) for item in log["o"].items]
     assert found == expected
     if pace == 1:
-        assert max(np.diff(log["o"].cycles)) <= (20 + 3 + 1) // 2 + 2
+        assert max(np.diff(log["o"].cycles)) <= 23 + 2
+
+
+def test_means_that_are_narrower_than_sums():
+    rng = np.random.default_rng(2)
+    means = [127, -128, 0, *rng.integers(-128, 128, 40).tolist()]
+    counts = [127, 127, 1, *rng.integers(1, 128, 40).tolist()]
+    dut = Mean(**(PARAMETERS | {"mean_width": 11}))
+    shape = dut.i.payload.shape()
+    pairs = [
+        {"sum": mean * count, "count": count} for mean, count in zip(means, counts, strict=True)
+    ]
+    log = simulate(
+        dut,
+        inputs={"i": [to_bits(shape, pair) for pair in pairs]},
+        outputs=["o"],
+        cycles=5000,
+        idle=60,
+    )
+    found = [from_bits(dut.o.payload.shape(), item) for item in log["o"].items]
+    assert found == [8 * mean for mean in means]
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ def test_a_head_after_another(rows, blocks):
                     await ctx.tick()
                     ctx.set(dut.sums.valid, 0)
             ctx.set(dut.partials.valid, 0)
+            await ctx.tick()
             inverse = rng.integers(1 << 16, 1 << 17, rows).tolist()
             for row in range(rows):
                 tag = {"slot": 1, "row": row}
