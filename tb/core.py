@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from ..rtl.core import Core
 from .testbench import Expectation, Stall, Stimulus, Testbench, pack, unpack
 
-__all__ = ["NEVER", "Call", "QueryBlock", "program", "read_back", "schedule"]
+__all__ = [
+    "NEVER",
+    "Call",
+    "QueryBlock",
+    "program",
+    "read_back",
+    "schedule",
+    "scoring_program",
+]
 
 Ints = NDArray[np.int64]
 
@@ -123,6 +131,39 @@ def program(core: Core, call: Call, *, max_cycles: int, stall: Stall = NEVER) ->
     )
 
 
+def scoring_program(core: Core, call: Call, *, max_cycles: int, stall: Stall = NEVER) -> Testbench:
+    """Return the streams that make ``core`` score heads' last queries, for what they attend to.
+
+    The call has these queries and all keys, is causal and needs no values; of each head a query
+    block is scored. Masses of all heads come at ``o_mass``, heads in the order of their numbers.
+    """
+    lane = core.lane_parameters
+    rounds = schedule(call, lanes=core.n_lanes, slots=lane["slots"], block_rows=lane["block_rows"])
+    tiles = np.array(
+        [tile for blocks in rounds for tile in _tiles(blocks, call.group, lane["size"])]
+    )
+    jobs = _jobs(rounds, call, core.i_job.payload.shape()["item"].shape, **lane)
+    contents = {
+        "i_job": {**jobs, "item": jobs["item"] | {"scores_only": 1}},
+        "i_query": _queries(rounds, call, lane["size"], is_mask=lane["gemm"]),
+        "i_key": _tile_rows(call.k, tiles, lane["size"]),
+    }
+    blocks = -(-call.k.shape[1] // lane["block_rows"])
+    values = core.i_value.payload.shape()
+    return Testbench(
+        inputs={
+            name: Stimulus(pack(getattr(core, name).payload.shape(), **fields), stall)
+            for name, fields in contents.items()
+        }
+        | {"i_value": Stimulus(pack(values, **_tile_rows(call.k, tiles[:0], lane["size"])))},
+        outputs={
+            "o": Expectation(count=0),
+            "o_mass": Expectation(count=len(call.q) * blocks, stall=stall),
+        },
+        max_cycles=max_cycles,
+    )
+
+
 def read_back(core: Core, call: Call, words: NDArray[np.uint32]) -> Ints:
     """Return the outputs, ``Fixed(8, 16)`` as integers, shaped as the queries.
 
@@ -176,6 +217,8 @@ def _jobs(
         "shift": [call.shift[block.head] for block, _ in jobs],
         "keys": [min(block_rows, block.keys - first) for block, first in jobs],
     }
+    if "scores_only" in layout.members:
+        item["scores_only"] = 0
     if "planes" in layout.members:
         item["planes"] = call.query_bits
     if "gemm" in layout.members:
