@@ -1,0 +1,108 @@
+"""From a selection in memory to what a walker is told of a round."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..component import Component
+from ..stream import Queue, connect_stream
+from .call import SELECTION_WIDTH, needed_layout
+from .needs import Needs
+from .select import Selector, selected_entries
+
+__all__ = ["Selection"]
+
+
+class Selection(Component):
+    """Between who deals out query blocks and who walks: rows are read a round ahead.
+
+    ::
+
+        i --+--> selector ------> queue --+--> o
+            |     |    |                  |
+            |  memory  +--> needs --------|--> needed
+            +-----------------------------+  of a call without a selection
+
+    Parameters
+    ----------
+    n_lanes, slots, heads, tokens, head_dim, size, block, data_width, gemm
+        As of :class:`~qkloom.rtl.sequencer.select.Selector`.
+
+    Members
+    -------
+    sparse : In(1)
+        The call has a selection. Without one query blocks pass as they come, in no time.
+    i, o, request, word
+        As of the selector.
+    needed : Out(stream)
+        As of :class:`~qkloom.rtl.sequencer.needs.Needs`.
+    busy : Out(1)
+        Query blocks are in here, or were in the cycle before.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When a parameter is not a positive integer.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_lanes: int,
+        slots: int,
+        heads: int,
+        tokens: int,
+        head_dim: int,
+        size: int,
+        block: int,
+        data_width: int,
+        gemm: bool = False,
+    ) -> None:
+        given = {name: self.parameters[name] for name in self.parameters if name != "data_width"}
+        before, behind = selected_entries(**given)
+        self._needs = {"n_lanes": n_lanes, "tokens": tokens, "block": block}
+        selector = Selector(**self.parameters).signature.members
+        super().__init__(
+            {
+                "sparse": In(1),
+                "i": In(stream.Signature(before)),
+                "o": Out(stream.Signature(behind)),
+                "request": selector["request"],
+                "word": In(stream.Signature(SELECTION_WIDTH)),
+                "needed": Out(stream.Signature(needed_layout(**self._needs))),
+                "busy": Out(1),
+            }
+        )
+        self._depth = max(n_lanes, 1)
+
+    def elaborate(self, platform: object) -> Module:
+        """Connect the parts; the queue has room for all query blocks of a round."""
+        m = Module()
+        m.submodules.selector = selector = Selector(**self.parameters)
+        m.submodules.needs = needs = Needs(**self._needs)
+        shape = self.o.payload.shape()
+        m.submodules.queue = queue = Queue(shape=shape, depth=self._depth)
+        connect_stream(m, selector.o, queue.i)
+        connect_stream(m, selector.marks, needs.i)
+        connect_stream(m, selector.request, wiring.flipped(self.request))
+        connect_stream(m, wiring.flipped(self.word), selector.word)
+        connect_stream(m, needs.o, wiring.flipped(self.needed))
+        was_here = Signal()
+        m.d.sync += was_here.eq(queue.o.valid)
+        m.d.comb += [
+            selector.i.payload.eq(self.i.payload),
+            self.busy.eq(queue.o.valid | was_here),
+        ]
+        with m.If(self.sparse):
+            m.d.comb += [
+                selector.i.valid.eq(self.i.valid),
+                self.i.ready.eq(selector.i.ready),
+                self.o.payload.eq(queue.o.payload),
+                self.o.valid.eq(queue.o.valid),
+                queue.o.ready.eq(self.o.ready),
+            ]
+        with m.Else():
+            m.d.comb += [self.o.valid.eq(self.i.valid), self.i.ready.eq(self.o.ready)]
+            for name in self.i.payload.shape().members:
+                m.d.comb += self.o.payload[name].eq(self.i.payload[name])
+        return m
