@@ -11,7 +11,7 @@ from .call import SELECTION_WIDTH, block_entry, n_blocks, row_words
 from .needs import mark_layout
 from .walk import factored_entry
 
-__all__ = ["Selector", "selected_entries"]
+__all__ = ["Selector", "selected_entries", "word_numbers"]
 
 
 def selected_entries(
@@ -35,6 +35,12 @@ def selected_entries(
         tiles=head_dim // size if gemm else 0,
     )
     return factored_entry(entry), factored_entry(entry, sparse=True)
+
+
+def word_numbers(*, heads: int, tokens: int, block: int, data_width: int) -> range:
+    """Return the shape of a number of a word of a selection: row by row."""
+    words = row_words(tokens=tokens, block=block, data_width=data_width)
+    return index(n_blocks(heads=heads, tokens=tokens, block=block) * words)
 
 
 class Selector(Component):
@@ -97,13 +103,13 @@ class Selector(Component):
         given = {name: self.parameters[name] for name in self.parameters if name != "data_width"}
         before, behind = selected_entries(**given)
         self._words = row_words(tokens=tokens, block=block, data_width=data_width)
-        words = n_blocks(heads=heads, tokens=tokens, block=block) * self._words
+        numbers = word_numbers(heads=heads, tokens=tokens, block=block, data_width=data_width)
         marks = mark_layout(n_lanes=n_lanes, tokens=tokens, block=block)
         super().__init__(
             {
                 "i": In(stream.Signature(before)),
                 "o": Out(stream.Signature(behind)),
-                "request": Out(stream.Signature(index(words))),
+                "request": Out(stream.Signature(numbers)),
                 "word": In(stream.Signature(SELECTION_WIDTH)),
                 "marks": Out(stream.Signature(marks)),
             }

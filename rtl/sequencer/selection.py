@@ -8,7 +8,7 @@ from ..component import Component
 from ..stream import Queue, connect_stream
 from .call import SELECTION_WIDTH, needed_layout
 from .needs import Needs
-from .select import Selector, selected_entries
+from .select import Selector, selected_entries, word_numbers
 
 __all__ = ["Selection"]
 
@@ -61,19 +61,19 @@ class Selection(Component):
         given = {name: self.parameters[name] for name in self.parameters if name != "data_width"}
         before, behind = selected_entries(**given)
         self._needs = {"n_lanes": n_lanes, "tokens": tokens, "block": block}
-        selector = Selector(**self.parameters).signature.members
+        numbers = word_numbers(heads=heads, tokens=tokens, block=block, data_width=data_width)
         super().__init__(
             {
                 "sparse": In(1),
                 "i": In(stream.Signature(before)),
                 "o": Out(stream.Signature(behind)),
-                "request": selector["request"],
+                "request": Out(stream.Signature(numbers)),
                 "word": In(stream.Signature(SELECTION_WIDTH)),
                 "needed": Out(stream.Signature(needed_layout(**self._needs))),
                 "busy": Out(1),
             }
         )
-        self._depth = max(n_lanes, 1)
+        self._depth = n_lanes
 
     def elaborate(self, platform: object) -> Module:
         """Connect the parts; the queue has room for all query blocks of a round."""
