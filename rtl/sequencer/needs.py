@@ -30,8 +30,7 @@ class Needs(Component):
     """Turn marks, lane by lane, into the blocks that a round needs, in ascending order.
 
     There is room for two rounds: marks of the next one come while this one's blocks leave. A mark
-    takes a cycle, and so many may follow each other; a block that nobody needs takes two cycles,
-    any other three.
+    takes a cycle; a block that nobody needs takes three, any other four.
 
     Parameters
     ----------
@@ -43,8 +42,8 @@ class Needs(Component):
     Members
     -------
     i : In(stream)
-        :func:`mark_layout`. A lane's marks count up from block 0, and none is left out; then other
-        marks of blocks that were there may follow.
+        :func:`mark_layout`. A lane's marks count up from block 0, and none is left out; then at
+        least one other mark follows, of a block that was there.
     o : Out(stream)
         :func:`~qkloom.rtl.sequencer.call.needed_layout`: each block that a lane needs.
 
@@ -74,8 +73,8 @@ class Needs(Component):
         full = Signal(2)  # halves with a whole round
         ends = [Signal(range(self._blocks + 1), name=f"ends_{k}", reset_less=True) for k in (0, 1)]
         freed = Signal(2)
-        marked = Signal(2)
-        m.d.sync += full.eq((full | marked) & ~freed)
+        marked = Signal(2)  # a cycle ago; a round has two marks at least
+        m.d.sync += [full.eq((full | marked) & ~freed), marked.eq(0)]
 
         # A mark reads in the one cycle, and writes in the next.
         mark = self.i.payload
@@ -112,8 +111,7 @@ class Needs(Component):
         with m.If(taken):
             m.d.sync += known.eq(count)
             with m.If(mark.ends):
-                m.d.comb += marked.eq(Mux(half, 2, 1))
-                m.d.sync += [half.eq(~half), known.eq(0)]
+                m.d.sync += [marked.eq(Mux(half, 2, 1)), half.eq(~half), known.eq(0)]
                 for k in (0, 1):
                     with m.If(half == k):
                         m.d.sync += ends[k].eq(count)
@@ -127,13 +125,19 @@ class Needs(Component):
         """Go through the words of a round, and offer those that are not 0."""
         o = self.o.payload
         half = Signal()
+        left = Signal.like(ends[0])  # words, from this one on
         at_last = Signal()
+        is_needed = Signal()
         read = memory.read_port()
         m.d.comb += [read.addr.eq(Cat(o.block, half)), self.o.payload.lanes.eq(read.data)]
-        m.d.sync += at_last.eq(o.block + 1 == Mux(half, ends[1], ends[0]))
+        m.d.sync += at_last.eq(left == 1)  # it stays for a cycle before
 
         def advance() -> None:
-            m.d.sync += [o.block.eq(o.block + 1), o.first_key.eq(o.first_key + self._block)]
+            m.d.sync += [
+                o.block.eq(o.block + 1),
+                o.first_key.eq(o.first_key + self._block),
+                left.eq(left - 1),
+            ]
             m.next = "read"
             with m.If(at_last):
                 m.d.comb += freed.eq(Mux(half, 2, 1))
@@ -142,14 +146,17 @@ class Needs(Component):
 
         with m.FSM():
             with m.State("wait"):
-                m.d.sync += [o.block.eq(0), o.first_key.eq(0)]
+                m.d.sync += [o.block.eq(0), o.first_key.eq(0), left.eq(Mux(half, ends[1], ends[0]))]
                 with m.If(full.bit_select(half, 1)):
                     m.next = "read"
             with m.State("read"):
                 m.next = "look"
             with m.State("look"):
+                m.d.sync += is_needed.eq(read.data.any())
+                m.next = "judge"
+            with m.State("judge"):
                 m.next = "offer"
-                with m.If(~read.data.any()):
+                with m.If(~is_needed):
                     advance()
             with m.State("offer"):
                 m.d.comb += self.o.valid.eq(1)

@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..component import Component
-from ..stream import Queue, connect_stream
+from ..stream import Queue, RegisterSlice, connect_stream
 from .call import SELECTION_WIDTH, needed_layout
 from .needs import Needs
 from .select import Selector, selected_entries, word_numbers
@@ -83,7 +83,9 @@ class Selection(Component):
         shape = self.o.payload.shape()
         m.submodules.queue = queue = Queue(shape=shape, depth=self._depth)
         connect_stream(m, selector.o, queue.i)
-        connect_stream(m, selector.marks, needs.i)
+        m.submodules.mark = mark = RegisterSlice(shape=needs.i.payload.shape())
+        connect_stream(m, selector.marks, mark.i)
+        connect_stream(m, mark.o, needs.i)
         connect_stream(m, selector.request, wiring.flipped(self.request))
         connect_stream(m, wiring.flipped(self.word), selector.word)
         connect_stream(m, needs.o, wiring.flipped(self.needed))

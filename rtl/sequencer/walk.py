@@ -170,10 +170,13 @@ class Walker(Component):
         if self._sparse:
             is_first = Signal(name="is_first")
             causal = call.causal | now.hidden
+            seeks = Signal()  # the next block that is needed
             needs = Signal(self._n_lanes)  # the block: a bit for each lane
             needs_it = Signal()  # this lane
             begun = Signal(self._n_lanes)  # who had a job
+            here = Signal(self._n_lanes, reset_less=True)  # the lane's bit
             m.d.sync += [
+                here.eq(1 << lane),
                 needs_it.eq(needs.bit_select(lane, 1)),
                 is_first.eq(~begun.bit_select(lane, 1)),
             ]
@@ -222,11 +225,6 @@ class Walker(Component):
                 m.d.sync += lane.eq(0)
                 m.next = behind
 
-        def go_to_needed() -> None:
-            if self._sparse:
-                with m.If(self.sparse):
-                    m.next = "needed"
-
         fills = Signal(init=1)
         asks = Signal()  # for queries
         m.d.comb += [
@@ -235,6 +233,19 @@ class Walker(Component):
             self.i.ready.eq(fills),
             write.en.eq(fills & self.i.valid),
         ]
+        if self._sparse:
+            with m.If(asks):  # behind a lane's first job
+                m.d.sync += begun.eq(begun | here)
+            m.d.comb += self.needed.ready.eq(seeks)
+            needed = self.needed.payload
+            with m.If(seeks & self.needed.valid):
+                m.d.sync += [
+                    seeks.eq(0),
+                    needs.eq(needed.lanes),
+                    first_key.eq(needed.first_key),
+                    block_number.eq(needed.block),
+                    tokens_left.eq(call.n_kv - needed.first_key),
+                ]
         with m.FSM():
             with m.State("fill"):
                 if self._sparse:
@@ -246,22 +257,15 @@ class Walker(Component):
                         m.d.sync += longest.eq(self.i.payload.entry.keys)
                     with m.If(self.i.payload.entry.round_ends):
                         m.d.sync += fills.eq(0)
-                        m.next = "read for a job"
-                        go_to_needed()
-            if self._sparse:
-                with m.State("needed"):
-                    m.d.comb += self.needed.ready.eq(1)
-                    m.d.sync += [
-                        needs.eq(self.needed.payload.lanes),
-                        first_key.eq(self.needed.payload.first_key),
-                        block_number.eq(self.needed.payload.block),
-                        tokens_left.eq(call.n_kv - self.needed.payload.first_key),
-                    ]
-                    with m.If(self.needed.valid):
+                        if self._sparse:
+                            m.d.sync += seeks.eq(self.sparse)
                         m.next = "read for a job"
             with m.State("read for a job"):
                 m.d.sync += now.eq(read_data)
                 m.next = "subtract"
+                if self._sparse:
+                    with m.If(seeks):
+                        m.next = "read for a job"
             with m.State("subtract"):
                 m.d.sync += [
                     keys_left.eq(entry.keys - first_key),
@@ -273,8 +277,6 @@ class Walker(Component):
                 m.d.comb += self.jobs.valid.eq(sees_tile)
                 with m.If(self.jobs.ready | ~sees_tile):
                     m.d.sync += asks.eq(is_first & sees_tile if self._sparse else is_first)
-                    if self._sparse:
-                        m.d.sync += begun.bit_select(lane, 1).eq(~is_first | sees_tile)
                     m.next = "queries"
             with m.State("queries"), m.If(self.blocks.ready | ~asks):
                 m.d.sync += asks.eq(0)
@@ -326,8 +328,9 @@ class Walker(Component):
                     first_key.eq(first_key + self._block),
                     block_number.eq(block_number + 1),
                 ]
+                if self._sparse:
+                    m.d.sync += seeks.eq(self.sparse & ~last_block)
                 m.next = "read for a job"
-                go_to_needed()
                 with m.If(last_block):
                     m.d.sync += [longest.eq(0), fills.eq(1)]
                     m.next = "fill"
