@@ -50,7 +50,7 @@ class Selector(Component):
     that selects nothing, of what it may see, gets a key of block 0 that is hidden from all its
     rows: the lane has a job, and zeros come out.
 
-    A query block takes a cycle for each KV block that it may see, two for each word of them, seven
+    A query block takes a cycle for each KV block that it may see, two for each word of them, three
     more, and the time of what is read from memory. The next word is asked for while one is looked
     at.
 
