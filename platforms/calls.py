@@ -41,15 +41,21 @@ def call_guide(kernel: Kernel) -> str:
         mantissa=Numerics.mantissa_width,
         shift=Numerics.shift_width,
         fraction=given["fraction"],
-        selection_pointer=_SELECTION_POINTER.format(tables=channels["factors"])
-        if given["sparse"]
-        else "",
-        selection=_SELECTION.format(block=given["block_rows"], row=row_bytes(kernel))
-        if given["sparse"]
-        else "",
+        **_selection(kernel, channels["factors"]),
         product=_PRODUCT if given["gemm"] else "",
         codes="\n".join(f"| {c.value} | `CODE_{c.name}` | {c.meaning} |" for c in Code),
     )
+
+
+def _selection(kernel: Kernel, channel: int) -> dict[str, str]:
+    if not kernel.parameters["sparse"]:
+        return {"selection_pointer": "", "selection": ""}
+    return {
+        "selection_pointer": _SELECTION_POINTER.format(tables=channel),
+        "selection": _SELECTION.format(
+            block=kernel.parameters["block_rows"], row=row_bytes(kernel)
+        ),
+    }
 
 
 def _limits(kernel: Kernel) -> Iterator[Constant]:
@@ -129,11 +135,11 @@ _SELECTION_POINTER = """\
 _SELECTION = """
 ## Selections
 
-With `flags.sparse` each block of queries attends to the blocks of keys that its row of the selection
+With `flags.sparse` a block of queries attends to the blocks of keys that its row of the selection
 says, of those that it sees: bit `b % 8` of byte `b // 8` of a row is block `b` of its KV head. Row
-`head * ceil(n_q / {block}) + i` is block `i` of that query head; rows are {row} bytes apart. Bits of
-blocks that are not seen, and bytes behind them, may be anything. Blocks that nobody selects are not
-read. A block of queries with nothing selected gives zeros.
+`head * ceil(n_q / {block}) + i` is block `i` of that query head; rows are {row} bytes apart. Bits
+of blocks that are not seen, and bytes behind them, may be anything. Blocks of keys that nobody
+selects are not read. A block of queries with nothing selected gives zeros.
 """
 
 _PRODUCT = """

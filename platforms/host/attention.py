@@ -105,7 +105,9 @@ def attention(
     mask = None
     if block_mask is not None:
         if not given["sparse"]:
-            raise InputError(f"{device.name} takes no block_mask; generate a chip with sparse = true")
+            raise InputError(
+                f"{device.name} takes no block_mask; generate a chip with sparse = true"
+            )
         mask = as_block_mask(block_mask, block, shape)
     bits = given["stream_width"] if query_bits is None else query_bits
     padding = -shape.head_dim % given["size"]

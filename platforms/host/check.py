@@ -69,7 +69,8 @@ def check_call(kernel: Kernel, arguments: Mapping[str, Buffer | int]) -> None:
     if not is_integer(flags) or not any(flags in some for some in allowed):
         listed = " or ".join(f"{some[0]} to {some[-1]}" for some in allowed)
         raise RefusedError(f"flags must be {listed}, not {flags!r}", Code.KIND)
-    of_flags = {"table": TABLE_FLAG, "selection": SPARSE, "chunks": GEMM}  # who asks for an argument
+    # Who asks for an argument
+    of_flags = {"table": TABLE_FLAG, "selection": SPARSE, "chunks": GEMM}
     needed = {*pointers, *scalars} - {name for name, flag in of_flags.items() if not flags & flag}
     if missing := sorted(needed - set(arguments)):
         raise InputError(f"A call must have the arguments {', '.join(missing)}; add them")

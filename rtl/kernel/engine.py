@@ -161,9 +161,7 @@ class Engine(Component):
         self._writers = self._channels["o"]
         self._words = data_width // OUTPUT_WIDTH
         call = call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size, gemm=gemm)
-        task = task_layout(
-            call=call, channels=counts, address_width=address_width, sparse=sparse
-        )
+        task = task_layout(call=call, channels=counts, address_width=address_width, sparse=sparse)
         moved = {name: range(number + 1) for name, number in counts if name != "o"}
         moved["o"] = range(self._words * len(self._writers) + 1)
         members: dict[str, Any] = {

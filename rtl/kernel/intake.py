@@ -89,9 +89,7 @@ class Intake(Component):
         call = call_layout(
             heads=heads, tokens=tokens, head_dim=head_dim, size=size, gemm=bool(product_dim)
         )
-        task = task_layout(
-            call=call, channels=channels, address_width=address_width, sparse=sparse
-        )
+        task = task_layout(call=call, channels=channels, address_width=address_width, sparse=sparse)
         super().__init__(
             {
                 "i": In(stream.Signature(values_layout(arguments))),

@@ -88,9 +88,7 @@ class OverlapCheck(Component):
             name: block * size * width // 8 for name, width in {**widths, "o": OUTPUT_WIDTH}.items()
         }
         call = call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size, gemm=gemm)
-        task = task_layout(
-            call=call, channels=channels, address_width=address_width, sparse=sparse
-        )
+        task = task_layout(call=call, channels=channels, address_width=address_width, sparse=sparse)
         super().__init__(
             {
                 "i": In(stream.Signature(task)),

@@ -79,7 +79,8 @@ class Needs(Component):
         # A mark reads in the one cycle, and writes in the next.
         mark = self.i.payload
         half = Signal()
-        known = Signal(range(self._blocks + 1))  # blocks that this round has a word of; others are stale
+        # Blocks that this round has a word of: others are stale.
+        known = Signal(range(self._blocks + 1))
         count = Signal.like(known)
         taken = Signal()
         old = memory.read_port()

@@ -179,9 +179,7 @@ class Sequencer(Component):
             self._tables["selection"] = {**of_words, **bus}
         self._selection = {**self._shape, "data_width": data_width, "gemm": gemm}
         call = call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size, gemm=gemm)
-        task = task_layout(
-            call=call, channels=channels, address_width=address_width, sparse=sparse
-        )
+        task = task_layout(call=call, channels=channels, address_width=address_width, sparse=sparse)
         command = stream.Signature(command_layout(address_width=address_width, beats=1))
         beat = stream.Signature(beat_layout(data_width=data_width))
         job = addressed_job(

@@ -194,7 +194,8 @@ def planned_selection_bytes(kernel: Kernel, call: Call) -> int:
     if call.block_mask is None:
         return 0
     given = kernel.parameters
-    block, beat = given["block_rows"], given["data_width"]
+    block: int = given["block_rows"]
+    beat: int = given["data_width"]
     n_beats = 0
     for first in range(0, call.q.shape[1], block):
         rows = min(block, call.q.shape[1] - first)

@@ -60,7 +60,6 @@ class TestSchedule:
         causal = blocks_of(call_of(heads=1, kv_heads=1, causal=True, q_start=2), lanes=1)
         assert [(block.first, block.keys) for block in causal] == [(0, 6), (4, 7)]
 
-
     def test_a_selection(self):
         """Keys end with the last block that is selected and seen; none gives a hidden one."""
         mask = np.array([[[1, 0], [0, 1]], [[0, 1], [0, 0]], [[1, 1], [1, 1]], [[0, 0], [1, 0]]])

@@ -64,9 +64,7 @@ def test_blocks_anywhere_in_memory(device: Device) -> None:
     ("shape", "mask_shape"),
     [((4, 20, 8), (4, 3, 5)), ((4, 20, 8), (3, 5)), ((2, 2, 17, 8), (2, 1, 3, 5))],
 )
-def test_a_selection(
-    device: Device, shape: tuple[int, ...], mask_shape: tuple[int, ...]
-) -> None:
+def test_a_selection(device: Device, shape: tuple[int, ...], mask_shape: tuple[int, ...]) -> None:
     given = operands(device, shape, (*shape[:-3], 2, 40, 8))
     mask = np.random.default_rng(3).random(mask_shape) < 0.4
     options: dict[str, Any] = {"causal": True, "q_start": 40 - shape[-2], "block_mask": mask}
@@ -164,8 +162,7 @@ RIGHT: dict[str, Any] = dict(q=X, k=X, v=X, mantissa=[1, 2], shift=[3, 4])
         ({"block_mask": [[True], [1, 2]]}, r"^block_mask must be an array of bool, not of object;"),
         (
             {"block_mask": np.ones((3, 2, 2), bool)},
-            r"^block_mask must be \(2, 2, 2\), or broadcast to it: heads, and blocks of 8 queries "
-            r"and of 8 keys; not \(3, 2, 2\)$",
+            r"^block_mask must be \(2, 2, 2\), or .* of 8 queries and of 8 keys; not \(3, 2, 2\)$",
         ),
         ({"block_mask": np.ones(2, bool)}, r"^block_mask must be \(2, 2, 2\), .*; not \(2,\)$"),
         ({"block_mask": np.bool_(True)}, r"^block_mask must be \(2, 2, 2\), .*; not \(\)$"),

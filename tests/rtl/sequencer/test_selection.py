@@ -125,4 +125,3 @@ def test_errors(name):
     message = rf"^{name.capitalize()} must be a positive integer, not 0$"
     with pytest.raises(ValueError, match=message):
         Selection(**{**SHAPE, name: 0})
-
