@@ -1,5 +1,7 @@
 """Whether outputs would be written over what is still to be read."""
 
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
@@ -269,9 +271,15 @@ class OverlapCheck(Component):
         with m.If(self.refused.ready):
             m.d.sync += refuses.eq(0)
         # Both numbers stay from one choice to the next: hundreds of registers need no enable. The
-        # other one of many is chosen by a bit for each, and for each kind: nothing decodes it.
-        pointer: Any = 0
-        for k, (of, _) in enumerate(places):
+        # other one of many is chosen by a bit for each, and for each kind: nothing decodes it. The
+        # tables, behind all tensors, are chosen a cycle ahead: that many fewer to choose from.
+        n_tensors = sum(self._channels.values())
+        table = Signal(width, name="table_begins", reset_less=True)
+        m.d.sync += table.eq(
+            reduce(or_, (Mux(other == k, places[k][0], 0) for k in range(n_tensors, len(places))))
+        )
+        pointer: Any = table
+        for k, (of, _) in enumerate(places[:n_tensors]):
             is_at = Signal(name=f"is_at_{k}")
             m.d.sync += is_at.eq(other == k)
             pointer |= Mux(is_at, of, 0)

@@ -130,6 +130,7 @@ class Selector(Component):
         bit = Signal(range(SELECTION_WIDTH))
         word = Signal(max(ceil_log2(self._words), 1))  # that is asked for
         asks = Signal()
+        takes = Signal()  # a word: a register, for the way to who has it is long
         has_more = Signal()  # blocks than this word
         m.d.comb += [
             self.o.payload.mantissa.eq(self.i.payload.mantissa),
@@ -138,6 +139,7 @@ class Selector(Component):
             *(entry[name].eq(given[name]) for name in given.shape().members),
             entry.keys.eq(Mux(hidden, 1, keys)),
             self.request.valid.eq(asks),
+            self.word.ready.eq(takes),
             self.request.payload.eq(Cat(word[: ceil_log2(self._words)], given.q_index)),
             mark.lane.eq(given.lane),
             mark.block.eq(number),
@@ -164,13 +166,13 @@ class Selector(Component):
                 m.d.sync += [
                     at_last.eq(left <= block),
                     has_more.eq(left > SELECTION_WIDTH * block),
+                    takes.eq(1),
                 ]
                 m.next = "word"
             with m.State("word"):
-                m.d.comb += self.word.ready.eq(1)
                 m.d.sync += [bits.eq(self.word.payload), bit.eq(0)]
                 with m.If(self.word.valid):
-                    m.d.sync += asks.eq(has_more)
+                    m.d.sync += [takes.eq(0), asks.eq(has_more)]
                     m.next = "mark"
             with m.State("mark"):
                 m.d.comb += self.marks.valid.eq(1)

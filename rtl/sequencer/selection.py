@@ -18,10 +18,10 @@ class Selection(Component):
 
     ::
 
-        i --+--> selector ------> queue --+--> o
-            |     |    |                  |
-            |  memory  +--> needs --------|--> needed
-            +-----------------------------+  of a call without a selection
+        i --> slice --+--> selector -----> queue --+--> o
+                      |     |    |                 |
+                      |  memory  +--> needs -------|--> needed
+                      +----------------------------+  of a call without a selection
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class Selection(Component):
     Members
     -------
     sparse : In(1)
-        The call has a selection. Without one query blocks pass as they come, in no time.
+        The call has a selection. Without one query blocks pass as they come, in a cycle.
     i, o, request, word
         As of the selector.
     needed : Out(stream)
@@ -81,7 +81,9 @@ class Selection(Component):
         m.submodules.selector = selector = Selector(**self.parameters)
         m.submodules.needs = needs = Needs(**self._needs)
         shape = self.o.payload.shape()
+        m.submodules.entry = entry = RegisterSlice(shape=self.i.payload.shape(), mode="half")
         m.submodules.queue = queue = Queue(shape=shape, depth=self._depth)
+        connect_stream(m, wiring.flipped(self.i), entry.i)
         connect_stream(m, selector.o, queue.i)
         m.submodules.mark = mark = RegisterSlice(shape=needs.i.payload.shape())
         connect_stream(m, selector.marks, mark.i)
@@ -89,22 +91,24 @@ class Selection(Component):
         connect_stream(m, selector.request, wiring.flipped(self.request))
         connect_stream(m, wiring.flipped(self.word), selector.word)
         connect_stream(m, needs.o, wiring.flipped(self.needed))
+        is_here = Signal()
         was_here = Signal()
-        m.d.sync += was_here.eq(queue.o.valid)
+        m.d.sync += was_here.eq(is_here)
         m.d.comb += [
-            selector.i.payload.eq(self.i.payload),
-            self.busy.eq(queue.o.valid | was_here),
+            selector.i.payload.eq(entry.o.payload),
+            is_here.eq(entry.o.valid | queue.o.valid),
+            self.busy.eq(is_here | was_here),
         ]
         with m.If(self.sparse):
             m.d.comb += [
-                selector.i.valid.eq(self.i.valid),
-                self.i.ready.eq(selector.i.ready),
+                selector.i.valid.eq(entry.o.valid),
+                entry.o.ready.eq(selector.i.ready),
                 self.o.payload.eq(queue.o.payload),
                 self.o.valid.eq(queue.o.valid),
                 queue.o.ready.eq(self.o.ready),
             ]
         with m.Else():
-            m.d.comb += [self.o.valid.eq(self.i.valid), self.i.ready.eq(self.o.ready)]
+            m.d.comb += [self.o.valid.eq(entry.o.valid), entry.o.ready.eq(self.o.ready)]
             for name in self.i.payload.shape().members:
-                m.d.comb += self.o.payload[name].eq(self.i.payload[name])
+                m.d.comb += self.o.payload[name].eq(entry.o.payload[name])
         return m
