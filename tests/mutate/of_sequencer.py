@@ -6,6 +6,7 @@ import numpy as np
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 
+from qkloom.rtl.component import Component
 from qkloom.rtl.sequencer.attention import AttentionWalker
 from qkloom.rtl.sequencer.deal import Dealer
 from qkloom.rtl.sequencer.either import EitherWalker
@@ -13,8 +14,8 @@ from qkloom.rtl.sequencer.locate import Locator
 from qkloom.rtl.sequencer.lookup import Lookup
 from qkloom.rtl.sequencer.needs import Needs
 from qkloom.rtl.sequencer.product import ProductWalker
+from qkloom.rtl.sequencer.select import Selector
 from qkloom.rtl.sequencer.selection import Selection
-from qkloom.rtl.component import Component
 from qkloom.rtl.sequencer.sequencer import Sequencer
 from qkloom.rtl.stream import Queue, connect_stream
 from qkloom.tb.packing import pack
@@ -23,7 +24,7 @@ from tests.rtl.sequencer import (
     test_locate,
     test_needs,
     test_product,
-    test_selection,
+    test_select,
     test_sequencer,
     test_walk,
 )
@@ -190,14 +191,13 @@ def units():
         without=PARTS,
         explained=explained_of("needs"),
     )
-    selection = OnWords(part=Selection, parameters=frozen(**test_selection.SHAPE))
+    selector = OnWords(part=Selector, parameters=frozen(**test_select.SHAPE))
     yield Unit(
-        "selection",
-        selection,
-        rows(selection),
-        is_timed=False,
-        without=(*PARTS, "needs_"),
-        explained=explained_of("selection"),
+        "selector",
+        selector,
+        rows(selector),
+        claims={"selector_": "fsm_state <= 5"},
+        explained=explained_of("selector"),
     )
     walked = SelectAndWalk(shape=tuple({**test_walk.SHAPE, "n_lanes": N_LANES}.items()))
     yield Unit(
@@ -347,23 +347,19 @@ class SelectAndWalk(Component):
 
 
 def rows(unit):
-    """Query blocks, with a selection or without; and words that come when they do."""
-    benches = []
-    for sparse in (1, 1, 0):
-        rng = random.Random(5 + len(benches))
-        items = [given for given, _ in test_selection.rounds_of(rng, 10)]
-        sent = {"i": words(unit.i.payload.shape(), items)}
+    """Query blocks, and words that come when they do."""
+    rng = random.Random(5)
+    items = [test_select.random_entry(rng) for _ in range(30)]
 
-        def levels(rng, sparse=sparse):
-            length, share = int(rng.choice([1, 5, 20])), float(rng.choice([0.1, 0.5, 0.8]))
-            answers = np.repeat(rng.random(4000 // length) >= share, length).astype(int)
-            answers[-1] = 1
-            shape = unit.levels.payload.shape()
-            return pack(shape, answers=answers, sparse=np.full(len(answers), sparse))
+    def levels(rng):
+        length, share = int(rng.choice([1, 5, 20])), float(rng.choice([0.1, 0.5, 0.8]))
+        answers = np.repeat(rng.random(4000 // length) >= share, length).astype(int)
+        answers[-1] = 1
+        return pack(unit.levels.payload.shape(), answers=answers)
 
-        counts = {"o": len(items), "request": None, "needed": None}
-        benches += paced(sent, counts, max_cycles=20_000, varied={"levels": levels})[:3]
-    return benches
+    sent = {"i": words(unit.i.payload.shape(), items)}
+    counts = {"o": len(items), "request": None, "marks": None}
+    return paced(sent, counts, max_cycles=20_000, varied={"levels": levels})[:6]
 
 
 def words(shape, items):
