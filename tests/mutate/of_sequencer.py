@@ -299,8 +299,8 @@ class OnWords(Flat):
 def word_of(number):
     """Return a word of a selection: some bits of some rows."""
     mixed = content(number, 64)
-    few = (mixed[:32] & mixed[32:]) & ~number[0].replicate(32)
-    return few & ~(number[1] & number[2]).replicate(32)
+    # A row is four words: of every fourth row all are 0, and of others some.
+    return mixed[:32] & mixed[32:] & ~(number[2] & number[3] | mixed[5] & mixed[18]).replicate(32)
 
 
 class SelectAndWalk(Component):
@@ -349,7 +349,7 @@ class SelectAndWalk(Component):
 def rows(unit):
     """Query blocks, and words that come when they do."""
     rng = random.Random(5)
-    items = [test_select.random_entry(rng) for _ in range(30)]
+    items = [test_select.random_entry(rng) for _ in range(120)]
 
     def levels(rng):
         length, share = int(rng.choice([1, 5, 20])), float(rng.choice([0.1, 0.5, 0.8]))
@@ -359,7 +359,7 @@ def rows(unit):
 
     sent = {"i": words(unit.i.payload.shape(), items)}
     counts = {"o": len(items), "request": None, "marks": None}
-    return paced(sent, counts, max_cycles=20_000, varied={"levels": levels})[:6]
+    return paced(sent, counts, max_cycles=80_000, varied={"levels": levels})[:6]
 
 
 def words(shape, items):
