@@ -69,6 +69,7 @@ class Chip:
         q_start: int = 0,
         scale: float | None = None,
         query_bits: int | None = None,
+        block_mask: Any = None,
         engine: str = "cxxrtl",
         waves: str | Path | None = None,
         verilator: str | Path | None = None,
@@ -91,6 +92,11 @@ class Chip:
         query_bits : int, optional
             Bits that queries are quantized to, 2 to ``stream_width`` (when absent). Lanes with
             runtime precision take a cycle for each; of others, only the numbers change.
+        block_mask : array of bool, optional
+            A selection: which block of keys each block of queries attends to, beside ``causal``.
+            (heads, query blocks, KV blocks), with batch in front if the tensors have it, or what
+            broadcasts to that; blocks are of as many tokens as the description says. A query that
+            is left with nothing gives zeros. The chip has ``sparse = true``.
         engine : str
             ``cxxrtl``, ``verilator`` or ``pysim``.
         waves : path, optional
@@ -103,7 +109,7 @@ class Chip:
         Raises
         ------
         InputError
-            When the tensors are no attention call, or one that the chip is too small for.
+            When tensors or selection are no attention call, or one that the chip cannot compute.
         ToolError
             When the simulator cannot be built or run.
         CallError
@@ -120,6 +126,7 @@ class Chip:
             q_start=q_start,
             scale=scale,
             query_bits=query_bits,
+            block_mask=block_mask,
             engine=engine,
             waves=waves,
             verilator=verilator,

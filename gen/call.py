@@ -8,12 +8,14 @@ from numpy.typing import NDArray
 
 from ..rtl.core import Core
 from ..rtl.kernel.kernel import Kernel
+from ..tb.attention import Bools
 from ..tb.core import Call
 from ..tb.exact import exact_attention
 from ..tb.kernel.image import CHANNEL_BYTES, Image
 from ..tb.memory.parameters import MemoryModel
 from ..tb.quantize import Operands, quantize
-from ..tb.tensors import InputError, Tensors, as_tensors
+from ..tb.selection import as_block_mask
+from ..tb.tensors import InputError, Shape, Tensors, as_tensors, check_shapes
 from .chip import ChipDescription
 
 __all__ = ["Prepared", "build_core", "build_kernel", "memory_model", "prepare"]
@@ -76,8 +78,11 @@ def prepare(
     q_start: int = 0,
     scale: float | None = None,
     query_bits: int | None = None,
+    block_mask: Any = None,
 ) -> Prepared:
     """Check and quantize tensors, and compute what the hardware must answer.
+
+    Parameters are those of :meth:`qkloom.Chip.simulate`.
 
     Raises
     ------
@@ -129,6 +134,7 @@ def prepare(
                 f"scale times q must stay finite, and does not with {scale:g}; use a smaller scale"
             )
     numerics, block = description.numerics, description.block
+    mask = _mask(description, block_mask, check_shapes(q, k, v))
     try:
         operands = quantize(q, k, v, numerics, query_bits=query_bits)
     except ValueError as error:
@@ -143,6 +149,7 @@ def prepare(
         block_rows=block,
         causal=causal,
         q_start=q_start,
+        block_mask=mask,
     )
     call = Call(
         q=_fold(operands.q, description.size),
@@ -153,6 +160,7 @@ def prepare(
         causal=causal,
         q_start=q_start,
         query_bits=query_bits or numerics.stream_width,
+        block_mask=None if mask is None else mask.reshape(-1, *mask.shape[-2:]),
     )
     # As if one lane did it all, slowly.
     passes = -(-n_kv // description.size) * -(-head_dim // description.size)
@@ -160,6 +168,18 @@ def prepare(
     planes = numerics.stream_width if description.has_runtime_precision else 1
     cycle_limit = 50_000 + 4 * rows * passes * (1 + numerics.digits) * planes
     return Prepared(Tensors(q, k, v), operands, call, expected, cycle_limit, dtype)
+
+
+def _mask(description: ChipDescription, block_mask: Any, shape: Shape) -> Bools | None:
+    """Return a selection, (batch, heads, query blocks, KV blocks)."""
+    if block_mask is None:
+        return None
+    if not description.sparse:
+        raise InputError(
+            f"{description.name} takes no block_mask; describe a chip with sparse = true"
+        )
+    pairs = as_block_mask(block_mask, description.block, shape)
+    return pairs.reshape(shape.batch, shape.heads, *pairs.shape[-2:])
 
 
 def _fold(x: NDArray[np.int8], size: int) -> NDArray[np.int8]:

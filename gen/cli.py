@@ -389,6 +389,14 @@ def simulate(
             help="Bits that queries are quantized to; fewer are faster with runtime precision.",
         ),
     ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Selection: which blocks of keys each block of queries attends to, a bool array "
+            "(heads, query blocks, KV blocks); .npy, or .npz with one array.",
+        ),
+    ] = None,
     engine: Annotated[
         str, typer.Option(metavar="NAME", help="cxxrtl, verilator or pysim.")
     ] = "cxxrtl",
@@ -412,7 +420,7 @@ def simulate(
     Exit code 1 means that hardware and exact model differ.
     """
     from ..tb.files import check_writable
-    from ..tb.tensors import InputError, default_tensors, load_tensors, write_npz
+    from ..tb.tensors import InputError, default_tensors, load_array, load_tensors, write_npz
     from .api import load
 
     for option, file, ending in (("--waves", waves, ".vcd"), ("--save", save, ".npz")):
@@ -425,6 +433,7 @@ def simulate(
     if layer is not None and source is None:
         raise InputError(f"--layer chooses one of a file, and is {layer} without --input")
     loaded = load(chip)
+    block_mask = None if mask is None else load_array(mask)
     tensors = default_tensors() if source is None else load_tensors(source, layer)
     if source is None:
         head, tokens = head or "0", tokens or str(4 * loaded.description.block)
@@ -441,6 +450,7 @@ def simulate(
             causal=causal,
             query_bits=query_bits,
             q_start=q_start,
+            block_mask=block_mask,
             engine=engine,
             waves=waves,
             verilator=verilator,
@@ -565,6 +575,17 @@ def _log_shown() -> Iterator[None]:
         log.removeHandler(handler)
 
 
+def _selection_rows(report: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is said of a selection that leaves something out."""
+    if report["density"] == 1:
+        return {}
+    return {
+        "visible pairs that the selection keeps": f"{report['density']:.1%}",
+        "error against float64, dense, max": f"{report['dense_max_abs_error']:.3g}",
+        "RMS relative to dense": f"{report['dense_rms_relative_error']:.3g}",
+    }
+
+
 def _counts(numbers: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {n:,}" for name, n in numbers.items())
 
@@ -585,6 +606,7 @@ def _print_report(result: "Simulation") -> None:
         "error against float64, RMS relative": f"{report['rms_relative_error']:.3g}",
         "worst row": f"{report['worst_row_rms_relative_error']:.3g} at {report['worst_row']}",
         "RMS relative with int8 inputs": f"{report['input_rms_relative_error']:.3g}",
+        **_selection_rows(report),
         "bytes moved": _counts(report["bytes"]),
         "channels, share of cycles with a beat": ", ".join(
             f"{channel['occupancy']:.1%}" for channel in report["channels"]

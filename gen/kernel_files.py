@@ -1,10 +1,10 @@
 """What comes with the Verilog of a kernel: registers, scripts, constraints."""
 
 from ..platforms.calls import call_constants, call_guide
+from ..platforms.host.check import argument_channels
 from ..platforms.registers import register_files
 from ..platforms.vitis import vitis_files
 from ..platforms.vivado import spread_over_slrs, vivado_files
-from ..rtl.control.kernel_map import TENSOR_NAMES, pointer_names
 from ..rtl.kernel.kernel import Kernel, channel_pins
 from .chip import ChipDescription
 from .vectors.kernel import BENCH_FILES
@@ -37,16 +37,7 @@ def kernel_files(
         return files
     sources = [f"{name}.v"]
     pins = {number: channel_pins(number) for number in range(kernel.n_channels)}
-    ports = {
-        pointer: pins[channel]
-        for tensor in TENSOR_NAMES
-        for pointer, channel in zip(
-            pointer_names(tensor, len(kernel.channels[tensor])),
-            kernel.channels[tensor],
-            strict=True,
-        )
-    }
-    tables = pins[kernel.channels["q"][0]]
+    ports = {name: pins[channel] for name, channel in argument_channels(kernel).items()}
     lanes = [f"engine/core/lane_{number}" for number in range(description.n_lanes)]
     return {
         **files,
@@ -54,7 +45,7 @@ def kernel_files(
             top=top,
             sources=sources,
             arguments=kernel.arguments,
-            ports={**ports, "factors": tables, "table": tables},
+            ports=ports,
             channels={pin: f"HBM[{number}]" for number, pin in pins.items()},
             data_width=description.data_width,
             clock_mhz=description.clock_mhz,

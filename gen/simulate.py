@@ -23,6 +23,7 @@ from ..tb.kernel.image import Image
 from ..tb.kernel.task import place, planned_bytes
 from ..tb.kernel.traffic import measure_traffic
 from ..tb.quantize import Operands
+from ..tb.selection import density
 from ..tb.tensors import InputError
 from .call import build_kernel, memory_model, prepare
 from .chip import ChipDescription
@@ -50,7 +51,9 @@ class Simulation:
     report : dict
         Figures of the run: ``chip engine cycles mac_utilization attention_efficiency bit_exact
         max_abs_error mean_abs_error rms_relative_error`` and more. Errors are against float64
-        attention on the same quantized inputs, ``input_...`` ones on the tensors as they are given.
+        attention on the same quantized inputs, ``input_...`` ones on the tensors as they are given;
+        with a selection, on the same blocks. ``dense_...`` ones are against attention without it;
+        ``density`` is the share of the visible (query, key) pairs that it keeps.
     """
 
     output: NDArray[Any]
@@ -69,6 +72,7 @@ def simulate(
     q_start: int = 0,
     scale: float | None = None,
     query_bits: int | None = None,
+    block_mask: Any = None,
     engine: str = "cxxrtl",
     waves: str | Path | None = None,
     verilator: str | Path | None = None,
@@ -89,7 +93,15 @@ def simulate(
     tell = progress or (lambda step, share: None)
     tell("exact model", None)
     prepared = prepare(
-        description, q, k, v, causal=causal, q_start=q_start, scale=scale, query_bits=query_bits
+        description,
+        q,
+        k,
+        v,
+        causal=causal,
+        q_start=q_start,
+        scale=scale,
+        query_bits=query_bits,
+        block_mask=block_mask,
     )
     operands, call = prepared.operands, prepared.call
     tell("emitting", None)
@@ -122,12 +134,16 @@ def simulate(
     raw = _unfold(stored, operands)
     bit_exact = bool((raw == prepared.expected).all())
     output = operands.dequantize(raw)
-    error = compare(output, attention(*operands.floats(), causal=causal, q_start=q_start))
-    given = compare(output, attention(*prepared.tensors, causal=causal, q_start=q_start))
-    shape = operands.shape
-    macs = count_macs(
-        shape, description.numerics, block_rows=description.block, causal=causal, q_start=q_start
-    )
+    shape, block = operands.shape, description.block
+    seen: dict[str, Any] = {"causal": causal, "q_start": q_start}
+    mask = call.block_mask
+    if mask is not None:
+        mask = mask.reshape(shape.batch, shape.heads, *mask.shape[-2:])
+    chosen = {**seen, "block_mask": mask}
+    error = compare(output, attention(*operands.floats(), **chosen, block=block))
+    given = compare(output, attention(*prepared.tensors, **chosen, block=block))
+    dense = error if mask is None else compare(output, attention(*operands.floats(), **seen))
+    macs = count_macs(shape, description.numerics, block_rows=block, **chosen)
     slots = description.size**2 * description.n_lanes * outcome.cycles
     report = {
         "chip": description.name,
@@ -143,10 +159,12 @@ def simulate(
         "worst_row_rms_relative_error": error.worst_row_rms_relative,
         "input_max_abs_error": given.max_abs,
         "input_rms_relative_error": given.rms_relative,
+        "density": density(mask, block, shape, **seen),
+        "dense_max_abs_error": dense.max_abs,
+        "dense_rms_relative_error": dense.rms_relative,
         "differing_outputs": int((raw != prepared.expected).sum()),
         **shape._asdict(),
-        "causal": causal,
-        "q_start": q_start,
+        **seen,
         "query_bits": call.query_bits,
         "bytes": traffic.n_bytes,
         "planned_bytes": planned,

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from ..rtl.kernel.code import Code
 from ..rtl.kernel.kernel import Kernel
 from ..rtl.lane.numerics import Numerics
+from ..tb.kernel.task import row_bytes
 from .host.check import argument_channels
 from .host.device import MAX_QUEUED
 from .registers import Constant
@@ -40,9 +41,21 @@ def call_guide(kernel: Kernel) -> str:
         mantissa=Numerics.mantissa_width,
         shift=Numerics.shift_width,
         fraction=given["fraction"],
+        **_selection(kernel, channels["factors"]),
         product=_PRODUCT if given["gemm"] else "",
         codes="\n".join(f"| {c.value} | `CODE_{c.name}` | {c.meaning} |" for c in Code),
     )
+
+
+def _selection(kernel: Kernel, channel: int) -> dict[str, str]:
+    if not kernel.parameters["sparse"]:
+        return {"selection_pointer": "", "selection": ""}
+    return {
+        "selection_pointer": _SELECTION_POINTER.format(tables=channel),
+        "selection": _SELECTION.format(
+            block=kernel.parameters["block_rows"], row=row_bytes(kernel)
+        ),
+    }
 
 
 def _limits(kernel: Kernel) -> Iterator[Constant]:
@@ -53,6 +66,8 @@ def _limits(kernel: Kernel) -> Iterator[Constant]:
     if given["gemm"]:
         most = min(given["head_dim"], given["block_rows"])
         yield Constant("MAX_PRODUCT_HEAD_DIM", most, "Largest head_dim of a product")
+    if given["sparse"]:
+        yield Constant("SELECTION_ROW", row_bytes(kernel), "Bytes of a row of a selection")
     yield Constant("SIZE", given["size"], "What head_dim must be a multiple of")
     yield Constant("BLOCK", given["block_rows"], "Tokens of a block in memory")
     yield Constant("ALIGNMENT", given["data_width"] // 8, "What pointers must be a multiple of")
@@ -92,14 +107,14 @@ by token. Pointers are absolute addresses; these are the memory channels of the 
 {pointers}
 | `factors` | {tables} | two uint32 of each query head |
 | `table` | {tables} | a uint32 of each block of keys and values |
-{nibbles}
+{selection_pointer}{nibbles}
 - Outputs are signed numbers with {out_fraction} fraction bits, in units of the scale of the values.
 - The two words of a factor are mantissa and shift, of up to {mantissa} and {shift} bits:
   `mantissa / 2^shift` is `scale_q * scale_k * log2(e) / sqrt(head_dim) * 2^{fraction}`.
 - With `flags.table`, entry `kv_head * ceil(n_kv / {block}) + i` of the table is the number in
   memory of block `i` of that head.
 - Outputs must share no byte with anything else that the call is told of.
-{product}
+{selection}{product}
 ## Codes
 
 | `error.code` | In `registers.h` | Meaning |
@@ -112,6 +127,20 @@ end with such a code until `reset.request`.
 
 _NIBBLES = """
 - Elements of 4 bits share a byte, the first one in the low half."""
+
+_SELECTION_POINTER = """\
+| `selection` | {tables} | a row of bits of each block of queries |
+"""
+
+_SELECTION = """
+## Selections
+
+With `flags.sparse` a block of queries attends to the blocks of keys that its row of the selection
+says, of those that it sees: bit `b % 8` of byte `b // 8` of a row is block `b` of its KV head. Row
+`head * ceil(n_q / {block}) + i` is block `i` of that query head; rows are {row} bytes apart. Bits
+of blocks that are not seen, and bytes behind them, may be anything. Blocks of keys that nobody
+selects are not read. A block of queries with nothing selected gives zeros.
+"""
 
 _PRODUCT = """
 ## Products of matrices

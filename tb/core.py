@@ -15,6 +15,7 @@ __all__ = [
     "NEVER",
     "Call",
     "QueryBlock",
+    "diagonal",
     "program",
     "read_back",
     "schedule",
@@ -45,6 +46,8 @@ class Call:
         Position of the first query; negative when the first queries see nothing.
     query_bits : int
         Bits that queries have: lanes with runtime precision take a cycle for each.
+    block_mask : bool array (heads, query blocks, KV blocks), optional
+        The selection: which KV blocks each query block attends to, of those that it sees.
     """
 
     q: NDArray[np.int8]
@@ -55,6 +58,7 @@ class Call:
     causal: bool = False
     q_start: int = 0
     query_bits: int = 8
+    block_mask: NDArray[np.bool_] | None = None
 
     @property
     def group(self) -> int:
@@ -67,6 +71,8 @@ class QueryBlock:
     """Queries ``first`` to ``first + rows - 1`` of a head, on a lane and a slot of it.
 
     ``keys`` is how many keys the block's last row may see: what lies beyond is never sent.
+    ``blocks`` are the KV blocks that it has jobs for, in ascending order; a block that is
+    ``hidden`` has one job, of a key that none of its rows sees.
     """
 
     head: int
@@ -75,6 +81,12 @@ class QueryBlock:
     keys: int
     lane: int
     slot: int
+    blocks: tuple[int, ...]
+    hidden: bool = False
+
+    def needs(self, key: int, block_rows: int) -> bool:
+        """Tell whether a key is one of those that jobs are of."""
+        return key < self.keys and key // block_rows in self.blocks
 
 
 def schedule(call: Call, *, lanes: int, slots: int, block_rows: int) -> list[list[QueryBlock]]:
@@ -90,18 +102,30 @@ def schedule(call: Call, *, lanes: int, slots: int, block_rows: int) -> list[lis
             for head in range(kv_head * call.group, (kv_head + 1) * call.group):
                 rows = min(block_rows, n_q - first)
                 seen = call.q_start + first + rows if call.causal else n_kv
+                keys = min(n_kv, max(seen, 1))
+                selected = _selected(call, head, first // block_rows, -(-keys // block_rows))
+                keys = min(keys, (selected[-1] + 1) * block_rows) if selected else 1
                 place = divmod(len(blocks), lanes)
                 blocks.append(
                     QueryBlock(
                         head=head,
                         first=first,
                         rows=rows,
-                        keys=min(n_kv, max(seen, 1)),
+                        keys=keys,
                         lane=place[1],
                         slot=place[0] % slots,
+                        blocks=selected or (0,),
+                        hidden=not selected,
                     )
                 )
     return [blocks[i : i + lanes] for i in range(0, len(blocks), lanes)]
+
+
+def _selected(call: Call, head: int, block: int, n_blocks: int) -> tuple[int, ...]:
+    """Return which of the first KV blocks a query block selects: all, without a selection."""
+    if call.block_mask is None:
+        return tuple(range(n_blocks))
+    return tuple(np.flatnonzero(call.block_mask[head, block, :n_blocks]).tolist())
 
 
 def program(core: Core, call: Call, *, max_cycles: int, stall: Stall = NEVER) -> Testbench:
@@ -112,9 +136,7 @@ def program(core: Core, call: Call, *, max_cycles: int, stall: Stall = NEVER) ->
     """
     lane = core.lane_parameters
     rounds = schedule(call, lanes=core.n_lanes, slots=lane["slots"], block_rows=lane["block_rows"])
-    tiles = np.array(
-        [tile for blocks in rounds for tile in _tiles(blocks, call.group, lane["size"])]
-    )
+    tiles = _tiles_of_rounds(rounds, call, **lane)
     contents = {
         "i_job": _jobs(rounds, call, core.i_job.payload.shape()["item"].shape, **lane),
         "i_query": _queries(rounds, call, lane["size"], is_mask=lane["gemm"]),
@@ -139,9 +161,7 @@ def scoring_program(core: Core, call: Call, *, max_cycles: int, stall: Stall = N
     """
     lane = core.lane_parameters
     rounds = schedule(call, lanes=core.n_lanes, slots=lane["slots"], block_rows=lane["block_rows"])
-    tiles = np.array(
-        [tile for blocks in rounds for tile in _tiles(blocks, call.group, lane["size"])]
-    )
+    tiles = _tiles_of_rounds(rounds, call, **lane)
     jobs = _jobs(rounds, call, core.i_job.payload.shape()["item"].shape, **lane)
     contents = {
         "i_job": {**jobs, "item": jobs["item"] | {"scores_only": 1}},
@@ -193,6 +213,7 @@ def _jobs(
     *,
     size: int,
     block_rows: int,
+    tokens: int,
     **_: int,
 ) -> dict[str, Any]:
     """Return the jobs: in a round the first KV block of all lanes, then the second of all, ..."""
@@ -203,16 +224,18 @@ def _jobs(
             (block, first)
             for first in range(0, longest, block_rows)
             for block in blocks
-            if first < block.keys
+            if block.needs(first, block_rows)
         ]
     item = {
-        "first": [first == 0 for _, first in jobs],
+        "first": [first == block.blocks[0] * block_rows for block, first in jobs],
         "last": [first + block_rows >= block.keys for block, first in jobs],
         "slot": [block.slot for block, _ in jobs],
         "rows": [block.rows for block, _ in jobs],
         "d_tiles": call.q.shape[2] // size,
-        "causal": call.causal,
-        "diagonal": [call.q_start + block.first - first for block, first in jobs],
+        "causal": [call.causal or block.hidden for block, _ in jobs],
+        "diagonal": [
+            diagonal(call, block, first, min(block_rows, tokens)) for block, first in jobs
+        ],
         "mantissa": [call.mantissa[block.head] for block, _ in jobs],
         "shift": [call.shift[block.head] for block, _ in jobs],
         "keys": [min(block_rows, block.keys - first) for block, first in jobs],
@@ -224,6 +247,14 @@ def _jobs(
     if "gemm" in layout.members:
         item |= {"gemm": 0, "out_slot": 0}
     return {"to": [block.lane for block, _ in jobs], "item": item}
+
+
+def diagonal(call: Call, block: QueryBlock, first_key: int, most_rows: int) -> int:
+    """Return the last key, counted from ``first_key``, that a block's first row may see.
+
+    Of a hidden block it is before the first key by as many as there can be rows.
+    """
+    return -most_rows if block.hidden else call.q_start + block.first - first_key
 
 
 def _queries(
@@ -242,13 +273,24 @@ def _queries(
     return {"to": np.concatenate(lanes), "item": np.concatenate(rows)}
 
 
-def _tiles(blocks: list[QueryBlock], group: int, size: int) -> list[tuple[int, int, int]]:
+def _tiles_of_rounds(
+    rounds: list[list[QueryBlock]], call: Call, *, size: int, block_rows: int, **_: int
+) -> Ints:
+    """Return lanes, KV head and number of each tile, in order."""
+    return np.array(
+        [tile for blocks in rounds for tile in _tiles(blocks, call.group, size, block_rows)]
+    )
+
+
+def _tiles(
+    blocks: list[QueryBlock], group: int, size: int, block_rows: int
+) -> list[tuple[int, int, int]]:
     """Return lanes (a bit each), KV head and number of each tile that a round needs, in order."""
     sent = []
     for tile in range(-(-max(block.keys for block in blocks) // size)):
         lanes: dict[int, int] = defaultdict(int)
         for block in blocks:
-            if tile * size < block.keys:
+            if block.needs(tile * size, block_rows):
                 lanes[block.head // group] |= 1 << block.lane
         sent += [(mask, head, tile) for head, mask in lanes.items()]
     return sent

@@ -25,6 +25,7 @@ __all__ = [
     "as_tensors",
     "check_shapes",
     "default_tensors",
+    "load_array",
     "load_tensors",
     "write_npz",
 ]
@@ -212,6 +213,31 @@ def load_tensors(path: str | Path, layer: int | None = None) -> Tensors:
             f"{path} must end in .npz or .safetensors; save the tensors with numpy.savez"
         )
     return as_tensors(*arrays, source=str(path))
+
+
+def load_array(path: str | Path) -> Array:
+    """Read a single array from a ``.npy`` file, or from a ``.npz`` archive with no other.
+
+    Raises
+    ------
+    InputError
+        When the file is missing, damaged, or holds another number of arrays.
+    """
+    path = Path(path)
+    if path.suffix not in (".npy", ".npz"):
+        raise InputError(f"{path} must end in .npy or .npz; save the array with numpy.save")
+    if not path.is_file():
+        raise InputError(f"{path} must be an existing file with an array; check the path")
+    with _damage_explained(path), path.open("rb") as file:
+        found = np.load(file, allow_pickle=False)
+        if not isinstance(found, Mapping):
+            return np.asarray(found)
+        if len(found) != 1:
+            raise InputError(
+                f"{path} must hold one array, not {len(found)} ({', '.join(found)}); "
+                "save it with numpy.save"
+            )
+        return np.asarray(next(iter(found.values())))
 
 
 def default_tensors() -> Tensors:

@@ -88,6 +88,11 @@ class ChipDescription(Table):
         default=False,
         description="Lanes multiply matrices too: linear layers, int8 by int8 to int8.",
     )
+    sparse: bool = Field(
+        default=False,
+        description="Attention calls may have a selection: which blocks of keys each block of "
+        "queries attends to. Others are neither read nor computed.",
+    )
     row_width: int | None = Field(
         default=None,
         ge=1,
@@ -220,6 +225,7 @@ class ChipDescription(Table):
             "heads": self.heads,
             "channels": self.channels,
             "data_width": self.data_width,
+            **({"sparse": True} if self.sparse else {}),
             **({"crossings": True} if self.is_spread else {}),
         }
 

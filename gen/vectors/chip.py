@@ -68,8 +68,9 @@ def chip_vectors(description: ChipDescription, kernel: Kernel, n: int) -> ChipVe
     """Return ``n`` calls on random tensors, the same in every run.
 
     Attention calls take turns: every lane once, or two query blocks; causal and not; keys and
-    values in order, or where a block table says. On a chip that multiplies matrices, every third
-    call is a product. All are small, and more calls begin with the same ones.
+    values in order, or where a block table says. Where calls may have a selection, every third one
+    has, and on a chip that multiplies matrices, every third one is a product. All are small, and
+    more calls begin with the same ones.
     """
     image = Image(kernel.n_channels)
     cases = [
@@ -168,7 +169,11 @@ def _attention_call(description: ChipDescription, case: int) -> Prepared:
     # The flattest softmax, and ones so sharp that a new maximum clears the sums of before.
     q *= (8, 1, 32, 2)[case % 4]
     causal = case % 4 != 3
-    return prepare(description, q, k, v, causal=causal, q_start=max(n_kv - n_q, 0) * causal)
+    mask = None
+    if description.sparse and case % 3 == 1:
+        mask = rng.random((heads, -(-n_q // block), -(-n_kv // block))) < 0.5
+    q_start = max(n_kv - n_q, 0) * causal
+    return prepare(description, q, k, v, causal=causal, q_start=q_start, block_mask=mask)
 
 
 def _places(prepared: Prepared, block: int, case: int) -> NDArray[np.int64]:

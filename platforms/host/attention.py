@@ -8,8 +8,16 @@ from numpy.typing import ArrayLike
 from ...rtl.kernel.kernel import Kernel
 from ...rtl.lane.numerics import Numerics
 from ...tb.errors import InputError
-from ...tb.kernel.image import factor_table, from_channels, n_bytes, to_channels
+from ...tb.kernel.image import (
+    factor_table,
+    from_channels,
+    n_bytes,
+    selection_rows,
+    to_channels,
+)
+from ...tb.kernel.task import SPARSE, row_bytes
 from ...tb.quantize import Int8s
+from ...tb.selection import as_block_mask
 from ...tb.tensors import check_shapes
 from .backend import Status
 from .buffer import Buffer
@@ -41,6 +49,7 @@ def attention(
     q_start: int = 0,
     query_bits: int | None = None,
     places: ArrayLike | None = None,
+    block_mask: ArrayLike | None = None,
     timeout: float | None = None,
 ) -> tuple[Ints, Status]:
     """Compute attention on quantized tensors.
@@ -64,6 +73,11 @@ def attention(
     places : array_like of int, optional
         Number in memory of each block of keys and values, head by head: the block table. By default
         blocks lie one behind the other.
+    block_mask : array_like of bool, optional
+        A selection: which block of keys each block of queries attends to, beside ``causal``.
+        (heads, query blocks, KV blocks), with batch in front if the tensors have it, or what
+        broadcasts to that. Queries that are left with nothing give zeros. The chip has
+        ``sparse = true``.
     timeout : float, optional
         Seconds, as of :meth:`Device.wait`. The device is reset when they are over.
 
@@ -88,6 +102,13 @@ def attention(
     block: int = given["block_rows"]
     q, k, v = (as_int8(name, x) for name, x in (("q", q), ("k", k), ("v", v)))
     shape = check_shapes(q, k, v)
+    mask = None
+    if block_mask is not None:
+        if not given["sparse"]:
+            raise InputError(
+                f"{device.name} takes no block_mask; generate a chip with sparse = true"
+            )
+        mask = as_block_mask(block_mask, block, shape)
     bits = given["stream_width"] if query_bits is None else query_bits
     padding = -shape.head_dim % given["size"]
     folded = {
@@ -133,8 +154,13 @@ def attention(
         arguments["factors"] = place(channels["q"][0], factors)
         if table is not None:
             arguments["table"] = place(channels["q"][0], table.astype("<u4"))
+        flags = CAUSAL_FLAG * bool(causal) | TABLE_FLAG * (table is not None)
+        if mask is not None:
+            rows = selection_rows(mask, row_bytes(kernel))
+            arguments["selection"] = place(channels["q"][0], rows)
+            flags |= SPARSE
         arguments |= {
-            "flags": CAUSAL_FLAG * bool(causal) | TABLE_FLAG * (table is not None),
+            "flags": flags,
             "heads": heads,
             "kv_heads": kv_heads,
             "n_q": shape.n_q,

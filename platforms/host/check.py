@@ -11,6 +11,7 @@ from ...rtl.kernel.kernel import Kernel
 from ...tb.errors import InputError
 from ...tb.kernel.image import n_bytes
 from ...tb.kernel.product import GEMM
+from ...tb.kernel.task import SPARSE, row_bytes
 from .buffer import Buffer
 from .errors import RefusedError
 
@@ -32,7 +33,8 @@ def argument_channels(kernel: Kernel) -> dict[str, int]:
         for part, channel in enumerate(kernel.channels[tensor])
     }
     tables = kernel.channels["q"][0]
-    return {**channels, "factors": tables, "table": tables}
+    names = ("factors", "table", *(("selection",) if kernel.parameters["sparse"] else ()))
+    return {**channels, **dict.fromkeys(names, tables)}
 
 
 def check_call(kernel: Kernel, arguments: Mapping[str, Buffer | int]) -> None:
@@ -45,8 +47,8 @@ def check_call(kernel: Kernel, arguments: Mapping[str, Buffer | int]) -> None:
     kernel : Kernel
         Which is to compute it.
     arguments : mapping
-        Buffers and numbers, by the names of registers; ``table`` and ``chunks`` only if the flags
-        ask for them.
+        Buffers and numbers, by the names of registers; ``table``, ``selection`` and ``chunks`` only
+        if the flags ask for them.
 
     Raises
     ------
@@ -63,10 +65,12 @@ def check_call(kernel: Kernel, arguments: Mapping[str, Buffer | int]) -> None:
     pointers = argument_channels(kernel)
     scalars = [r.name for r in kernel.arguments if r.name not in pointers]
     flags: Any = arguments.get("flags", 0)
-    most = GEMM if kernel.parameters["gemm"] else CAUSAL_FLAG | TABLE_FLAG  # no others with gemm
-    if not is_integer(flags) or not 0 <= flags <= most:
-        raise RefusedError(f"flags must be 0 to {most}, not {flags!r}", Code.KIND)
-    of_flags = {"table": TABLE_FLAG, "chunks": GEMM}  # who asks for an argument
+    allowed = _flags(kernel)
+    if not is_integer(flags) or not any(flags in some for some in allowed):
+        listed = " or ".join(f"{some[0]} to {some[-1]}" for some in allowed)
+        raise RefusedError(f"flags must be {listed}, not {flags!r}", Code.KIND)
+    # Who asks for an argument
+    of_flags = {"table": TABLE_FLAG, "selection": SPARSE, "chunks": GEMM}
     needed = {*pointers, *scalars} - {name for name, flag in of_flags.items() if not flags & flag}
     if missing := sorted(needed - set(arguments)):
         raise InputError(f"A call must have the arguments {', '.join(missing)}; add them")
@@ -99,6 +103,15 @@ def check_call(kernel: Kernel, arguments: Mapping[str, Buffer | int]) -> None:
                 f"not {buffers[name].size:,}; allocate a larger one"
             )
     _check_apart(buffers)
+
+
+def _flags(kernel: Kernel) -> list[range]:
+    """Return what flags may be: a product goes with no others."""
+    of_attention = CAUSAL_FLAG | TABLE_FLAG
+    allowed = [range((GEMM if kernel.parameters["gemm"] else of_attention) + 1)]
+    if kernel.parameters["sparse"]:
+        allowed.append(range(SPARSE, (SPARSE | of_attention) + 1))
+    return allowed
 
 
 def _check_numbers(kernel: Kernel, numbers: Mapping[str, int]) -> None:
@@ -151,6 +164,9 @@ def _sizes(kernel: Kernel, numbers: Mapping[str, int]) -> dict[str, int]:
     """Return the bytes that a call reads and writes of each buffer, as far as numbers tell."""
     given, uses_table = kernel.parameters, numbers["flags"] & TABLE_FLAG
     sizes = {"factors": 8 * numbers["heads"]}
+    if numbers["flags"] & SPARSE:
+        n_rows = numbers["heads"] * -(-numbers["n_q"] // given["block_rows"])
+        sizes["selection"] = n_rows * row_bytes(kernel)
     streams, holds = given["stream_width"], given["stationary_width"]
     tensors = [
         ("q", numbers["heads"], numbers["n_q"], streams),

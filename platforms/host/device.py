@@ -280,7 +280,7 @@ class Device:
         ----------
         arguments : mapping
             Buffers and numbers by the names of registers, as ``registers.md`` lists them;
-            ``table`` only if the flags ask for it.
+            ``table`` and ``selection`` only if the flags ask for them.
 
         Raises
         ------

@@ -19,6 +19,7 @@ _FLAGS = (
     Field("causal", 1, "Query i sees keys up to q_start + i"),
     Field("table", 1, "Blocks of keys and values are where the block table says"),
     Field("gemm", 1, "The call is a matrix product, not attention"),
+    Field("sparse", 1, "Query blocks see the blocks of keys that the selection says"),
 )
 _SCALARS = {
     "heads": "Query heads",
@@ -71,6 +72,7 @@ def kernel_registers(
     o_channels: int,
     stalls: tuple[tuple[str, str], ...] = (),
     gemm: bool = False,
+    sparse: bool = False,
 ) -> KernelRegisters:
     """Return the registers of a kernel.
 
@@ -86,6 +88,8 @@ def kernel_registers(
         What stalls are counted by: a name, as in ``stall_<name>``, and what the cycles are.
     gemm : bool
         Whether a call may be a product of matrices.
+    sparse : bool
+        Whether a call may have a selection.
     """
     channels = {"q": q_channels, "k": k_channels, "v": v_channels, "o": o_channels}
     for tensor, n in channels.items():
@@ -94,12 +98,14 @@ def kernel_registers(
     if gemm:
         for name, doc in _OF_PRODUCTS.items():
             scalars[name] = f"{scalars[name]}; {doc}" if name in scalars else doc
-    arguments = tuple(_arguments(channels, scalars))
+    arguments = tuple(_arguments(channels, scalars, sparse))
     status = tuple(_status(reset_register(arguments).end, stalls))
     return KernelRegisters(arguments, status)
 
 
-def _arguments(channels: dict[str, int], scalars: dict[str, str]) -> Iterator[Register]:
+def _arguments(
+    channels: dict[str, int], scalars: dict[str, str], sparse: bool
+) -> Iterator[Register]:
     offset = ARGUMENTS_FROM
     pointers = {
         name: f"Address of the {TENSOR_NAMES[tensor]}, part {part} of {n}"
@@ -108,6 +114,8 @@ def _arguments(channels: dict[str, int], scalars: dict[str, str]) -> Iterator[Re
     }
     pointers["factors"] = "Address of the factors of scores, one of each query head"
     pointers["table"] = "Address of the block table; not looked at unless flags say so"
+    if sparse:
+        pointers["selection"] = "Address of the selection; not looked at unless flags say so"
     for name, doc in pointers.items():
         yield Register(name, offset, "rw", doc, width=64)
         offset += 8

@@ -49,11 +49,14 @@ class Engine(Component):
         Most query heads of a call.
     channels : tuple of (str, tuple of int)
         Memory channels of ``"q"``, ``"k"``, ``"v"`` and ``"o"``: numbers from 0 on, a power of two
-        of them each. Tables of score factors and of blocks are on the first channel of ``"q"``.
+        of them each. Tables of score factors and of blocks, and the selection, are on the first
+        channel of ``"q"``.
     data_width, address_width : int
         Bits of a beat and of an address.
     gemm : bool
         Whether a call may be a product of matrices.
+    sparse : bool
+        Whether a call may have a selection.
     crossings : bool
         Whether lanes may be on other dies than the rest.
 
@@ -107,9 +110,10 @@ class Engine(Component):
         data_width: int,
         address_width: int = 64,
         gemm: bool = False,
+        sparse: bool = False,
         crossings: bool = False,
     ) -> None:
-        outer = ("heads", "channels", "data_width", "address_width")
+        outer = ("heads", "channels", "data_width", "address_width", "sparse")
         self._core = {k: v for k, v in self.parameters.items() if k not in outer}
         self._channels = check_channels(channels)
         counts = tuple((name, len(numbers)) for name, numbers in channels)
@@ -128,6 +132,7 @@ class Engine(Component):
             stationary_width=stationary_width,
             runtime_precision=any("serial" in kind for kind in lanes),
             gemm=gemm,
+            sparse=sparse,
             **self._bus,
         )
         row: dict[str, Any] = dict(size=size, head_dim=head_dim, **self._bus)
@@ -151,11 +156,12 @@ class Engine(Component):
             "k": {**tile, "n_channels": n["k"]},
             "v": {**tile, "n_channels": n["v"]},
         }
-        self._readers = _readers(self._channels)
+        self._tables = ("factor", "table", *(("selection",) if sparse else ()))
+        self._readers = _readers(self._channels, self._tables)
         self._writers = self._channels["o"]
         self._words = data_width // OUTPUT_WIDTH
         call = call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size, gemm=gemm)
-        task = task_layout(call=call, channels=counts, address_width=address_width)
+        task = task_layout(call=call, channels=counts, address_width=address_width, sparse=sparse)
         moved = {name: range(number + 1) for name, number in counts if name != "o"}
         moved["o"] = range(self._words * len(self._writers) + 1)
         members: dict[str, Any] = {
@@ -222,7 +228,7 @@ class Engine(Component):
             m.d.sync += self.moved[name].eq(sum(bus.r.valid & bus.r.ready for bus in fetcher.bus))
             idle.append(fetcher.idle)
             failed.append(fetcher.failed)
-        for name in ("factor", "table"):
+        for name in self._tables:
             m.submodules[f"{name}_reader"] = reader = ReadManager(
                 longest=1, burst=1, ahead=4, outstanding=4, **self._bus
             )
@@ -310,11 +316,13 @@ def check_channels(channels: tuple[tuple[str, tuple[int, ...]], ...]) -> dict[st
     return found
 
 
-def _readers(channels: Mapping[str, tuple[int, ...]]) -> dict[int, list[str]]:
+def _readers(
+    channels: Mapping[str, tuple[int, ...]], tables: tuple[str, ...]
+) -> dict[int, list[str]]:
     """Return who reads from each channel: channels of tensors, and the tables."""
     readers: dict[int, list[str]] = {}
     for name in ("q", "k", "v"):
         for k, number in enumerate(channels[name]):
             readers.setdefault(number, []).append(f"{name}_{k}")
-    readers[channels["q"][0]] += ["factor", "table"]
+    readers[channels["q"][0]] += tables
     return dict(sorted(readers.items()))

@@ -39,6 +39,8 @@ class Intake(Component):
         Bits of a beat and of an address.
     product_dim : int
         Largest head_dim of a product of matrices; 0 if a call cannot be one.
+    sparse : bool
+        Whether a call may have a selection.
 
     Members
     -------
@@ -68,6 +70,7 @@ class Intake(Component):
         data_width: int,
         address_width: int = 64,
         product_dim: int = 0,
+        sparse: bool = False,
     ) -> None:
         for name, value in {
             "Heads": heads,
@@ -82,11 +85,11 @@ class Intake(Component):
         self._limits = {"heads": heads, "tokens": tokens, "head_dim": head_dim}
         self._size_bits, self._stream_width = ceil_log2(size), stream_width
         self._align_bits = ceil_log2(data_width // 8)
-        self._product_dim = product_dim
+        self._product_dim, self._sparse = product_dim, sparse
         call = call_layout(
             heads=heads, tokens=tokens, head_dim=head_dim, size=size, gemm=bool(product_dim)
         )
-        task = task_layout(call=call, channels=channels, address_width=address_width)
+        task = task_layout(call=call, channels=channels, address_width=address_width, sparse=sparse)
         super().__init__(
             {
                 "i": In(stream.Signature(values_layout(arguments))),
@@ -135,6 +138,8 @@ class Intake(Component):
         ]
         if self._product_dim:
             m.d.comb += [call.gemm.eq(given.flags.gemm), call.chunks.eq(given.chunks)]
+        if self._sparse:
+            m.d.comb += [task.selection.eq(given.selection), task.sparse.eq(given.flags.sparse)]
         for name, n in self._channels:
             m.d.comb += [task[name][k].eq(given[f"{name}_{k}"]) for k in range(n)]
 
@@ -204,6 +209,10 @@ class Intake(Component):
             Mux(given.flags.table, given.table, 0),
         ]
         flags = given.flags
+        wrong_kind = flags.sparse
+        if self._sparse:
+            wrong_kind = flags.sparse & flags.gemm
+            pointers.append(Mux(flags.sparse, given.selection, 0))
         of_products: list[tuple[Code, Any]] = [(Code.KIND, flags.gemm)]
         if self._product_dim:
             of_products = [
@@ -222,6 +231,7 @@ class Intake(Component):
             (Code.HEAD_DIM, given.head_dim[: self._size_bits].any()),
             (Code.BITS, (given.query_bits < 2) | (given.query_bits > self._stream_width)),
             (Code.ALIGNMENT, reduce(or_, (p[: self._align_bits] for p in pointers)).any()),
+            (Code.KIND, wrong_kind),
             *of_products,
         ]
 

@@ -97,6 +97,7 @@ class Kernel(Component):
         data_width: int,
         address_width: int = 64,
         gemm: bool = False,
+        sparse: bool = False,
         crossings: bool = False,
         timeout: int = 1 << 20,
     ) -> None:
@@ -106,7 +107,10 @@ class Kernel(Component):
         self._timeout, self._data_width = timeout, data_width
         counts = {name: len(numbers) for name, numbers in channels}
         registers = kernel_registers(
-            **{f"{name}_channels": n for name, n in counts.items()}, stalls=STALLS, gemm=gemm
+            **{f"{name}_channels": n for name, n in counts.items()},
+            stalls=STALLS,
+            gemm=gemm,
+            sparse=sparse,
         )
         self._control: dict[str, Any] = dict(
             arguments=registers.arguments,
@@ -124,6 +128,7 @@ class Kernel(Component):
             data_width=data_width,
             address_width=address_width,
             product_dim=min(head_dim, block_rows) if gemm else 0,
+            sparse=sparse,
         )
         self._overlap: dict[str, Any] = dict(
             channels=tuple(counts.items()),
@@ -136,10 +141,12 @@ class Kernel(Component):
             stationary_width=stationary_width,
             address_width=address_width,
             gemm=gemm,
+            sparse=sparse,
+            data_width=data_width,
         )
         self._moved = {**counts, "o": data_width // OUTPUT_WIDTH * counts["o"]}
         self._n_channels = 1 + max(n for numbers in self._channels.values() for n in numbers)
-        # As many managers as can meet on a channel, and the two tables.
+        # As many managers as can meet on a channel, and the tables.
         self._bus = AXI4(address_width=address_width, data_width=data_width, id_width=3)
         members = {"ap_clk": In(1), "ap_rst_n": In(1), "interrupt": Out(1)}
         members |= bus_pins(CONTROL_PINS, AXI4Lite(address_width=_ADDRESS_WIDTH).flip())

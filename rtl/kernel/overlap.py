@@ -1,5 +1,7 @@
 """Whether outputs would be written over what is still to be read."""
 
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
@@ -10,7 +12,7 @@ from ..axi.command import HALF
 from ..component import Component
 from ..formats import ceil_log2
 from ..lane.job import index
-from ..sequencer.call import call_layout, n_blocks
+from ..sequencer.call import SELECTION_WIDTH, call_layout, n_blocks, row_words
 from ..sequencer.sequencer import FACTOR_WIDTH, OUTPUT_WIDTH, TABLE_WIDTH, task_layout
 from .code import Code
 
@@ -41,6 +43,10 @@ class OverlapCheck(Component):
         Bits of an address.
     gemm : bool
         Whether a call may be a product of matrices.
+    sparse : bool
+        Whether a call may have a selection.
+    data_width : int
+        Bits of a beat: what rows of a selection are whole numbers of.
 
     Members
     -------
@@ -68,8 +74,12 @@ class OverlapCheck(Component):
         stationary_width: int = 8,
         address_width: int = 64,
         gemm: bool = False,
+        sparse: bool = False,
+        data_width: int = 256,
     ) -> None:
-        self._gemm = gemm
+        self._gemm, self._sparse = gemm, sparse
+        row = row_words(tokens=tokens, block=block, data_width=data_width)
+        self._row_bits = ceil_log2(row * SELECTION_WIDTH // 8)
         self._channels = dict(channels)
         self._block = block
         self._most = n_blocks(heads=heads, tokens=tokens, block=block)
@@ -80,7 +90,7 @@ class OverlapCheck(Component):
             name: block * size * width // 8 for name, width in {**widths, "o": OUTPUT_WIDTH}.items()
         }
         call = call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size, gemm=gemm)
-        task = task_layout(call=call, channels=channels, address_width=address_width)
+        task = task_layout(call=call, channels=channels, address_width=address_width, sparse=sparse)
         super().__init__(
             {
                 "i": In(stream.Signature(task)),
@@ -109,6 +119,13 @@ class OverlapCheck(Component):
         with m.If(task.paged):
             m.d.sync += table[ceil_log2(TABLE_WIDTH // 8) :].eq(kv_blocks)
         tables = {"factors": Cat(Const(0, ceil_log2(FACTOR_WIDTH // 8)), heads), "table": table}
+        if self._sparse:
+            places.append((task.selection, "selection"))
+            rows = Signal(self._row_bits + len(q_blocks))
+            m.d.sync += rows.eq(0)
+            with m.If(task.sparse):
+                m.d.sync += rows[self._row_bits :].eq(q_blocks)
+            tables["selection"] = rows
 
         self._compare(m, places, sizes | tables, counted)
         m.d.comb += [self.o.payload.eq(task), self.refused.payload.code.eq(Code.OVERLAP)]
@@ -254,9 +271,15 @@ class OverlapCheck(Component):
         with m.If(self.refused.ready):
             m.d.sync += refuses.eq(0)
         # Both numbers stay from one choice to the next: hundreds of registers need no enable. The
-        # other one of many is chosen by a bit for each, and for each kind: nothing decodes it.
-        pointer: Any = 0
-        for k, (of, _) in enumerate(places):
+        # other one of many is chosen by a bit for each, and for each kind: nothing decodes it. The
+        # tables, behind all tensors, are chosen a cycle ahead: that many fewer to choose from.
+        n_tensors = sum(self._channels.values())
+        table = Signal(width, name="table_begins", reset_less=True)
+        m.d.sync += table.eq(
+            reduce(or_, (Mux(other == k, places[k][0], 0) for k in range(n_tensors, len(places))))
+        )
+        pointer: Any = table
+        for k, (of, _) in enumerate(places[:n_tensors]):
             is_at = Signal(name=f"is_at_{k}")
             m.d.sync += is_at.eq(other == k)
             pointer |= Mux(is_at, of, 0)

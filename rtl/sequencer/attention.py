@@ -20,12 +20,12 @@ class AttentionWalker(Component):
 
     Parameters
     ----------
-    n_lanes, slots, heads, tokens, head_dim, size, block, runtime_precision
+    n_lanes, slots, heads, tokens, head_dim, size, block, runtime_precision, sparse
         As of :class:`~qkloom.rtl.sequencer.walk.Walker`.
 
     Members
     -------
-    call, i, jobs, tiles
+    call, i, sparse, needed, jobs, tiles
         Those of the walker.
     rows, places : Out(stream)
         Query blocks to fetch, and to keep a place for: ``to`` is the lane.
@@ -49,7 +49,9 @@ class AttentionWalker(Component):
         size: int,
         block: int,
         runtime_precision: bool = False,
+        sparse: bool = False,
     ) -> None:
+        self._sparse = sparse
         members = walker_ports(**self.parameters)
         blocks = members.pop("blocks")
         super().__init__({**members, "rows": blocks, "places": blocks})
@@ -68,5 +70,8 @@ class AttentionWalker(Component):
         connect_stream(m, wiring.flipped(self.i), walker.i)
         for name in ("jobs", "tiles"):
             connect_stream(m, getattr(walker, name), wiring.flipped(getattr(self, name)))
+        if self._sparse:
+            connect_stream(m, wiring.flipped(self.needed), walker.needed)
+            m.d.comb += walker.sparse.eq(self.sparse)
         m.d.comb += [walker.call.eq(self.call), self.busy.eq(walker.busy | kept.o.valid)]
         return m

@@ -16,7 +16,19 @@ from ..check import check_count
 from ..formats import ceil_log2
 from ..lane.job import PLANES, index
 
-__all__ = ["block_entry", "call_layout", "check_limits", "n_blocks", "request_layout"]
+__all__ = [
+    "SELECTION_WIDTH",
+    "block_entry",
+    "call_layout",
+    "check_limits",
+    "n_blocks",
+    "needed_layout",
+    "request_layout",
+    "row_words",
+]
+
+SELECTION_WIDTH = 32
+"""Bits of a selection that are looked at together: KV blocks of a query block."""
 
 
 def check_limits(*, heads: int, tokens: int, block: int) -> None:
@@ -29,6 +41,16 @@ def n_blocks(*, heads: int, tokens: int, block: int) -> int:
     """Return the most blocks of a tensor."""
     check_limits(heads=heads, tokens=tokens, block=block)
     return heads * -(-tokens // block)
+
+
+def row_words(*, tokens: int, block: int, data_width: int) -> int:
+    """Return how far rows of a selection are apart in memory, in words of its width.
+
+    A row has a bit for each KV block of the longest sequence. It is filled up to a power of two of
+    bytes and to a whole beat, so that a row's place is a shift, and no beat has bits of two.
+    """
+    blocks = n_blocks(heads=1, tokens=tokens, block=block)
+    return int(max(1 << ceil_log2(blocks), data_width, SELECTION_WIDTH)) // SELECTION_WIDTH
 
 
 def call_layout(
@@ -107,4 +129,15 @@ def request_layout(*, to: object, blocks: int, tiles: int, tokens: int) -> data.
     """
     return data.StructLayout(
         {"to": to, "index": index(blocks), "tile": index(tiles), "tokens": range(tokens + 1)}
+    )
+
+
+def needed_layout(*, n_lanes: int, tokens: int, block: int) -> data.StructLayout:
+    """Return the layout of a KV block that lanes of a round need."""
+    return data.StructLayout(
+        {
+            "block": index(n_blocks(heads=1, tokens=tokens, block=block)),  # number in its head
+            "first_key": range(tokens + 1),
+            "lanes": n_lanes,  # a bit for each: who needs it
+        }
     )

@@ -3,12 +3,15 @@
 from typing import Any
 
 from amaranth.hdl import Module
-from amaranth.lib import data, wiring
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In
 
 from ..component import Component
 from ..stream import RegisterSlice, connect_stream
 from .attention import AttentionWalker
+from .call import needed_layout
 from .product import ProductWalker, walker_ports
+from .select import selected_entries
 
 __all__ = ["EitherWalker"]
 
@@ -24,6 +27,8 @@ class EitherWalker(Component):
         As :class:`~qkloom.rtl.sequencer.product.ProductWalker` has them.
     runtime_precision : bool
         Whether jobs say how many bits of what streams count.
+    sparse : bool
+        Whether attention may have a selection.
 
     Members
     -------
@@ -33,6 +38,8 @@ class EitherWalker(Component):
         Of a product, blocks of a chunk of the activations, and of the weights.
     i : In(stream)
         Its output blocks: :func:`~qkloom.rtl.sequencer.walk.factored_entry`.
+    sparse, needed
+        With ``sparse``, as of :class:`~qkloom.rtl.sequencer.walk.Walker`.
     jobs, rows, places, tiles : Out(stream)
         As the walkers have them; ``to`` of ``rows`` has a bit per lane.
     busy : Out(1)
@@ -56,19 +63,32 @@ class EitherWalker(Component):
         size: int,
         block: int,
         runtime_precision: bool = False,
+        sparse: bool = False,
     ) -> None:
-        super().__init__(walker_ports(**self.parameters))
+        self._sparse = sparse
+        self._shape = {k: v for k, v in self.parameters.items() if k != "sparse"}
+        ports = walker_ports(**self._shape)
+        if sparse:
+            shape = {k: v for k, v in self._shape.items() if k != "runtime_precision"}
+            _, entry = selected_entries(**shape, gemm=True)
+            needed = needed_layout(n_lanes=n_lanes, tokens=tokens, block=block)
+            ports |= {"i": In(stream.Signature(entry))}
+            ports |= {"sparse": In(1), "needed": In(stream.Signature(needed))}
+        super().__init__(ports)
 
     def elaborate(self, platform: object) -> Module:
         """Choose by a bit that stays as long as the call does."""
         m = Module()
         gemm = self.call.gemm
         m.submodules.attention = attention = AttentionWalker(**self.parameters)
-        m.submodules.product = product = ProductWalker(**self.parameters)
+        m.submodules.product = product = ProductWalker(**self._shape)
         walkers = ((attention, ~gemm), (product, gemm))
         m.submodules.entry = entry = RegisterSlice(shape=self.i.payload.shape(), mode="half")
         connect_stream(m, wiring.flipped(self.i), entry.i)
         m.d.sync += self.busy.eq(attention.busy | product.busy | entry.o.valid)
+        if self._sparse:
+            connect_stream(m, wiring.flipped(self.needed), attention.needed)
+            m.d.comb += attention.sparse.eq(self.sparse)
         m.d.comb += [product.q_blocks.eq(self.q_blocks), product.kv_blocks.eq(self.kv_blocks)]
         for walker, is_meant in walkers:
             _fill(m, walker.call, self.call)

@@ -10,11 +10,12 @@ from ..axi.command import beat_layout, command_layout
 from ..component import Component
 from ..stream import Fork, RegisterSlice, connect_stream
 from .attention import AttentionWalker
-from .call import call_layout, n_blocks
+from .call import SELECTION_WIDTH, call_layout, n_blocks, row_words
 from .deal import Dealer
 from .either import EitherWalker
 from .locate import Locator, located_layout
 from .lookup import Lookup
+from .selection import Selection
 from .walk import addressed_job, factored_entry
 
 __all__ = ["FACTOR_WIDTH", "OUTPUT_WIDTH", "TABLE_WIDTH", "Sequencer", "task_layout"]
@@ -30,7 +31,11 @@ TABLE_WIDTH = 32
 
 
 def task_layout(
-    *, call: data.StructLayout, channels: tuple[tuple[str, int], ...], address_width: int = 64
+    *,
+    call: data.StructLayout,
+    channels: tuple[tuple[str, int], ...],
+    address_width: int = 64,
+    sparse: bool = False,
 ) -> data.StructLayout:
     """Return the layout of a call with the places of its tensors.
 
@@ -40,8 +45,16 @@ def task_layout(
         :func:`~qkloom.rtl.sequencer.call.call_layout`.
     channels : tuple of (str, int)
         Tensors and the number of channels that each is spread over: so many pointers it has.
+    address_width : int
+        Bits of an address.
+    sparse : bool
+        Whether a call may have a selection.
     """
     pointers = {name: data.ArrayLayout(address_width, n) for name, n in channels}
+    of_selection = {
+        "selection": address_width,
+        "sparse": 1,  # query blocks see what the selection says
+    }
     return data.StructLayout(
         {
             "call": call,
@@ -49,6 +62,7 @@ def task_layout(
             "factors": address_width,
             "table": address_width,
             "paged": 1,  # keys and values are where the table says
+            **(of_selection if sparse else {}),
         }
     )
 
@@ -63,6 +77,9 @@ class Sequencer(Component):
                           memory              +--> table --> locate k, v --> k, v
                                                      |
                                                    memory
+
+    With ``sparse``, query blocks go from the factors to the walker by way of the selection, which
+    reads memory too.
 
     Parameters
     ----------
@@ -82,6 +99,8 @@ class Sequencer(Component):
         Whether jobs say how many bits of their queries count.
     gemm : bool
         Whether a call may be a product of matrices. Then ``to`` of ``q`` has a bit for each lane.
+    sparse : bool
+        Whether a call may have a selection.
 
     Members
     -------
@@ -92,9 +111,10 @@ class Sequencer(Component):
     q, k, v, o : Out(stream)
         What to move: :func:`~qkloom.rtl.sequencer.locate.fetch_layout`. ``to`` is a lane, or a bit
         for each.
-    factor_command, table_command : Out(stream)
-        Beats to read of the tables of score factors and of blocks.
-    factor_beat, table_beat : In(stream)
+    factor_command, table_command, selection_command : Out(stream)
+        Beats to read of the tables of score factors and of blocks, and of the selection if there
+        may be one.
+    factor_beat, table_beat, selection_beat : In(stream)
         These beats.
 
     Raises
@@ -120,8 +140,9 @@ class Sequencer(Component):
         stationary_width: int = 8,
         runtime_precision: bool = False,
         gemm: bool = False,
+        sparse: bool = False,
     ) -> None:
-        self._gemm = gemm
+        self._gemm, self._sparse = gemm, sparse
         self._shape: dict[str, Any] = dict(
             n_lanes=n_lanes,
             slots=slots,
@@ -152,8 +173,13 @@ class Sequencer(Component):
             "factor": {"entries": heads, "entry_width": FACTOR_WIDTH, **bus},
             "table": {"entries": blocks, "entry_width": TABLE_WIDTH, **bus},
         }
+        if sparse:
+            words = row_words(tokens=tokens, block=block, data_width=data_width)
+            of_words = {"entries": blocks * words, "entry_width": SELECTION_WIDTH}
+            self._tables["selection"] = {**of_words, **bus}
+        self._selection = {**self._shape, "data_width": data_width, "gemm": gemm}
         call = call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size, gemm=gemm)
-        task = task_layout(call=call, channels=channels, address_width=address_width)
+        task = task_layout(call=call, channels=channels, address_width=address_width, sparse=sparse)
         command = stream.Signature(command_layout(address_width=address_width, beats=1))
         beat = stream.Signature(beat_layout(data_width=data_width))
         job = addressed_job(
@@ -187,11 +213,15 @@ class Sequencer(Component):
         walks: type[AttentionWalker] | type[EitherWalker]
         walks = EitherWalker if self._gemm else AttentionWalker
         m.submodules.walker = walker = walks(
-            **self._shape, runtime_precision=self._runtime_precision
+            **self._shape, runtime_precision=self._runtime_precision, sparse=self._sparse
         )
         m.submodules.factors = factors = Lookup(**self._tables["factor"])
         m.submodules.table = table = Lookup(**self._tables["table"])
-        for name, lookup in (("factor", factors), ("table", table)):
+        lookups = {"factor": factors, "table": table}
+        if self._sparse:
+            m.submodules.rows = lookups["selection"] = Lookup(**self._tables["selection"])
+        for name, lookup in lookups.items():
+            m.d.comb += lookup.forget.eq(self.i.ready)
             connect_stream(m, lookup.command, wiring.flipped(getattr(self, f"{name}_command")))
             connect_stream(m, wiring.flipped(getattr(self, f"{name}_beat")), lookup.beat)
 
@@ -201,8 +231,6 @@ class Sequencer(Component):
             dealer.i.payload.eq(task.call),
             factors.base.eq(task.factors),
             table.base.eq(task.table),
-            factors.forget.eq(self.i.ready),
-            table.forget.eq(self.i.ready),
             walker.call.eq(task.call),
         ]
         if self._gemm:
@@ -213,17 +241,21 @@ class Sequencer(Component):
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += dealt.eq(0)
 
-        # A query block waits for its head's factor.
-        entry = walker.i.payload.shape()["entry"].shape
-        assert factored_entry(entry) == walker.i.payload.shape()
+        # A query block waits for its head's factor, and for its row of the selection.
+        taken, works = walker.i, walker.busy
+        if self._sparse:
+            selection = self._select(m, walker, lookups["selection"])
+            taken, works = selection.i, walker.busy | selection.busy
+        entry = taken.payload.shape()["entry"].shape
+        assert factored_entry(entry) == taken.payload.shape()
         m.d.comb += [
             factors.i.payload.eq(dealer.o.payload.head),
             factors.i.valid.eq(dealer.o.valid),
-            walker.i.payload.entry.eq(dealer.o.payload),
-            walker.i.payload.mantissa.eq(factors.o.payload[: FACTOR_WIDTH // 2]),
-            walker.i.payload.shift.eq(factors.o.payload[FACTOR_WIDTH // 2 :]),
-            walker.i.valid.eq(factors.o.valid),
-            factors.o.ready.eq(walker.i.ready),
+            taken.payload.entry.eq(dealer.o.payload),
+            taken.payload.mantissa.eq(factors.o.payload[: FACTOR_WIDTH // 2]),
+            taken.payload.shift.eq(factors.o.payload[FACTOR_WIDTH // 2 :]),
+            taken.valid.eq(factors.o.valid),
+            factors.o.ready.eq(taken.ready),
             dealer.o.ready.eq(factors.i.ready),
         ]
         # Lanes are far away: a job leaves from a register.
@@ -270,6 +302,21 @@ class Sequencer(Component):
                 m.d.comb += locate.narrow.eq(task.call.gemm)
         m.d.comb += waiting[-1].eq(asked.o.valid)
         is_done = Signal()
-        m.d.sync += is_done.eq(dealt & ~is_done & ~walker.busy & ~waiting.any())
+        m.d.sync += is_done.eq(dealt & ~is_done & ~works & ~waiting.any())
         m.d.comb += self.i.ready.eq(is_done)
         return m
+
+    def _select(self, m: Module, walker: AttentionWalker | EitherWalker, rows: Lookup) -> Selection:
+        """Put the selection in front of a walker; return it."""
+        task = self.i.payload
+        m.submodules.selection = selection = Selection(**self._selection)
+        connect_stream(m, selection.o, walker.i)
+        connect_stream(m, selection.needed, walker.needed)
+        connect_stream(m, selection.request, rows.i)
+        connect_stream(m, rows.o, selection.word)
+        m.d.comb += [
+            selection.sparse.eq(task.sparse),
+            walker.sparse.eq(task.sparse),
+            rows.base.eq(task.selection),
+        ]
+        return selection

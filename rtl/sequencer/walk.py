@@ -9,14 +9,18 @@ from amaranth.lib.wiring import In, Out
 
 from ..component import Component
 from ..lane.job import index, job_layout
-from .call import block_entry, call_layout, n_blocks, request_layout
+from .call import block_entry, call_layout, n_blocks, needed_layout, request_layout
 
 __all__ = ["Walker", "addressed_job", "factored_entry", "walker_ports"]
 
 
-def factored_entry(entry: data.StructLayout) -> data.StructLayout:
-    """Return the layout of a query block with its head's score factor, ``mantissa / 2**shift``."""
-    return data.StructLayout({"entry": entry, "mantissa": 17, "shift": 6})
+def factored_entry(entry: data.StructLayout, *, sparse: bool = False) -> data.StructLayout:
+    """Return the layout of a query block with its head's score factor, ``mantissa / 2**shift``.
+
+    Where calls may have a selection, a query block may be ``hidden``: none of its rows sees a key.
+    """
+    of_selection = {"hidden": 1} if sparse else {}
+    return data.StructLayout({"entry": entry, "mantissa": 17, "shift": 6, **of_selection})
 
 
 def addressed_job(*, n_lanes: int, **lane: Any) -> data.StructLayout:
@@ -34,6 +38,7 @@ def walker_ports(
     size: int,
     block: int,
     runtime_precision: bool = False,
+    sparse: bool = False,
 ) -> dict[str, wiring.Member]:
     """Return the ports of a walker, whose parameters these are.
 
@@ -55,9 +60,12 @@ def walker_ports(
     )
     blocks = request_layout(to=range(n_lanes), blocks=most, tiles=1, tokens=block)
     tiles = request_layout(to=n_lanes, blocks=most, tiles=block // size, tokens=size)
+    needed = needed_layout(n_lanes=n_lanes, tokens=tokens, block=block)
+    of_selection = {"sparse": In(1), "needed": In(stream.Signature(needed))}
     return {
         "call": In(call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size)),
-        "i": In(stream.Signature(factored_entry(entry))),
+        "i": In(stream.Signature(factored_entry(entry, sparse=sparse))),
+        **(of_selection if sparse else {}),
         "jobs": Out(stream.Signature(job)),
         "blocks": Out(stream.Signature(blocks)),
         "tiles": Out(stream.Signature(tiles)),
@@ -71,7 +79,8 @@ class Walker(Component):
     KV block by KV block: a job for each lane that still sees keys; with its first job the lane's
     queries, and where its outputs go; then the block's key tiles, each with the lanes that need it.
     Lanes of one KV head share a tile. All of it in the one order in which no lane waits for another
-    in a circle (see :class:`~qkloom.rtl.core.Core`).
+    in a circle (see :class:`~qkloom.rtl.core.Core`). With a selection it goes from one block that
+    some lane needs to the next one; others are not asked for.
 
     A job takes four cycles, and a tile three for each lane and two for each KV head: the
     array takes longer for either, since a tile meets all rows of a block for as many passes as
@@ -87,6 +96,8 @@ class Walker(Component):
         Rows and columns of an array; tokens of a block.
     runtime_precision : bool
         Whether jobs say how many bits of their queries count.
+    sparse : bool
+        Whether calls may have a selection.
 
     Members
     -------
@@ -94,6 +105,12 @@ class Walker(Component):
         The call that is being worked on.
     i : In(stream)
         Its query blocks: :func:`factored_entry`.
+    sparse : In(1)
+        With ``sparse``: the call has a selection.
+    needed : In(stream)
+        With a selection, the KV blocks of each round:
+        :func:`~qkloom.rtl.sequencer.call.needed_layout`. The last one has the last key of some
+        query block.
     jobs : Out(stream)
         ``to``: lane, ``item``: job.
     blocks : Out(stream)
@@ -120,8 +137,10 @@ class Walker(Component):
         size: int,
         block: int,
         runtime_precision: bool = False,
+        sparse: bool = False,
     ) -> None:
         self._n_lanes, self._size, self._block = n_lanes, size, block
+        self._sparse = sparse
         super().__init__(walker_ports(**self.parameters))
         self._blocks = -(-tokens // block)  # of a head, at most
 
@@ -146,6 +165,21 @@ class Walker(Component):
         tokens_left = Signal.like(call.n_kv)  # from the tile's first on, in memory
         tile_number = Signal.like(tile.tile)
         first_block = Signal()
+        is_first: Any = first_block  # the job, of its lane
+        causal: Any = call.causal
+        if self._sparse:
+            is_first = Signal(name="is_first")
+            causal = call.causal | now.hidden
+            seeks = Signal()  # the next block that is needed
+            needs = Signal(self._n_lanes)  # the block: a bit for each lane
+            needs_it = Signal()  # this lane
+            begun = Signal(self._n_lanes)  # who had a job
+            here = Signal(self._n_lanes, reset_less=True)  # the lane's bit
+            m.d.sync += [
+                here.eq(1 << lane),
+                needs_it.eq(needs.bit_select(lane, 1)),
+                is_first.eq(~begun.bit_select(lane, 1)),
+            ]
         keys_left = Signal.like(entry.keys)
         sees_tile = Signal()
         last_tile = Signal()
@@ -162,13 +196,13 @@ class Walker(Component):
 
         m.d.comb += [
             self.jobs.payload.to.eq(lane),
-            job.first.eq(first_block),
+            job.first.eq(is_first),
             job.last.eq(keys_left <= self._block),
             job.keys.eq(Mux(job.last, keys_left, self._block)),
             job.slot.eq(entry.slot),
             job.rows.eq(entry.rows),
             job.d_tiles.eq(call.d_tiles),
-            job.causal.eq(call.causal),
+            job.causal.eq(causal),
             job.mantissa.eq(now.mantissa),
             job.shift.eq(now.shift),
             self.blocks.payload.to.eq(lane),
@@ -179,6 +213,10 @@ class Walker(Component):
             m.d.comb += job.planes.eq(call.planes)
         diagonal = Signal.like(job.diagonal)
         m.d.comb += job.diagonal.eq(diagonal)
+
+        def sees(first: Signal) -> Any:
+            within = entry.keys > first
+            return within & needs_it if self._sparse else within
 
         def next_lane(again: str, behind: str) -> None:
             m.d.sync += lane.eq(lane + 1)
@@ -195,8 +233,23 @@ class Walker(Component):
             self.i.ready.eq(fills),
             write.en.eq(fills & self.i.valid),
         ]
+        if self._sparse:
+            with m.If(asks):  # behind a lane's first job
+                m.d.sync += begun.eq(begun | here)
+            m.d.comb += self.needed.ready.eq(seeks)
+            needed = self.needed.payload
+            with m.If(seeks & self.needed.valid):
+                m.d.sync += [
+                    seeks.eq(0),
+                    needs.eq(needed.lanes),
+                    first_key.eq(needed.first_key),
+                    block_number.eq(needed.block),
+                    tokens_left.eq(call.n_kv - needed.first_key),
+                ]
         with m.FSM():
             with m.State("fill"):
+                if self._sparse:
+                    m.d.sync += [needs.eq(-1), begun.eq(0)]
                 m.d.sync += [first_key.eq(0), block_number.eq(0), first_block.eq(1), lane.eq(0)]
                 m.d.sync += [tokens_left.eq(call.n_kv), last_lane.eq(self.i.payload.entry.lane)]
                 with m.If(self.i.valid):
@@ -204,21 +257,26 @@ class Walker(Component):
                         m.d.sync += longest.eq(self.i.payload.entry.keys)
                     with m.If(self.i.payload.entry.round_ends):
                         m.d.sync += fills.eq(0)
+                        if self._sparse:
+                            m.d.sync += seeks.eq(self.sparse)
                         m.next = "read for a job"
             with m.State("read for a job"):
                 m.d.sync += now.eq(read_data)
                 m.next = "subtract"
+                if self._sparse:
+                    with m.If(seeks):
+                        m.next = "read for a job"
             with m.State("subtract"):
                 m.d.sync += [
                     keys_left.eq(entry.keys - first_key),
-                    sees_tile.eq(entry.keys > first_key),
+                    sees_tile.eq(sees(first_key)),
                     diagonal.eq(entry.diagonal - first_key),
                 ]
                 m.next = "job"
             with m.State("job"):
                 m.d.comb += self.jobs.valid.eq(sees_tile)
                 with m.If(self.jobs.ready | ~sees_tile):
-                    m.d.sync += asks.eq(first_block)
+                    m.d.sync += asks.eq(is_first & sees_tile if self._sparse else is_first)
                     m.next = "queries"
             with m.State("queries"), m.If(self.blocks.ready | ~asks):
                 m.d.sync += asks.eq(0)
@@ -236,7 +294,7 @@ class Walker(Component):
                 ]
                 m.next = "compare"
             with m.State("compare"):
-                m.d.sync += sees_tile.eq(entry.keys > first_tile_key)
+                m.d.sync += sees_tile.eq(sees(first_tile_key))
                 m.d.sync += tile.index.eq(entry.kv_index + block_number)
                 m.next = "mark"
             with m.State("mark"):
@@ -270,6 +328,8 @@ class Walker(Component):
                     first_key.eq(first_key + self._block),
                     block_number.eq(block_number + 1),
                 ]
+                if self._sparse:
+                    m.d.sync += seeks.eq(self.sparse & ~last_block)
                 m.next = "read for a job"
                 with m.If(last_block):
                     m.d.sync += [longest.eq(0), fills.eq(1)]

@@ -18,6 +18,7 @@ __all__ = [
     "from_channels",
     "n_bytes",
     "read_bytes",
+    "selection_rows",
     "to_channels",
 ]
 
@@ -161,3 +162,12 @@ def factor_table(mantissa: NDArray[np.int64], shift: NDArray[np.int64]) -> Bytes
     """Return the table of score factors: per head mantissa and shift, 32 bits each."""
     table = np.stack([mantissa, shift], axis=-1).astype("<u4")
     return table.reshape(-1).view(np.uint8)
+
+
+def selection_rows(mask: NDArray[np.bool_], row_bytes: int) -> Bytes:
+    """Return a selection (heads, query blocks, KV blocks) in memory: bit b of a row is KV block b.
+
+    Rows lie head by head, ``row_bytes`` apart; zeros fill them up.
+    """
+    bits = np.packbits(mask.reshape(-1, mask.shape[-1]), axis=-1, bitorder="little")
+    return np.pad(bits, ((0, 0), (0, row_bytes - bits.shape[1]))).reshape(-1)

@@ -6,10 +6,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...rtl.kernel.kernel import Kernel
+from ...rtl.sequencer.call import SELECTION_WIDTH, row_words
 from ..core import Call, schedule
-from .image import Bytes, Image, factor_table, from_channels, n_bytes, read_bytes, to_channels
+from .image import (
+    Bytes,
+    Image,
+    factor_table,
+    from_channels,
+    n_bytes,
+    read_bytes,
+    selection_rows,
+    to_channels,
+)
 
-__all__ = ["Task", "place", "planned_bytes", "reserve_outputs", "whole_beats"]
+__all__ = [
+    "SPARSE",
+    "Task",
+    "place",
+    "planned_bytes",
+    "planned_selection_bytes",
+    "reserve_outputs",
+    "row_bytes",
+    "whole_beats",
+]
+
+SPARSE = 1 << 3
+"""The flag that gives a call a selection."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +72,7 @@ def place(
     kernel : Kernel
         Whose memory it is.
     call : Call
-        Quantized tensors.
+        Quantized tensors, and the selection if there is one.
     image : Image
         Gets them.
     places : int array, optional
@@ -77,8 +99,13 @@ def place(
     if places is not None:
         table = places.astype("<u4").view(np.uint8)
         arguments["table"] = image.add(tables, table)
+    flags = int(call.causal) | (places is not None) << 1
+    if call.block_mask is not None:
+        rows = selection_rows(call.block_mask, row_bytes(kernel))
+        arguments["selection"] = image.add(tables, rows)
+        flags |= SPARSE
     arguments |= {
-        "flags": int(call.causal) | (places is not None) << 1,
+        "flags": flags,
         "heads": heads,
         "kv_heads": len(call.k),
         "n_q": n_q,
@@ -109,6 +136,15 @@ def reserve_outputs(
     )
 
 
+def row_bytes(kernel: Kernel) -> int:
+    """Return how far rows of a selection are apart in memory."""
+    given = kernel.parameters
+    words = row_words(
+        tokens=given["tokens"], block=given["block_rows"], data_width=given["data_width"]
+    )
+    return words * SELECTION_WIDTH // 8
+
+
 def whole_beats(kernel: Kernel, elements: int, width: int) -> int:
     """Return the bytes of the beats that so many elements of ``width`` bits take."""
     beat: int = kernel.parameters["data_width"]
@@ -121,7 +157,8 @@ def planned_bytes(kernel: Kernel, call: Call) -> dict[str, int]:
     Queries and outputs move once. Keys and values move once for each round that sees them, a round
     being a query block per lane, and for each KV head in it: whole tiles of the array's size up to
     the last key that one of these lanes sees, of the last tile only the tokens that there are.
-    Reads are whole beats.
+    Reads are whole beats. With a selection, that is so of each KV block: what none of these lanes
+    selects does not move.
     """
     given = kernel.parameters
     size, block = given["size"], given["block_rows"]
@@ -136,13 +173,33 @@ def planned_bytes(kernel: Kernel, call: Call) -> dict[str, int]:
     moved["o"] = heads * n_q * head_dim * 4
     for blocks in rounds:
         moved["q"] += sum(beats(entry.rows, given["stream_width"]) for entry in blocks)
-        seen: dict[int, int] = {}
+        seen: dict[tuple[int, int], int] = {}  # up to which key, by KV head and block
         for entry in blocks:
-            head = entry.head // call.group
-            seen[head] = max(seen.get(head, 0), entry.keys)
-        for keys in seen.values():
-            for first in range(0, keys, size):
+            for number in entry.blocks:
+                place = entry.head // call.group, number
+                seen[place] = max(seen.get(place, 0), min(entry.keys, (number + 1) * block))
+        for (_, number), keys in seen.items():
+            for first in range(number * block, keys, size):
                 tile = beats(min(size, n_kv - first), given["stationary_width"])
                 moved["k"] += tile
                 moved["v"] += tile
     return moved
+
+
+def planned_selection_bytes(kernel: Kernel, call: Call) -> int:
+    """Return the bytes that are read of a call's selection: each row once.
+
+    Of a row whole beats are read, up to the last KV block that the query block may see.
+    """
+    if call.block_mask is None:
+        return 0
+    given = kernel.parameters
+    block: int = given["block_rows"]
+    beat: int = given["data_width"]
+    n_beats = 0
+    for first in range(0, call.q.shape[1], block):
+        rows = min(block, call.q.shape[1] - first)
+        seen = call.q_start + first + rows if call.causal else call.k.shape[1]
+        n_blocks = -(-min(max(seen, 1), call.k.shape[1]) // block)
+        n_beats += -(-n_blocks // beat)
+    return len(call.q) * n_beats * beat // 8

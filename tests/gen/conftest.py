@@ -71,6 +71,7 @@ def mini() -> qkloom.Chip:
             "block": 8,
             "head_dim": 32,
             "tokens": 64,
+            "sparse": True,
             "softmax": {"p_width": 12, "segments": 8, "fraction": 8},
         }
     )

@@ -98,6 +98,12 @@ class TestPrepare:
                 r"query_bits must be 2 to 8, .* u280-tiny, not 1; choose",
             ),
             ((4, 8), {}, r"The input: q, k and v must be \(heads, tokens, head_dim\) or "),
+            (
+                (2, 20, 8),
+                {"block_mask": np.ones((3, 2), bool)},
+                r"block_mask must be \(2, 2, 2\), or broadcast to it: heads, .* not \(3, 2\)$",
+            ),
+            ((2, 20, 8), {"block_mask": np.ones((2, 2))}, r"block_mask must be an array of bool, "),
         ],
     )
     def test_mistakes(self, shape: tuple[int, ...], options: dict[str, Any], message: str) -> None:
@@ -116,6 +122,23 @@ class TestPrepare:
     def test_wrong_kinds(self, options: dict[str, Any], message: str) -> None:
         with pytest.raises(TypeError, match=f"^{message}$"):
             prepare(TINY, *tensors(1, 4, 8), **options)
+
+    def test_a_selection(self) -> None:
+        q, k, v = tensors(2, 4, 40, 8, heads=2)
+        mask = np.random.default_rng(0).random((4, 3, 3)) < 0.5
+        prepared = prepare(TINY, q, k, v, block_mask=mask)
+        assert prepared.call.block_mask is not None
+        assert (prepared.call.block_mask == np.concatenate([mask, mask])).all()
+        operands = prepared.operands
+        wanted = attention(*operands.floats(), block_mask=mask, block=16)
+        assert compare(operands.dequantize(prepared.expected), wanted).rms_relative < 1e-3
+        assert prepare(TINY, q, k, v).call.block_mask is None
+
+    def test_a_chip_without_selections(self) -> None:
+        plain = TINY.replace(sparse=False)
+        message = r"^u280-tiny takes no block_mask; describe a chip with sparse = true$"
+        with pytest.raises(InputError, match=message):
+            prepare(plain, *tensors(1, 4, 8), block_mask=[[True]])
 
     def test_query_bits(self) -> None:
         q, k, v = tensors(1, 4, 8)

@@ -278,6 +278,40 @@ class TestSimulate:
         report = json.loads(shell.run("simulate", chip, *words, "--json"))
         assert (report["heads"], report["n_q"], report["n_kv"]) == (1, 3, 3)
 
+    def test_selection(self, shell: Shell, chip: str, tmp_path: Path, require: Any) -> None:
+        require("compiler")
+        np.save(tmp_path / "mask.npy", np.eye(4, dtype=bool))
+        words = ["simulate", chip, "--mask", str(tmp_path / "mask.npy")]
+        report = json.loads(shell.run(*words, "--json"))
+        assert report["bit_exact"] is True
+        assert report["density"] == 0.25
+        assert re.search(
+            r"^visible pairs that the selection keeps +25\.0%$", shell.run(*words), re.MULTILINE
+        )
+
+    @pytest.mark.parametrize(
+        ("mask", "message"),
+        [
+            (np.eye(3, dtype=bool), "block_mask must be (1, 4, 4), or broadcast to it: heads, and"),
+            (np.eye(4), "block_mask must be an array of bool, not of float64; True selects"),
+            (None, "mask.npy must be an existing file with an array; check the path"),
+        ],
+    )
+    def test_wrong_selection(
+        self, shell: Shell, chip: str, tmp_path: Path, mask: Any, message: str
+    ) -> None:
+        file = tmp_path / "mask.npy"
+        if mask is not None:
+            np.save(file, mask)
+        assert message in shell.refuse("simulate", chip, "--mask", str(file))
+
+    def test_chip_without_selections(self, shell: Shell, tmp_path: Path) -> None:
+        np.save(tmp_path / "mask.npy", np.ones((1, 1), bool))
+        words = ["--tokens", "4", "--mask", str(tmp_path / "mask.npy")]
+        assert shell.refuse("simulate", "u280-max", *words) == (
+            "qkloom: u280-max takes no block_mask; describe a chip with sparse = true"
+        )
+
     def test_hardware_that_is_wrong(
         self, shell: Shell, chip: str, monkeypatch: pytest.MonkeyPatch, require: Any
     ) -> None:

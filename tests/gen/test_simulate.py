@@ -103,6 +103,36 @@ class TestReport:
         assert result.report["differing_outputs"] > 32
 
 
+class TestSelection:
+    def test_report(self, mini: qkloom.Chip) -> None:
+        q, k, v = tensors(2, 33, 8, kv=(1, 33, 8))
+        mask = np.eye(5, dtype=bool) | (np.arange(5) == 0)
+        result = mini.simulate(q, k, v, causal=True, block_mask=mask)
+        report = result.report
+        assert result.bit_exact
+        assert report["planned_bytes"].items() <= report["bytes"].items()
+        # The diagonal of four blocks and a query; keys of the first block below it.
+        pairs = 4 * 8 * 9 // 2 + 1 + 8 * (33 - 8)
+        assert report["density"] == pytest.approx(pairs / (33 * 34 // 2))
+        assert report["rms_relative_error"] < 1e-2
+        dense = attention(q, k, v, causal=True)
+        error = np.abs(result.output - dense).max()
+        assert report["dense_max_abs_error"] == pytest.approx(error, rel=0.1)
+        assert report["dense_rms_relative_error"] > 0.1
+        less = mini.simulate(q, k, v, causal=True).report
+        assert less["cycles"] > report["cycles"]
+        assert less["density"] == 1
+        assert less["dense_rms_relative_error"] == less["rms_relative_error"]
+
+    def test_all_blocks(self, mini: qkloom.Chip) -> None:
+        q, k, v = tensors(2, 2, 20, 8)
+        dense = mini.simulate(q, k, v)
+        whole = mini.simulate(q, k, v, block_mask=np.ones((2, 2, 3, 3), bool))
+        assert whole.bit_exact
+        np.testing.assert_array_equal(whole.output, dense.output)
+        assert whole.report["density"] == 1
+
+
 class TestMistakes:
     def test_engine(self, mini: qkloom.Chip) -> None:
         with pytest.raises(

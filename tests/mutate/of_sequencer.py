@@ -3,19 +3,31 @@
 import random
 
 import numpy as np
+from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 
+from qkloom.rtl.component import Component
 from qkloom.rtl.sequencer.attention import AttentionWalker
 from qkloom.rtl.sequencer.deal import Dealer
 from qkloom.rtl.sequencer.either import EitherWalker
 from qkloom.rtl.sequencer.locate import Locator
 from qkloom.rtl.sequencer.lookup import Lookup
+from qkloom.rtl.sequencer.needs import Needs
 from qkloom.rtl.sequencer.product import ProductWalker
+from qkloom.rtl.sequencer.select import Selector
+from qkloom.rtl.sequencer.selection import Selection
 from qkloom.rtl.sequencer.sequencer import Sequencer
 from qkloom.rtl.stream import Queue, connect_stream
 from qkloom.tb.packing import pack
 from qkloom.tb.simulate import to_bits
-from tests.rtl.sequencer import test_locate, test_product, test_sequencer, test_walk
+from tests.rtl.sequencer import (
+    test_locate,
+    test_needs,
+    test_product,
+    test_select,
+    test_sequencer,
+    test_walk,
+)
 
 from .flat import Flat, content
 from .unit import Unit, frozen, paced
@@ -26,6 +38,7 @@ SHAPE = test_walk.SHAPE | {"heads": test_product.SHAPE["heads"]}
 N_LANES, PRODUCT_TILES = 3, 4
 PARTS = ("queue_", "register_slice_", "fork_", "delivery_")
 WALKERS = ("dealer_", "walker_", "attention_", "product_", "either_")
+SELECTIONS = ("selection_", "selector_", "needs_")
 
 
 SET_AGAIN = "It is set before anybody looks at it: what it was in a reset does not matter."
@@ -167,11 +180,38 @@ def units():
             claims={} if walker is EitherWalker else {prefix: "fsm_state <= 12"},
             explained=explained_of(name),
         )
+    rounds = test_needs.random_rounds(random.Random(1), 60, N_LANES)
+    needs = Needs(n_lanes=N_LANES, tokens=test_needs.TOKENS, block=test_needs.BLOCK)
+    marks = {"i": words(needs.i.payload.shape(), test_needs.marks_of(rounds))}
+    n_needed = len(test_needs.needed_of(rounds))
+    yield Unit(
+        "needs",
+        needs,
+        paced(marks, {"o": n_needed}, max_cycles=60_000),
+        without=PARTS,
+        explained=explained_of("needs"),
+    )
+    selector = OnWords(part=Selector, parameters=frozen(**test_select.SHAPE))
+    yield Unit(
+        "selector",
+        selector,
+        rows(selector),
+        claims={"selector_": "fsm_state <= 5"},
+        explained=explained_of("selector"),
+    )
+    walked = SelectAndWalk(shape=tuple({**test_walk.SHAPE, "n_lanes": N_LANES}.items()))
+    yield Unit(
+        "walker of selections",
+        walked,
+        calls(walked, test_walk.STREAMS, of_attention),
+        without=("select_and_walk", "dealer_", "attention_", *SELECTIONS, *PARTS),
+        explained=explained_of("walker of selections"),
+    )
     sequencer = OnTables(
         part=Sequencer,
         parameters=tuple(
             test_sequencer.sequencer(
-                n_lanes=N_LANES, heads=SHAPE["heads"], gemm=True
+                n_lanes=N_LANES, heads=SHAPE["heads"], gemm=True, sparse=True
             ).parameters.items()
         ),
     )
@@ -180,7 +220,7 @@ def units():
         sequencer,
         tasks(sequencer),
         is_timed=False,
-        without=(*PARTS, *WALKERS, "locator_", "lookup_"),
+        without=(*PARTS, *WALKERS, *SELECTIONS, "locator_", "lookup_"),
         explained=explained_of("sequencer"),
     )
 
@@ -226,6 +266,100 @@ class OnTables(Flat):
             ]
         else:
             super().wire(m, name, inner, flow, levels)
+
+
+class OnWords(Flat):
+    """A unit that asks for words by number; what they are follows from the number."""
+
+    def members_of(self, name, member):
+        return {} if name == "word" else super().members_of(name, member)
+
+    def more_levels(self):
+        return {"answers": 1}
+
+    def wire(self, m, name, inner, flow, levels):
+        if name == "request":
+            m.submodules.asked = self._asked = asked = Queue(shape=inner.payload.shape(), depth=4)
+            m.d.comb += [
+                asked.i.valid.eq(inner.valid & inner.ready),
+                asked.i.payload.eq(inner.payload),
+            ]
+            connect_stream(m, inner, wiring.flipped(self.request))
+        elif name == "word":
+            asked = self._asked
+            m.d.comb += [
+                inner.valid.eq(asked.o.valid & levels["answers"]),
+                inner.payload.eq(word_of(asked.o.payload) ^ ~inner.valid.replicate(32)),
+                asked.o.ready.eq(levels["answers"] & inner.ready),
+            ]
+        else:
+            super().wire(m, name, inner, flow, levels)
+
+
+def word_of(number):
+    """Return a word of a selection: some bits of some rows."""
+    mixed = content(number, 64)
+    # A row is four words: of every fourth row all are 0, and of others some.
+    return mixed[:32] & mixed[32:] & ~(number[2] & number[3] | mixed[5] & mixed[18]).replicate(32)
+
+
+class SelectAndWalk(Component):
+    """Dealer, selection and walker; every second call has a selection."""
+
+    def __init__(self, *, shape):
+        self._shape = dict(shape)
+        theirs = AttentionWalker(**self._shape, sparse=True).signature.members
+        dealer = Dealer(**self._shape).signature.members
+        super().__init__({"i": dealer["i"], **{name: theirs[name] for name in test_walk.STREAMS}})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.dealer = dealer = Dealer(**self._shape)
+        m.submodules.selection = selection = Selection(**self._shape, data_width=128)
+        m.submodules.walker = walker = AttentionWalker(**self._shape, sparse=True)
+        dealt = Signal()
+        call = self.i.payload
+        m.d.comb += [
+            dealer.i.payload.eq(call),
+            dealer.i.valid.eq(self.i.valid & ~dealt),
+            self.i.ready.eq(dealt & ~walker.busy & ~selection.busy),
+            walker.call.eq(call),
+            walker.sparse.eq(call.planes[0]),
+            selection.sparse.eq(call.planes[0]),
+            selection.i.payload.entry.eq(dealer.o.payload),
+            selection.i.payload.mantissa.eq(dealer.o.payload.head),
+            selection.i.payload.shift.eq((dealer.o.payload.head * 21)[:6]),
+            selection.i.valid.eq(dealer.o.valid),
+            dealer.o.ready.eq(selection.i.ready),
+            selection.request.ready.eq(selection.word.ready),
+            selection.word.valid.eq(selection.request.valid),
+            selection.word.payload.eq(word_of(selection.request.payload)),
+        ]
+        connect_stream(m, selection.o, walker.i)
+        connect_stream(m, selection.needed, walker.needed)
+        with m.If(dealer.i.valid & dealer.i.ready):
+            m.d.sync += dealt.eq(1)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += dealt.eq(0)
+        for name in test_walk.STREAMS:
+            connect_stream(m, getattr(walker, name), wiring.flipped(getattr(self, name)))
+        return m
+
+
+def rows(unit):
+    """Query blocks, and words that come when they do."""
+    rng = random.Random(5)
+    items = [test_select.random_entry(rng) for _ in range(120)]
+
+    def levels(rng):
+        length, share = int(rng.choice([1, 5, 20])), float(rng.choice([0.1, 0.5, 0.8]))
+        answers = np.repeat(rng.random(4000 // length) >= share, length).astype(int)
+        answers[-1] = 1
+        return pack(unit.levels.payload.shape(), answers=answers)
+
+    sent = {"i": words(unit.i.payload.shape(), items)}
+    counts = {"o": len(items), "request": None, "marks": None}
+    return paced(sent, counts, max_cycles=80_000, varied={"levels": levels})[:6]
 
 
 def words(shape, items):
@@ -313,12 +447,13 @@ def calls(unit, streams, make):
 
 
 def tasks(unit):
-    """Calls of both kinds, some of whose keys and values are where a table says."""
+    """Calls of both kinds, some with a selection, some with keys and values as a table says."""
     rng = random.Random(4)
-    given = [
-        test_sequencer.random_task(rng, not call["gemm"] and rng.random() < 0.7, call)
-        for call in of_both(rng, 60)
-    ]
+    given = []
+    for call in of_both(rng, 60):
+        task = test_sequencer.random_task(rng, not call["gemm"] and rng.random() < 0.7, call)
+        sparse = int(not call["gemm"] and rng.random() < 0.5)
+        given.append(task | {"selection": rng.getrandbits(59) * 16, "sparse": sparse})
 
     def levels(rng):
         length, share = int(rng.choice([1, 5, 20])), float(rng.choice([0.1, 0.5, 0.8]))
@@ -327,5 +462,6 @@ def tasks(unit):
         return pack(unit.levels.payload.shape(), answers=answers)
 
     sent = {"i": words(unit.i.payload.shape(), given)}
-    counts = dict.fromkeys(("jobs", "q", "k", "v", "o", "factor_command", "table_command"))
+    tables = (f"{name}_command" for name in ("factor", "table", "selection"))
+    counts = dict.fromkeys(("jobs", "q", "k", "v", "o", *tables))
     return paced(sent, counts, max_cycles=400_000, varied={"levels": levels})[:5]

@@ -19,6 +19,7 @@ def test_constants(kernel):
     assert found["MAX_HEADS"] == given["heads"]
     assert found["ALIGNMENT"] * 8 == given["data_width"]
     assert ("MAX_PRODUCT_HEAD_DIM" in found) == given["gemm"]
+    assert ("SELECTION_ROW" in found) == given["sparse"]
     assert {name: value for name, value in found.items() if name.startswith("CODE_")} == {
         f"CODE_{code.name}": code.value for code in Code
     }
@@ -28,6 +29,8 @@ def test_constants(kernel):
 def test_guide(kernel):
     text = call_guide(kernel)
     assert ("## Products" in text) == kernel.parameters["gemm"]
+    assert ("## Selections" in text) == kernel.parameters["sparse"]
+    assert ("| `selection` |" in text) == kernel.parameters["sparse"]
     channels = ", ".join(map(str, kernel.channels["k"]))
     assert f" | {channels} | int8 |" in text
     assert all(f"| {code.value} | `CODE_{code.name}` | {code.meaning} |" in text for code in Code)

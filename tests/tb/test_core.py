@@ -60,6 +60,22 @@ class TestSchedule:
         causal = blocks_of(call_of(heads=1, kv_heads=1, causal=True, q_start=2), lanes=1)
         assert [(block.first, block.keys) for block in causal] == [(0, 6), (4, 7)]
 
+    def test_a_selection(self):
+        """Keys end with the last block that is selected and seen; none gives a hidden one."""
+        mask = np.array([[[1, 0], [0, 1]], [[0, 1], [0, 0]], [[1, 1], [1, 1]], [[0, 0], [1, 0]]])
+        given = call_of(heads=4, kv_heads=1, causal=True, block_mask=mask.astype(bool))
+        found = [(b.head, b.first, b.keys, b.blocks, b.hidden) for b in blocks_of(given)]
+        assert found == [
+            (0, 0, 4, (0,), False),
+            (1, 0, 1, (0,), True),  # what it selects it does not see
+            (2, 0, 4, (0,), False),
+            (3, 0, 1, (0,), True),
+            (0, 4, 6, (1,), False),
+            (1, 4, 1, (0,), True),
+            (2, 4, 6, (0, 1), False),
+            (3, 4, 4, (0,), False),
+        ]
+
 
 def streams_of(call, *, lanes):
     core = Core(lanes=("plain",) * lanes, **LANE)
@@ -106,6 +122,24 @@ class TestProgram:
         call = call_of(heads=1, kv_heads=1, causal=True, q_start=0)
         sent = streams_of(call, lanes=2)[1]["i_key"]
         assert sent["to"].tolist() == [0b11] * 8 + [0b10] * 8
+
+    def test_a_selection(self):
+        mask = np.array([[[0, 1], [1, 1]]], bool)
+        given = call_of(heads=1, kv_heads=1, block_mask=mask)
+        _, streams = streams_of(given, lanes=2)
+        jobs = streams["i_job"]
+        assert jobs["to"].tolist() == [1, 0, 1]
+        assert jobs["item"]["first"].tolist() == [1, 1, 0]
+        assert jobs["item"]["last"].tolist() == [0, 1, 1]
+        assert jobs["item"]["keys"].tolist() == [4, 3, 3]
+        assert streams["i_key"]["to"].tolist() == [0b10] * 8 + [0b11] * 8
+
+    def test_nothing_selected_is_a_key_that_is_hidden(self):
+        given = call_of(heads=1, kv_heads=1, n_q=4, block_mask=np.zeros((1, 1, 2), bool))
+        _, streams = streams_of(given, lanes=1)
+        item = {name: values.tolist() for name, values in streams["i_job"]["item"].items()}
+        assert (item["keys"], item["causal"], item["diagonal"]) == ([1], [1], [-4])
+        assert (item["first"], item["last"]) == ([1], [1])
 
     def test_what_is_awaited(self):
         stall = Stall(0.25, seed=3)

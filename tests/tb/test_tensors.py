@@ -17,6 +17,7 @@ from qkloom.tb.tensors import (
     as_tensors,
     check_shapes,
     default_tensors,
+    load_array,
     load_tensors,
     write_npz,
 )
@@ -216,6 +217,28 @@ class TestLoad:
             load_tensors(path)
         except InputError as error:
             assert "\n" not in str(error)
+
+    def test_a_single_array(self, tmp_path):
+        mask = np.eye(3, dtype=bool)
+        np.save(tmp_path / "mask.npy", mask)
+        np.savez(tmp_path / "mask.npz", any_name=mask)
+        for name in ("mask.npy", "mask.npz"):
+            found = load_array(tmp_path / name)
+            assert found.dtype == np.bool_ and (found == mask).all()
+
+    def test_no_single_array(self, tmp_path):
+        (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY")
+        np.savez(tmp_path / "two.npz", a=np.ones(1), b=np.ones(1))
+        np.save(tmp_path / "objects.npy", np.array([{}]))
+        for name, rule in {
+            "mask.txt": "must end in .npy or .npz; save the array with numpy.save",
+            "none.npy": "must be an existing file with an array; check the path",
+            "bad.npy": "must be a readable, whole .npy file: ",
+            "two.npz": "must hold one array, not 2 (a, b); save it with numpy.save",
+            "objects.npy": "must hold arrays of numbers, not of Python objects",
+        }.items():
+            with pytest.raises(InputError, match="^" + re.escape(f"{tmp_path / name} {rule}")):
+                load_array(tmp_path / name)
 
     def test_archive_depends_on_arrays_alone(self, tmp_path):
         write_npz(tmp_path / "a.npz", QKV)

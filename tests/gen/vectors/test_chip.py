@@ -9,6 +9,7 @@ from qkloom.gen.chip import ChipDescription, preset_names, read_chip
 from qkloom.gen.vectors.chip import ChipVectors, chip_vectors
 from qkloom.tb.kernel.image import CHANNEL_BYTES
 from qkloom.tb.kernel.product import GEMM
+from qkloom.tb.kernel.task import SPARSE
 
 
 def made(description: ChipDescription, n: int) -> ChipVectors:
@@ -38,7 +39,8 @@ def test_every_preset_has_small_ones(name: str) -> None:
     assert first["heads"] == description.n_lanes
     assert first["n_kv"] > description.block < second["n_q"]
     assert first["flags"] & 1
-    assert second["flags"] >> 1
+    assert second["flags"] & 2
+    assert description.sparse == bool(second["flags"] & SPARSE)
     # A chip that multiplies matrices does.
     assert description.gemm == (third["flags"] == GEMM)
     n_bytes = sum(np.count_nonzero(part != vectors.guard) for part in vectors.after)

@@ -32,6 +32,7 @@ def folder(require: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "tokens": 64,
             "heads": 8,
             "gemm": True,
+            "sparse": True,
             "memory": {"channels": 2},
             "softmax": {"p_width": 12, "segments": 8, "fraction": 8},
         }
@@ -121,7 +122,7 @@ def _stand_in(folder: Path) -> ModuleType:
         def group_id(self, number: int) -> int:
             name = self.arguments[number].name
             where = {"q_0": 0, "k_0": 0, "k_1": 1, "v_0": 1, "o_0": 0, "o_1": 1}
-            return 10 + (where | {"factors": 0, "table": 0})[name]
+            return 10 + (where | {"factors": 0, "table": 0, "selection": 0})[name]
 
     class Bo:
         normal = "normal"

@@ -8,6 +8,7 @@ import pytest
 from qkloom.platforms.host import Device, LaunchTimeoutError, attention, kernel_numerics
 from qkloom.platforms.host.folder import read_folder
 from qkloom.rtl.kernel.code import Code
+from qkloom.rtl.kernel.kernel import Kernel
 from qkloom.tb.errors import InputError
 from qkloom.tb.exact import exact_attention
 from qkloom.tb.quantize import Operands, quantize
@@ -57,6 +58,32 @@ def test_blocks_anywhere_in_memory(device: Device) -> None:
     np.testing.assert_array_equal(output, expected(device, given))
     wrong = run(device, given, places=[[9, 2, 4], [0, 7, 11]])
     np.testing.assert_array_equal(output, wrong)
+
+
+@pytest.mark.parametrize(
+    ("shape", "mask_shape"),
+    [((4, 20, 8), (4, 3, 5)), ((4, 20, 8), (3, 5)), ((2, 2, 17, 8), (2, 1, 3, 5))],
+)
+def test_a_selection(device: Device, shape: tuple[int, ...], mask_shape: tuple[int, ...]) -> None:
+    given = operands(device, shape, (*shape[:-3], 2, 40, 8))
+    mask = np.random.default_rng(3).random(mask_shape) < 0.4
+    options: dict[str, Any] = {"causal": True, "q_start": 40 - shape[-2], "block_mask": mask}
+    output = run(device, given, **options)
+    np.testing.assert_array_equal(output, expected(device, given, **options))
+    assert (output != run(device, given, causal=True, q_start=40 - shape[-2])).any()
+    assert not device._allocated
+
+
+def test_a_selection_of_blocks_anywhere(device: Device) -> None:
+    given = operands(device, (2, 20, 8), None)
+    mask = np.eye(3, dtype=bool)
+    output = run(device, given, places=[[9, 2, 4], [0, 7, 1]], block_mask=mask)
+    np.testing.assert_array_equal(output, expected(device, given, block_mask=mask))
+
+
+def test_a_selection_of_nothing_gives_zeros(device: Device) -> None:
+    given = operands(device, (2, 20, 8), None)
+    assert not run(device, given, block_mask=np.zeros((3, 3), bool)).any()
 
 
 def test_memory_is_given_back(device: Device) -> None:
@@ -128,6 +155,17 @@ RIGHT: dict[str, Any] = dict(q=X, k=X, v=X, mantissa=[1, 2], shift=[3, 4])
         ({"query_bits": 8.0}, r"^q must have 2 to 8 bits, not 8\.0; choose as many as it has$"),
         ({"places": [0, 1, 2, 2]}, r"^places must be different, and at least 0; give each block"),
         ({"places": [0, 1, 2, -1]}, r"^places must be different, and at least 0; give each block"),
+        (
+            {"block_mask": np.ones((2, 2))},
+            r"^block_mask must be an array of bool, not of float64; True selects a block of keys$",
+        ),
+        ({"block_mask": [[True], [1, 2]]}, r"^block_mask must be an array of bool, not of object;"),
+        (
+            {"block_mask": np.ones((3, 2, 2), bool)},
+            r"^block_mask must be \(2, 2, 2\), or .* of 8 queries and of 8 keys; not \(3, 2, 2\)$",
+        ),
+        ({"block_mask": np.ones(2, bool)}, r"^block_mask must be \(2, 2, 2\), .*; not \(2,\)$"),
+        ({"block_mask": np.bool_(True)}, r"^block_mask must be \(2, 2, 2\), .*; not \(\)$"),
     ],
 )
 def test_refused(folder: Any, changes: dict[str, Any], message: str) -> None:
@@ -142,3 +180,12 @@ def test_other_calls_on_their_way(folder: Any) -> None:
         InputError, match=r"^A device must have no calls on their way, and has 2; w"
     ):
         attention(device, **RIGHT)
+
+
+def test_a_chip_without_selections(folder: Any) -> None:
+    device: Any = NoDevice(folder)
+    device.kernel = Kernel(**{**device.kernel.parameters, "sparse": False})
+    device.name = "sim plain"
+    message = r"^sim plain takes no block_mask; generate a chip with sparse = true$"
+    with pytest.raises(InputError, match=message):
+        attention(device, **RIGHT, block_mask=np.ones((2, 2), bool))

@@ -8,6 +8,7 @@ from qkloom.platforms.host import Buffer, RefusedError
 from qkloom.platforms.host.check import argument_channels, check_call
 from qkloom.platforms.host.folder import read_folder
 from qkloom.rtl.kernel.code import Code
+from qkloom.rtl.kernel.kernel import Kernel
 from qkloom.tb.errors import InputError
 
 
@@ -47,7 +48,8 @@ def moved(buffer: Buffer, **changes: Any) -> Buffer:
 
 def test_channels_of_arguments(kernel: Any) -> None:
     found = argument_channels(kernel)
-    assert found == dict(q_0=0, k_0=0, k_1=1, v_0=1, o_0=0, o_1=1, factors=0, table=0)
+    tensors = dict(q_0=0, k_0=0, k_1=1, v_0=1, o_0=0, o_1=1)
+    assert found == dict(**tensors, factors=0, table=0, selection=0)
 
 
 def test_allowed(kernel: Any, right: dict[str, Any]) -> None:
@@ -112,11 +114,12 @@ def test_too_small_table(kernel: Any, right: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changes", "code", "message"),
     [
-        ({"flags": 8}, Code.KIND, "flags must be 0 to 4, not 8"),
+        ({"flags": 12}, Code.KIND, "flags must be 0 to 4 or 8 to 11, not 12"),
+        ({"flags": 16}, Code.KIND, "flags must be 0 to 4 or 8 to 11, not 16"),
         (
             {"flags": -1, "table": Buffer(0, 12, 0, 99, None), "chunks": 1},
             Code.KIND,
-            "flags must be 0 to 4, not -1",
+            "flags must be 0 to 4 or 8 to 11, not -1",
         ),
         ({"heads": 0}, Code.HEADS, "heads must be 1 to 8, not 0"),
         ({"heads": 9}, Code.HEADS, "heads must be 1 to 8, not 9"),
@@ -159,6 +162,30 @@ def test_inputs_may_overlap(kernel: Any, right: dict[str, Any]) -> None:
     check_call(kernel, {**right, "q_0": both, "k_0": both})
 
 
+class TestSelection:
+    def test_allowed(self, kernel: Any, right: dict[str, Any]) -> None:
+        """A row of a beat for each of two blocks of two heads."""
+        rows = moved(right["factors"], size=64, allocation=99)
+        check_call(kernel, {**right, "flags": 9, "selection": rows})
+        with pytest.raises(InputError, match=r"^selection must be a buffer of at least 64 bytes f"):
+            check_call(kernel, {**right, "flags": 9, "selection": moved(rows, size=63)})
+
+    def test_missing(self, kernel: Any, right: dict[str, Any]) -> None:
+        with pytest.raises(InputError, match=r"^A call must have the arguments selection; add th"):
+            check_call(kernel, {**right, "flags": 9})
+
+    def test_overlap(self, kernel: Any, right: dict[str, Any]) -> None:
+        rows = moved(right["o_0"], size=64)
+        with pytest.raises(RefusedError, match=r"^o_0 must share no byte with another argument, "):
+            check_call(kernel, {**right, "flags": 9, "selection": rows})
+
+    def test_a_chip_without(self, kernel: Any, right: dict[str, Any]) -> None:
+        plain = Kernel(**{**kernel.parameters, "sparse": False, "gemm": False})
+        assert "selection" not in argument_channels(plain)
+        with pytest.raises(RefusedError, match=r"^flags must be 0 to 3, not 9"):
+            check_call(plain, {**right, "flags": 9})
+
+
 class TestProduct:
     def test_allowed(self, kernel: Any, product: dict[str, Any]) -> None:
         check_call(kernel, product)
@@ -177,7 +204,7 @@ class TestProduct:
     @pytest.mark.parametrize(
         ("changes", "code", "message"),
         [
-            ({"flags": 5}, Code.KIND, "flags must be 0 to 4, not 5"),
+            ({"flags": 5}, Code.KIND, "flags must be 0 to 4 or 8 to 11, not 5"),
             ({"chunks": 0}, Code.CHUNKS, "chunks must be 1 to 8, not 0"),
             ({"chunks": 9}, Code.CHUNKS, "chunks must be 1 to 8, not 9"),
             ({"n_kv": 15}, Code.KEYS, "n_kv of a product must be heads .* channels, 16, not 15"),

@@ -26,9 +26,20 @@ def test_arguments():
         ("query_bits", 0x6C, 32),
     ]
     flags = arguments[8]
-    assert [flags.place(name) for name in ("causal", "table", "gemm")] == [0, 1, 2]
+    names = ("causal", "table", "gemm", "sparse")
+    assert [flags.place(name) for name in names] == [0, 1, 2, 3]
     assert [r.name for r in arguments if r.is_signed] == ["q_start"]
     assert all(r.access == "rw" and r.doc for r in arguments)
+
+
+def test_features():
+    """A product has its chunks, a selection its place behind the other pointers."""
+    plain = [register.name for register in kernel_registers(**CHANNELS).arguments]
+    every = kernel_registers(**CHANNELS, gemm=True, sparse=True).arguments
+    place = plain.index("table") + 1
+    names = [register.name for register in every]
+    assert names == [*plain[:place], "selection", *plain[place:], "chunks"]
+    assert every[place].width == 64
 
 
 def test_status():

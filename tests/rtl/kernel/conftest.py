@@ -10,7 +10,7 @@ from qkloom.rtl.kernel.kernel import Kernel
 from qkloom.tb.kernel import start_kernel
 from qkloom.tb.kernel.host import Host
 from qkloom.tb.kernel.image import CHANNEL_BYTES, Image
-from qkloom.tb.kernel.task import place, planned_bytes
+from qkloom.tb.kernel.task import place, planned_bytes, planned_selection_bytes
 from qkloom.tb.memory import MemoryModel
 from qkloom.tb.stalls import FREE
 
@@ -25,6 +25,7 @@ CHIP = read_chip(
         "tokens": 128,
         "heads": 8,
         "gemm": True,
+        "sparse": True,
         "memory": {"channels": 4},
     }
 )
@@ -100,7 +101,8 @@ class KernelBench:
         assert ports["v"].read_bytes == planned["v"]
         assert ports["o"].write_bytes == planned["o"]
         # Tables are whole beats beside the queries: one at least for each call.
-        tables, rest = divmod(ports["q"].read_bytes - planned["q"], CHIP.data_width // 8)
+        rows = sum(planned_selection_bytes(self.kernel, prepared.call) for prepared, _ in calls)
+        tables, rest = divmod(ports["q"].read_bytes - planned["q"] - rows, CHIP.data_width // 8)
         assert tables >= len(calls) and not rest
         assert not any(ports[name].write_bytes for name in "qkv") and not ports["o"].read_bytes
         for port in ports.values():

@@ -14,12 +14,12 @@ CHANNELS = {"q": 2, "k": 1, "v": 2, "o": 4}
 HEADS, TOKENS, HEAD_DIM, SIZE, WIDTH = 12, 100, 32, 4, 8
 PRODUCT_DIM = 24
 ALIGN = 32
-CAUSAL, TABLE, GEMM = 1, 2, 4
+CAUSAL, TABLE, GEMM, SPARSE = 1, 2, 4, 8
 
 
-def intake(gemm=False, **changes):
+def intake(gemm=False, sparse=False, **changes):
     counts = {f"{name}_channels": n for name, n in CHANNELS.items()}
-    registers = kernel_registers(**counts, gemm=gemm)
+    registers = kernel_registers(**counts, gemm=gemm, sparse=sparse)
     given = dict(
         arguments=registers.arguments,
         channels=tuple(CHANNELS.items()),
@@ -30,6 +30,7 @@ def intake(gemm=False, **changes):
         stream_width=WIDTH,
         data_width=8 * ALIGN,
         product_dim=PRODUCT_DIM if gemm else 0,
+        sparse=sparse,
     )
     return Intake(**{**given, **changes})
 
@@ -74,7 +75,8 @@ def product(rng=None, **changes):
 
 def payload(dut, given):
     shape = dut.i.payload.shape()
-    flags = {name: given["flags"] >> k & 1 for k, name in enumerate(("causal", "table", "gemm"))}
+    names = ("causal", "table", "gemm", "sparse")
+    flags = {name: given["flags"] >> k & 1 for k, name in enumerate(names)}
     return to_bits(shape, {**given, "flags": flags})
 
 
@@ -92,7 +94,7 @@ def passed_on(given):
             "d_tiles": given["head_dim"] // SIZE,
             "planes": given["query_bits"],
             **(
-                {"gemm": given["flags"] >> 2, "chunks": given["chunks"]}
+                {"gemm": given["flags"] >> 2 & 1, "chunks": given["chunks"]}
                 if "chunks" in given
                 else {}
             ),
@@ -101,11 +103,16 @@ def passed_on(given):
         "factors": given["factors"],
         "table": given["table"],
         "paged": given["flags"] >> 1 & 1,
+        **(
+            {"selection": given["selection"], "sparse": given["flags"] >> 3}
+            if "selection" in given
+            else {}
+        ),
     }
 
 
-def run(calls, gemm=False, **pace):
-    dut = intake(gemm)
+def run(calls, gemm=False, sparse=False, **pace):
+    dut = intake(gemm, sparse)
     logs = simulate(
         dut,
         inputs={"i": [payload(dut, given) for given in calls]},
@@ -151,6 +158,7 @@ REFUSALS = [
     ({"factors": 8}, Code.ALIGNMENT),
     ({"flags": TABLE, "table": 16, "q_start": 0}, Code.ALIGNMENT),
     ({"flags": GEMM, "q_start": 0}, Code.KIND),
+    ({"flags": SPARSE, "q_start": 0}, Code.KIND),
 ]
 
 BEYOND = [
@@ -312,3 +320,32 @@ class TestProducts:
         given = call(chunks=0, flags=0, q_start=0, head_dim=HEAD_DIM, n_kv=1)
         tasks, _ = run([given], gemm=True)
         assert tasks == [passed_on(given)]
+
+
+class TestSelections:
+    @pytest.mark.parametrize("gemm", [False, True])
+    def test_random_beside_others(self, gemm):
+        rng = random.Random(4)
+        calls = []
+        for _ in range(60):
+            given = product(rng) if gemm and rng.randrange(2) else call(rng, chunks=1)
+            sparse = rng.choice([0, SPARSE]) * (not given["flags"] & GEMM)
+            place = rng.getrandbits(59) * ALIGN if sparse else rng.getrandbits(64)
+            if not gemm:
+                del given["chunks"]
+            given |= {"flags": given["flags"] | sparse, "selection": place}
+            calls.append(given)
+        tasks, logs = run(calls, gemm=gemm, sparse=True)
+        assert tasks == [passed_on(given) for given in calls]
+        assert logs["refused"].valid_cycles == []
+
+    @pytest.mark.parametrize(
+        ("given", "code"),
+        [
+            (call(flags=SPARSE | CAUSAL, selection=ALIGN // 2, chunks=0), Code.ALIGNMENT),
+            (product(flags=GEMM | SPARSE, selection=0), Code.KIND),
+        ],
+    )
+    def test_refused(self, given, code):
+        _, logs = run([given], gemm=True, sparse=True)
+        assert logs["refused"].items == [code]

@@ -17,7 +17,7 @@ BEAT = 32
 """Bytes: places are multiples of it."""
 
 
-def random_task(rng, gemm):
+def random_task(rng, gemm, sparse=False):
     """Return a call whose tensors are far apart, but for one next to an output, or over its end."""
     kv_heads = rng.choice([HEADS, rng.randint(1, HEADS)])
     call = {
@@ -33,7 +33,8 @@ def random_task(rng, gemm):
     if gemm:  # a product has no values, and its outputs are bytes
         call |= {"gemm": rng.randrange(2), "chunks": rng.randint(1, HEADS)}
     paged = 0 if call.get("gemm") else rng.randrange(2)
-    sizes = sizes_of(call, paged)
+    rows = int(sparse and not call.get("gemm") and rng.randrange(2))
+    sizes = sizes_of(call, paged, rows if sparse else None)
     # Around the ends of lower halves of an address
     places = {
         (name, k): (rng.randint(1, (1 << 32) - 1) << 32) - BEAT * rng.randrange(1 << 11)
@@ -46,11 +47,12 @@ def random_task(rng, gemm):
     beats = -(-sizes[first[0]] // BEAT) - rng.randrange(2)
     places[second] = places[first] + BEAT * beats
     pointers = {name: [places[name, k] for k in range(n)] for name, n in CHANNELS.items()}
-    of_tables = {name: places[name, 0] for name in ("factors", "table")}
-    return {"call": call, **pointers, **of_tables, "paged": paged}
+    of_tables = {name: places[name, 0] for name in sizes if name not in CHANNELS}
+    of_selection = {"sparse": rows} if sparse else {}
+    return {"call": call, **pointers, **of_tables, "paged": paged, **of_selection}
 
 
-def sizes_of(call, paged):
+def sizes_of(call, paged, rows=None):
     """Return the bytes of each part of a tensor, and of the tables."""
     heads = call["kv_heads"] * call["group"]
     q_blocks, kv_blocks = (-(-call[name] // 16) for name in ("n_q", "n_kv"))
@@ -64,13 +66,15 @@ def sizes_of(call, paged):
     sizes = {name: -(-blocks[name] // n) * 16 * 8 * call["d_tiles"] for name, n in CHANNELS.items()}
     if not call.get("gemm"):
         sizes["o"] *= 4
-    return {**sizes, "factors": 8 * heads, "table": table}
+    # Seven blocks of keys are a byte: a row is a beat.
+    selection = {} if rows is None else {"selection": rows * heads * q_blocks * BEAT}
+    return {**sizes, "factors": 8 * heads, "table": table, **selection}
 
 
 def overlaps(task):
     """Tell it from ranges of bytes, as a host would."""
     ranges, outputs = [], []
-    for name, size in sizes_of(task["call"], task["paged"]).items():
+    for name, size in sizes_of(task["call"], task["paged"], task.get("sparse")).items():
         places = task[name] if name in CHANNELS else [task[name]]
         if size:
             (outputs if name == "o" else ranges).extend(range(at, at + size) for at in places)
@@ -78,14 +82,16 @@ def overlaps(task):
     return any(a.start < b.stop and b.start < a.stop for a, b in pairs)
 
 
-@pytest.mark.parametrize("gemm", [False, True])
+@pytest.mark.parametrize(
+    ("gemm", "sparse"), [(False, False), (True, False), (False, True), (True, True)]
+)
 @pytest.mark.parametrize("pace", [1.0, 0.3])
-def test_random_calls(pace, gemm):
+def test_random_calls(pace, gemm, sparse):
     rng = random.Random(pace)
-    tasks = [random_task(rng, gemm) for _ in range(200)]
+    tasks = [random_task(rng, gemm, sparse) for _ in range(200)]
     refused = [overlaps(task) for task in tasks]
     assert 40 < sum(refused) < 160
-    dut = OverlapCheck(**CHECK, gemm=gemm)
+    dut = OverlapCheck(**CHECK, gemm=gemm, sparse=sparse)
     bits = [to_bits(dut.i.payload.shape(), task) for task in tasks]
     log = simulate(
         dut,
@@ -105,4 +111,4 @@ def test_errors():
 
 
 def test_emits():
-    emit(OverlapCheck(**CHECK, gemm=True), verilog=True)
+    emit(OverlapCheck(**CHECK, gemm=True, sparse=True), verilog=True)

@@ -7,12 +7,12 @@ import pytest
 from amaranth.hdl import Value
 
 from qkloom.gen.emit import emit
-from qkloom.rtl.sequencer.call import n_blocks
+from qkloom.rtl.sequencer.call import SELECTION_WIDTH, n_blocks, row_words
 from qkloom.rtl.sequencer.sequencer import Sequencer
 from qkloom.tb.simulate import from_bits, simulate, to_bits
 
 from . import test_product
-from .test_walk import SHAPE, expected, random_call, shift_of
+from .test_walk import SHAPE, expected, random_call, random_mask, shift_of
 
 CHANNELS = {"q": 2, "k": 1, "v": 4, "o": 2}
 BEAT = 16
@@ -88,8 +88,19 @@ def memory(dut, name, base_of, entry_bytes, entry, rng):
     return process, read
 
 
-def run(dut, tasks, places, rng, pace):
-    """Let the sequencer do its tasks; return all streams, and reads of both tables."""
+def selection_word(number, mask, rng):
+    """Return a word of a selection in memory; bits beyond the blocks that there are are random."""
+    row, word = divmod(number, row_words(tokens=SHAPE["tokens"], block=8, data_width=8 * BEAT))
+    bits = rng.getrandbits(SELECTION_WIDTH)
+    rows = mask.reshape(-1, mask.shape[-1])
+    if row >= len(rows) or word:
+        return bits
+    n = mask.shape[-1]
+    return bits >> n << n | sum(int(bit) << k for k, bit in enumerate(rows[row]))
+
+
+def run(dut, tasks, places, rng, pace, masks=()):
+    """Let the sequencer do its tasks; return all streams, and reads of all tables."""
     done = []
 
     async def count(ctx):
@@ -106,23 +117,36 @@ def run(dut, tasks, places, rng, pace):
     table, table_reads = memory(
         dut, "table", lambda: now()["table"], 4, lambda k: dict(enumerate(places)).get(k, 0), rng
     )
+    watched, beside = ["factor_command", "table_command"], [count, factors, table]
+    selection_reads = []
+    if masks:
+        rows, selection_reads = memory(
+            dut,
+            "selection",
+            lambda: now()["selection"],
+            4,
+            lambda k: selection_word(k, masks[len(done)], rng),
+            rng,
+        )
+        watched.append("selection_command")
+        beside.append(rows)
     logs = simulate(
         dut,
         inputs={"i": [to_bits(dut.i.payload.shape(), task) for task in tasks]},
         outputs=["jobs", "q", "k", "v", "o"],
-        watched=["factor_command", "table_command"],
-        cycles=30_000,
+        watched=watched,
+        cycles=60_000,
         idle=150,
         pace=dict.fromkeys(["jobs", "q", "k", "v", "o"], pace),
         seed=rng.randrange(100),
-        beside=[count, factors, table],
+        beside=beside,
     )
     assert len(logs["i"].items) == len(tasks)
     got = {
         name: [from_bits(getattr(dut, name).payload.shape(), bits) for bits in logs[name].items]
         for name in ("jobs", *CHANNELS)
     }
-    return got, factor_reads, table_reads
+    return got, factor_reads, table_reads, selection_reads
 
 
 STREAM_OF = {"q": "rows", "k": "tiles", "v": "tiles", "o": "places"}
@@ -137,7 +161,7 @@ def test_is_the_schedule(n_lanes, pace, paged):
     tasks = [random_task(rng, paged) for _ in range(5)]
     places = list(range(n_blocks(heads=8, tokens=100, block=8)))
     rng.shuffle(places)
-    got, factor_reads, table_reads = run(dut, tasks, places, rng, pace)
+    got, factor_reads, table_reads, _ = run(dut, tasks, places, rng, pace)
     wanted = {name: [] for name in got}
     for task in tasks:
         plan = expected(task["call"], n_lanes)
@@ -151,6 +175,41 @@ def test_is_the_schedule(n_lanes, pace, paged):
     assert all(a != b for a, b in itertools.pairwise(table_reads))
 
 
+@pytest.mark.parametrize(("n_lanes", "pace"), [(1, 1.0), (2, 0.5), (3, 0.8), (5, 1.0)])
+@pytest.mark.parametrize("gemm", [False, True])
+def test_selections(n_lanes, pace, gemm):
+    """Blocks that no lane needs are not asked for, whatever selection, and none at all."""
+    rng = random.Random(10 * n_lanes + gemm)
+    dut = sequencer(n_lanes=n_lanes, sparse=True, gemm=gemm, heads=12 if gemm else 8)
+    tasks, masks, reads = [], [], []
+    for _ in range(8):
+        call = random_call(rng)
+        mask = random_mask(rng, call)
+        more = {"gemm": 0, "chunks": 0} if gemm else {}
+        of_selection = {"selection": rng.getrandbits(50) * BEAT, "sparse": int(mask is not None)}
+        tasks.append(random_task(rng, rng.randrange(2), call | more) | of_selection)
+        masks.append(mask)
+        if mask is not None:  # a row for each query block, and each row once
+            row = 4 * row_words(tokens=SHAPE["tokens"], block=8, data_width=8 * BEAT)
+            n = mask.shape[0] * mask.shape[1]
+            reads += [of_selection["selection"] + row * k for k in range(n)]
+    places = list(range(n_blocks(heads=8, tokens=100, block=8)))
+    rng.shuffle(places)
+    got, _, _, selection_reads = run(dut, tasks, places, rng, pace, masks)
+    wanted = {name: [] for name in got}
+    for task, mask in zip(tasks, masks, strict=True):
+        plan = expected(task["call"], n_lanes, mask)
+        if gemm:
+            plan["rows"] = [row | {"to": 1 << row["to"]} for row in plan["rows"]]
+            for job in plan["jobs"]:
+                job["item"] |= {"gemm": 0, "out_slot": 0}
+        wanted["jobs"] += plan["jobs"]
+        for name, stream in STREAM_OF.items():
+            wanted[name] += moves(name, plan[stream], task, places)
+    assert got == wanted
+    assert sorted(selection_reads) == sorted(reads)
+
+
 @pytest.mark.parametrize(("n_lanes", "pace"), [(1, 1.0), (3, 0.6)])
 def test_products_and_attention(n_lanes, pace):
     """One behind the other, in any order: the weights are keys, and outputs have 8 bits."""
@@ -161,7 +220,7 @@ def test_products_and_attention(n_lanes, pace):
         for gemm in (1, 0, 0, 1, 1, 0)
     ]
     tasks = [random_task(rng, False, call) for call in calls]
-    got, _, _ = run(dut, tasks, [], rng, pace)
+    got, *_ = run(dut, tasks, [], rng, pace)
     wanted = {name: [] for name in got}
     turn = 0
     for task in tasks:
@@ -198,7 +257,8 @@ def test_never_taken():
 
 @pytest.mark.parametrize("runtime_precision", [False, True])
 def test_conversion(runtime_precision):
-    dut = sequencer(runtime_precision=runtime_precision, gemm=runtime_precision)
+    features = dict.fromkeys(("runtime_precision", "gemm", "sparse"), runtime_precision)
+    dut = sequencer(**features)
     emit(dut, verilog=True)
     assert ("planes" in dut.jobs.payload.shape()["item"].shape.members) == runtime_precision
 

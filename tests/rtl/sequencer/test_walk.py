@@ -12,7 +12,7 @@ from qkloom.rtl.component import Component
 from qkloom.rtl.sequencer.attention import AttentionWalker
 from qkloom.rtl.sequencer.deal import Dealer
 from qkloom.rtl.stream import connect_stream
-from qkloom.tb.core import Call, schedule
+from qkloom.tb.core import Call, diagonal, schedule
 from qkloom.tb.simulate import from_bits, simulate, to_bits
 
 SHAPE = {"slots": 2, "heads": 8, "tokens": 100, "head_dim": 32, "size": 4, "block": 8}
@@ -77,7 +77,27 @@ def random_call(rng):
     }
 
 
-def expected(call, n_lanes):
+def random_mask(rng, call):
+    """Return a selection of a call: of any kind, or none."""
+    heads = call["kv_heads"] * call["group"]
+    blocks = [-(-call[name] // SHAPE["block"]) for name in ("n_q", "n_kv")]
+    draw = np.random.default_rng(rng.getrandbits(32))
+    kind = rng.randrange(6)
+    if kind == 0:
+        return None
+    if kind == 1:
+        return np.ones((heads, *blocks), bool)
+    if kind == 2:
+        return np.zeros((heads, *blocks), bool)
+    if kind == 3:  # the sink alone
+        return np.broadcast_to(np.arange(blocks[1]) == 0, (heads, *blocks))
+    if kind == 4:  # the diagonal alone, of some heads
+        seen = np.arange(blocks[0])[:, None] + (blocks[1] - blocks[0]) == np.arange(blocks[1])
+        return seen & (draw.random((heads, 1, 1)) < 0.7)
+    return draw.random((heads, *blocks)) < draw.choice([0.1, 0.5, 0.9])
+
+
+def expected(call, n_lanes, mask=None):
     """Return jobs, query blocks and tiles of a call, in order."""
     heads = call["kv_heads"] * call["group"]
     tensors = {
@@ -91,28 +111,30 @@ def expected(call, n_lanes):
         shift=np.zeros(heads),
         causal=bool(call["causal"]),
         q_start=call["q_start"],
+        block_mask=mask,
     )
     block, size = SHAPE["block"], SHAPE["size"]
     q_blocks, kv_blocks = -(-call["n_q"] // block), -(-call["n_kv"] // block)
+    most_rows = min(block, SHAPE["tokens"])
     jobs, blocks, tiles = [], [], []
     for lanes in schedule(described, lanes=n_lanes, slots=2, block_rows=block):
         longest = max(entry.keys for entry in lanes)
         for first in range(0, longest, block):
             for entry in lanes:
-                if first == 0:
+                if first == entry.blocks[0] * block:
                     index = entry.head * q_blocks + entry.first // block
                     blocks.append(
                         {"to": entry.lane, "index": index, "tile": 0, "tokens": entry.rows}
                     )
-                if first < entry.keys:
+                if entry.needs(first, block):
                     item = {
-                        "first": int(first == 0),
+                        "first": int(first == entry.blocks[0] * block),
                         "last": int(first + block >= entry.keys),
                         "slot": entry.slot,
                         "rows": entry.rows,
                         "d_tiles": call["d_tiles"],
-                        "causal": call["causal"],
-                        "diagonal": call["q_start"] + entry.first - first,
+                        "causal": int(call["causal"] or entry.hidden),
+                        "diagonal": diagonal(described, entry, first, most_rows),
                         "mantissa": entry.head,
                         "shift": shift_of(entry.head),
                         "keys": min(block, entry.keys - first),
@@ -121,7 +143,7 @@ def expected(call, n_lanes):
             for tile in range(first, min(first + block, longest), size):
                 runs = {}
                 for entry in lanes:
-                    if tile < entry.keys:
+                    if entry.needs(tile, block):
                         head = entry.head // call["group"]
                         runs[head] = runs.get(head, 0) | 1 << entry.lane
                 tiles += [

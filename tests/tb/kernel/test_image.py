@@ -11,6 +11,7 @@ from qkloom.tb.kernel.image import (
     from_channels,
     n_bytes,
     read_bytes,
+    selection_rows,
     to_channels,
 )
 
@@ -134,6 +135,12 @@ class TestImage:
         image, memory, _ = self.image()
         memory[1][:100] = 0
         assert image.changed(memory) == [CHANNEL_BYTES + k for k in range(8)]
+
+
+def test_selection_rows():
+    mask = np.zeros((1, 2, 11), bool)
+    mask[0, 0, [0, 9]] = mask[0, 1, 10] = True
+    assert selection_rows(mask, 4).tolist() == [1, 2, 0, 0, 0, 4, 0, 0]
 
 
 def test_factor_table():

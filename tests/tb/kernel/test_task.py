@@ -8,7 +8,7 @@ from qkloom.gen.chip import read_chip
 from qkloom.rtl.kernel.kernel import Kernel
 from qkloom.tb.core import program
 from qkloom.tb.kernel.image import CHANNEL_BYTES, PAGE, Image
-from qkloom.tb.kernel.task import place, planned_bytes
+from qkloom.tb.kernel.task import place, planned_bytes, planned_selection_bytes, row_bytes
 
 CHIP = read_chip(
     {
@@ -20,10 +20,11 @@ CHIP = read_chip(
         "head_dim": 16,
         "tokens": 128,
         "heads": 8,
+        "sparse": True,
         "memory": {"channels": 8},
     }
 )
-CAUSAL, TABLE = 1, 2
+CAUSAL, TABLE, SPARSE = 1, 2, 8
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ class TestPlace:
         given = call(4, 2, 9, 20, 16, causal=True, q_start=-3)
         task = place(kernel, given, Image(8))
         names = {register.name for register in kernel.arguments}
-        assert set(task.arguments) == names - {"table"}
+        assert set(task.arguments) == names - {"table", "selection"}
         scalars = {
             "flags": CAUSAL,
             "heads": 4,
@@ -78,6 +79,21 @@ class TestPlace:
         channel, offset = divmod(task.arguments["table"], CHANNEL_BYTES)
         assert channel == kernel.channels["q"][0]
         assert memory[channel][offset : offset + 24].view("<u4").tolist() == places.tolist()
+
+    def test_selection(self, kernel):
+        """A row for each block of queries, head by head, as far apart as a beat is long."""
+        mask = np.random.default_rng(1).random((2, 3, 9)) < 0.5
+        image = Image(8)
+        task = place(kernel, call(2, 2, 17, 70, 16, block_mask=mask), image)
+        assert task.arguments["flags"] == SPARSE
+        memory = [np.zeros(size, np.uint8) for size in image.sizes]
+        image.write(memory)
+        channel, offset = divmod(task.arguments["selection"], CHANNEL_BYTES)
+        assert channel == kernel.channels["q"][0]
+        assert row_bytes(kernel) == CHIP.data_width // 8 == 16
+        rows = memory[channel][offset : offset + 6 * 16].reshape(2, 3, 16)
+        for block in range(9):
+            assert (rows[..., block // 8] >> block % 8 & 1 == mask[..., block]).all()
 
     def test_result(self, kernel):
         """Outputs are read from where the registers point."""
@@ -131,9 +147,48 @@ class TestPlannedBytes:
         assert planned_bytes(kernel, call(*shape, **options)) == expected
 
     @pytest.mark.parametrize(
+        ("mask", "options", "tokens"),
+        [
+            # Nothing selected takes a tile all the same.
+            ([[0, 0, 0], [0, 0, 0]], {}, 4),
+            # Both lanes share a block, and each has one of its own.
+            ([[1, 1, 0], [0, 1, 1]], {}, 20),
+            # Of a block that is hidden from one of them the other one takes what it sees.
+            ([[0, 0, 1], [1, 0, 1]], {"causal": True}, 8),
+            # The first one does not see what it selects; the other one sees half a tile of it.
+            ([[0, 0, 1], [0, 0, 1]], {"causal": True, "q_start": 2}, 4 + 4),
+        ],
+    )
+    def test_selections_by_hand(self, kernel, mask, options, tokens):
+        given = call(1, 1, 16, 20, 16, block_mask=np.array(mask, bool), **options)
+        planned = planned_bytes(kernel, given)
+        assert planned == {"q": 256, "k": 16 * tokens, "v": 16 * tokens, "o": 1024}
+
+    def test_rows_of_a_selection(self, kernel):
+        given = call(4, 2, 20, 128, 16, block_mask=np.ones((3, 16), bool))
+        assert planned_selection_bytes(kernel, given) == 4 * 3 * 16
+        assert planned_selection_bytes(kernel, call(4, 2, 20, 128, 16)) == 0
+
+    def test_rows_of_many_beats(self):
+        """Of a row only what the block of queries may see is read: a beat is 128 blocks."""
+        long = Kernel(**CHIP.replace(tokens=8192).kernel_parameters)
+        assert row_bytes(long) == 128
+        tensors = np.zeros((1, 16, 16)), np.zeros((1, 8192, 16)), np.zeros((1, 8192, 16))
+        prepared = prepare(
+            CHIP.replace(tokens=8192),
+            *tensors,
+            causal=True,
+            q_start=128 * 8 - 8,
+            block_mask=np.zeros((2, 1024), bool),
+        )
+        assert planned_selection_bytes(long, prepared.call) == (1 + 2) * 16
+
+    @pytest.mark.parametrize(
         ("shape", "options"),
         [
             ((8, 2, 33, 64, 16), {}),
+            ((4, 2, 33, 60, 16), {"block_mask": np.eye(5, 8, 2, bool)}),
+            ((4, 2, 33, 60, 16), {"block_mask": np.eye(5, 8, 2, bool), "causal": True}),
             ((6, 2, 20, 44, 16), {"causal": True, "q_start": 24}),
             ((3, 3, 16, 32, 8), {"causal": True, "q_start": -4}),
         ],
