@@ -45,7 +45,7 @@ class SelectionMask(Component):
     diagonals is bit j of word w: so two neighbouring words of them, reversed, are shifted by the
     row. Pairs come in the order of the rows, and so need no memory: their rows leave as they come.
 
-    A candidate a cycle in. Without pairs the rows follow then, a word a cycle; the first one 5
+    A candidate a cycle in. Without pairs the rows follow then, a word a cycle; the first one 6
     cycles after the last candidate. With pairs a row takes a cycle for each pair and for each word
     beyond them. The next head is taken when the last word is on its way.
 
@@ -88,7 +88,9 @@ class SelectionMask(Component):
         """Fill both memories, then go through the rows."""
         m = Module()
         m.submodules.packer = packer = WordPacker(word_width=self._width)
-        words = packer.o
+        m.submodules.words = late = RegisterSlice(shape=packer.o.payload.shape())
+        connect_stream(m, packer.o, late.i)
+        words = late.o
         depth = -(-self._blocks // self._width)
         memories = {}
         for name in ("columns", "diagonals"):
