@@ -34,8 +34,8 @@ class SelectionLists(Component):
     call, i : In(stream)
         As of the mask.
     masks : Out(stream)
-        Rows of words, as a sparse call reads them from memory: bit b of a row is KV block b, lowest
-        first. There, rows are a power of two of bytes apart; what lies behind the words is not read.
+        Rows of words, as a sparse call reads them from memory: bit b of a row is KV block b. There,
+        rows are a power of two of bytes apart, and what lies behind their words is not read.
     lists : Out(stream)
         For each row its blocks, ascending, and the end: :func:`~qkloom.rtl.index.list.list_layout`.
 

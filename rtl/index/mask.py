@@ -11,8 +11,8 @@ from ..component import Component
 from ..formats import ceil_log2
 from ..lane.count import count_to
 from ..stream import Queue, RegisterSlice, connect_stream
-from .pack import WordPacker, check_word_width
-from .scan import word_layout
+from .pack import WordPacker
+from .scan import check_word_width, word_layout
 
 __all__ = ["SelectionMask", "selection_call", "taken_layout"]
 
@@ -132,10 +132,9 @@ class SelectionMask(Component):
                         with m.If(words.payload.last):
                             m.d.sync += plays.eq(after == "play")
                             m.next = after
-            with m.State("play"):
-                with m.If(has_played):
-                    m.d.sync += plays.eq(0)
-                    m.next = "idle"
+            with m.State("play"), m.If(has_played):
+                m.d.sync += plays.eq(0)
+                m.next = "idle"
 
         # Where the next word is.
         goes = Signal()
@@ -143,7 +142,6 @@ class SelectionMask(Component):
         has_room = Signal()
         word = count_to(m, n_words, moves=goes, name="word")
         row = count_to(m, n, moves=row_goes, name="row")
-        bits = ceil_log2(self._width)
         of_row = Signal(range(max(depth, 2)))  # the word in which the row's own block is
         seen = Signal(self._width)  # of this word: blocks up to the row's own
         in_first = Signal()  # word is the row's own block
@@ -152,7 +150,9 @@ class SelectionMask(Component):
         is_above = Signal()
         needs_pair = Signal()
         next_row = Signal(len(of_row) + 1)
+        at = Signal(ceil_log2(self._width))  # the row's own block in its word
         m.d.comb += [
+            at.eq(row.index),
             needs_pair.eq(has_pairs & ~is_above),
             goes.eq(plays & has_room & (~needs_pair | words.valid)),
             pair_ready.eq(plays & has_room & needs_pair),
@@ -183,13 +183,13 @@ class SelectionMask(Component):
         m.d.comb += [columns.addr.eq(word.index), near.addr.eq(left), far.addr.eq(left - 1)]
         comes = Signal()
         is_last = Signal(reset_less=True)
-        shift = Signal(bits, reset_less=True)
+        shift = Signal.like(at, reset_less=True)
         shown = Signal(self._width, reset_less=True)
         pairs = Signal(self._width, reset_less=True)
         m.d.sync += [
             comes.eq(goes),
             is_last.eq(word.is_last),
-            shift.eq(~row.index[:bits]),
+            shift.eq(~at),
             shown.eq(Mux(is_own, seen, (~is_above).replicate(self._width))),
             pairs.eq(words.payload.mask & needs_pair.replicate(self._width)),
         ]

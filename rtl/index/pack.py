@@ -4,28 +4,11 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
-from ..check import check_count
 from ..component import Component
 from ..formats import ceil_log2
-from .scan import GROUP, word_layout
+from .scan import check_word_width, word_layout
 
-__all__ = ["WordPacker", "check_word_width"]
-
-
-def check_word_width(word_width: int) -> int:
-    """Return the width of a word if it is a power of two that a mask's words can have.
-
-    Raises
-    ------
-    TypeError, ValueError
-        When it is no such number.
-    """
-    check_count("Word width", word_width)
-    if word_width < GROUP or word_width & word_width - 1:
-        raise ValueError(
-            f"Word width must be a power of two of at least {GROUP}, not {word_width!r}"
-        )
-    return word_width
+__all__ = ["WordPacker"]
 
 
 class WordPacker(Component):

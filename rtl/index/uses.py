@@ -7,22 +7,15 @@ from amaranth.lib.wiring import In, Out
 
 from ..check import check_count
 from ..component import Component
-from ..lane.count import count_to
 from ..lane.job import index
 from ..stream import Queue, connect_stream
 from .list import list_layout
+from .sweep import UseSweep, triangle, uses_call
 
-__all__ = ["UseTable", "use_layout", "uses_call"]
+__all__ = ["UseTable", "use_layout"]
 
-_DEPTH = 4
+_DEPTH = 8
 """Room for entries that are on their way when the room is looked at: rate 1."""
-
-
-def uses_call(*, blocks: int, heads: int) -> data.StructLayout:
-    """Return the layout of what is said of a KV group: ``n`` blocks of each of ``heads`` heads."""
-    check_count("Blocks", blocks)
-    check_count("Heads", heads)
-    return data.StructLayout({"n": range(blocks + 1), "heads": range(heads + 1)})
 
 
 def use_layout(*, blocks: int, heads: int, window: int) -> data.StructLayout:
@@ -61,13 +54,13 @@ class UseTable(Component):
     block's liveness there: at 0 nobody needs it.
 
     First all lists are added up. Then a sweep from the last window to the first writes down when a
-    block is used next, and counts all its jobs; and one from the first to the last tells, and leaves
+    block is used next, and counts all its jobs; one from the first to the last tells, and leaves
     zeros behind. No block comes after its window: so the memory is a triangle, whose words are
     visited in the order of their places.
 
     A list's item a cycle; a sweep takes a cycle for each block up to the end of each window, used
-    or not, and at most 2 more for each window. With 1,024 blocks in windows of 8 that are 66,048
-    and 256. After a reset all is cleared first, a block a cycle.
+    or not, and 1 more for each window; the second one 3 more. With 1,024 blocks in windows of 8
+    that is 66,048 blocks. After a reset all is cleared first, a block a cycle.
 
     Parameters
     ----------
@@ -106,143 +99,21 @@ class UseTable(Component):
             }
         )
 
-    @property
-    def depth(self) -> int:
-        """Words of the triangle, one for each block of each window."""
-        ends = range(self._window, self._blocks + self._window, self._window)
-        return sum(min(end, self._blocks) for end in ends)
-
     def elaborate(self, platform: object) -> Module:
-        """Decide what is looked at; a cycle later it is read, and written back in the next."""
+        """Read what a step is about; write it back in the next cycle."""
         m = Module()
-        blocks, window = self._blocks, self._window
+        m.submodules.sweep = sweep = UseSweep(**self.parameters)
+        connect_stream(m, wiring.flipped(self.call), sweep.call)
+        connect_stream(m, wiring.flipped(self.i), sweep.i)
         use = self.o.payload.shape()
-        n_windows = -(-blocks // window)
-        address = Signal(range(max(self.depth, 2)), init=self.depth - 1)
-        block = Signal(range(max(blocks, 2)))
-        number = Signal.like(self.o.payload.next)  # of the window
-        stride = Signal(range(n_windows * window + 1))  # the block behind the window
-        last = Signal.like(block, reset_less=True)
-        last_number = Signal.like(number, reset_less=True)
-        is_last = Signal()
-        top = Signal.like(block, reset_less=True)  # of the window
-
-        # Which word is next, and what becomes of it.
-        kinds = ("adds", "clears", "backs", "tells", "ends")
-        now, soon, then = (
-            {kind: Signal(name=f"{kind}_{stage}") for kind in kinds} for stage in range(3)
-        )
-        for kind in kinds:
-            m.d.sync += [soon[kind].eq(now[kind]), then[kind].eq(soon[kind])]
-        place, block_1, number_1, is_last_1 = (
-            Signal.like(x, name=f"{x.name}_1", reset_less=True)
-            for x in (address, block, number, is_last)
-        )
-        place_2, block_2, number_2, is_last_2 = (
-            Signal.like(x, name=f"{x.name}_2", reset_less=True)
-            for x in (address, block, number, is_last)
-        )
-        m.d.sync += [block_1.eq(block), number_1.eq(number), is_last_1.eq(is_last)]
-        m.d.sync += [place_2.eq(place), block_2.eq(block_1)]
-        m.d.sync += [number_2.eq(number_1), is_last_2.eq(is_last_1)]
-
-        i, call = self.i.payload, self.call.payload
-        n, heads = Signal.like(call.n), Signal.like(call.heads)
-        base = Signal.like(address)
-        at = Signal(range(window))  # row in its window
-        is_added = Signal()
-        item = Signal()
-        ends = Signal()
-        has_room = Signal()
-        m.d.comb += [item.eq(self.i.valid & self.i.ready), ends.eq(item & i.end)]
-        row = count_to(m, n, moves=ends, name="row")
-        head = count_to(m, heads, moves=ends & row.is_last, name="head")
-        # With the last row's end it is where the sweep begins.
-        with m.If(self.i.ready):
-            m.d.sync += place.eq(base + Mux(i.end, last, i.block))
-        with m.Else():
-            m.d.sync += place.eq(address)
-        m.d.comb += is_added.eq(ends & row.is_last & head.is_last)
-
-        with m.FSM(init="clear"):
-            with m.State("clear"):
-                m.d.comb += now["clears"].eq(1)
-                m.d.sync += address.eq(address - 1)
-                with m.If(address == 0):
-                    m.next = "idle"
-            with m.State("idle"):
-                m.d.comb += self.call.ready.eq(1)
-                m.d.sync += [
-                    n.eq(call.n),
-                    heads.eq(call.heads),
-                    last.eq(call.n - 1),
-                    base.eq(0),
-                    number.eq(0),
-                    stride.eq(window),
-                    at.eq(0),
-                    is_last.eq(1),
-                ]
-                with m.If(self.call.valid):
-                    m.next = "add"
-            with m.State("add"):
-                m.d.comb += [self.i.ready.eq(1), now["adds"].eq(self.i.valid & ~i.end)]
-                with m.If(ends):
-                    m.d.sync += at.eq(at + 1)
-                    with m.If(row.is_last):
-                        m.d.sync += at.eq(0)
-                        with m.If(~head.is_last):
-                            m.d.sync += [base.eq(0), number.eq(0), stride.eq(window)]
-                    with m.Elif(at == window - 1):
-                        m.d.sync += [
-                            at.eq(0),
-                            base.eq(base + stride),
-                            number.eq(number + 1),
-                            stride.eq(stride + window),
-                        ]
-                with m.If(is_added):
-                    m.next = "turn"
-            with m.State("turn"):
-                m.d.sync += [address.eq(place), block.eq(last), last_number.eq(number)]
-                m.next = "back"
-            with m.State("back"):
-                m.d.comb += now["backs"].eq(1)
-                m.d.sync += [address.eq(address - 1), block.eq(block - 1)]
-                with m.If(block == 0):
-                    m.next = "back over"
-            # Between two windows a cycle is lost, so that no block is read before it is written.
-            with m.State("back over"):
-                m.d.sync += is_last.eq(0)
-                with m.If(number == 0):
-                    m.d.sync += address.eq(0)
-                    m.next = "begin"
-                with m.Else():
-                    m.d.sync += [
-                        number.eq(number - 1),
-                        stride.eq(stride - window),
-                        block.eq(stride - window - 1),
-                    ]
-                    m.next = "back"
-            with m.State("begin"):
-                m.d.sync += [block.eq(0), top.eq(Mux(number == last_number, last, stride - 1))]
-                m.next = "tell"
-            with m.State("tell"):
-                m.d.comb += now["tells"].eq(has_room)
-                with m.If(has_room):
-                    m.d.sync += [address.eq(address + 1), block.eq(block + 1)]
-                    with m.If(block == top):
-                        m.next = "end"
-            with m.State("end"):
-                m.d.comb += now["ends"].eq(has_room)
-                with m.If(has_room):
-                    m.d.sync += [number.eq(number + 1), stride.eq(stride + window)]
-                    m.next = "begin"
-                    with m.If(number == last_number):
-                        m.next = "idle"
+        step = Signal(sweep.o.shape())  # whose words are read
+        m.d.sync += step.eq(sweep.o)
+        blocks, depth = self._blocks, triangle(blocks=self._blocks, window=self._window)
 
         link = data.StructLayout({"next": use["next"].shape, "again": 1})
         state = data.StructLayout({"left": use["left"].shape, "link": link})
-        m.submodules.jobs = jobs = Memory(shape=use["jobs"].shape, depth=self.depth, init=[])
-        m.submodules.next = later = Memory(shape=link, depth=self.depth, init=[])
+        m.submodules.jobs = jobs = Memory(shape=use["jobs"].shape, depth=depth, init=[])
+        m.submodules.next = later = Memory(shape=link, depth=depth, init=[])
         m.submodules.live = live = Memory(shape=state, depth=blocks, init=[])
         r_jobs, w_jobs = jobs.read_port(), jobs.write_port()
         r_next, w_next = later.read_port(), later.write_port()
@@ -250,44 +121,48 @@ class UseTable(Component):
         old = Signal(state)
         is_used = Signal()
         m.d.comb += [
-            r_jobs.addr.eq(place),
-            w_jobs.addr.eq(place_2),
-            w_jobs.en.eq(then["adds"] | then["clears"] | then["tells"]),
-            w_jobs.data.eq(Mux(then["adds"], r_jobs.data + 1, 0)),
+            r_jobs.addr.eq(sweep.o.place),
+            w_jobs.addr.eq(step.place),
+            w_jobs.en.eq(step.adds | step.clears | step.tells),
+            w_jobs.data.eq(Mux(step.adds, r_jobs.data + 1, 0)),
             is_used.eq(r_jobs.data.any()),
-            r_next.addr.eq(place),
-            w_next.addr.eq(place_2),
-            w_next.en.eq(then["backs"]),
+            r_next.addr.eq(sweep.o.place),
+            w_next.addr.eq(step.place),
+            w_next.en.eq(step.backs),
             w_next.data.eq(old.link),
-            r_live.addr.eq(block_1),
-            w_live.addr.eq(block_2),
-            w_live.en.eq(then["backs"] | then["tells"]),
-            w_live.data.left.eq(
-                Mux(then["tells"], old.left - r_jobs.data, old.left + r_jobs.data)
-            ),
+            r_live.addr.eq(sweep.o.block),
+            w_live.addr.eq(step.block),
+            w_live.en.eq(step.backs | step.tells),
+            w_live.data.left.eq(Mux(step.tells, old.left - r_jobs.data, old.left + r_jobs.data)),
             w_live.data.link.eq(old.link),
         ]
-        # In the last window nothing is known yet of any block.
-        with m.If(~is_last_2):
+        # On the way back nothing is known yet, in the last window, of any block.
+        with m.If(~(step.backs & step.is_last)):
             m.d.comb += old.eq(r_live.data)
         with m.If(is_used):
-            m.d.comb += [w_live.data.link.next.eq(number_2), w_live.data.link.again.eq(1)]
+            m.d.comb += [w_live.data.link.next.eq(step.number), w_live.data.link.again.eq(1)]
 
         m.submodules.queue = queue = Queue(shape=use, depth=_DEPTH)
         connect_stream(m, queue.o, wiring.flipped(self.o))
-        o = queue.i.payload
+        use_3 = Signal(use, reset_less=True)
+        comes = Signal()
         m.d.comb += [
-            # Two may be on their way.
-            has_room.eq(queue.level <= _DEPTH - 3),
-            queue.i.valid.eq((then["tells"] & is_used) | then["ends"]),
-            o.end.eq(then["ends"]),
+            # Three may be on their way.
+            sweep.has_room.eq(queue.level <= _DEPTH - 4),
+            queue.i.valid.eq(comes),
+            queue.i.payload.eq(use_3),
         ]
-        with m.If(~then["ends"]):
-            m.d.comb += [
-                o.block.eq(block_2),
-                o.left.eq(old.left),
-                o.jobs.eq(r_jobs.data),
-                o.next.eq(r_next.data.next),
-                o.again.eq(r_next.data.again),
+        m.d.sync += [
+            comes.eq((step.tells & is_used) | step.ends),
+            use_3.eq(0),
+            use_3.end.eq(step.ends),
+        ]
+        with m.If(~step.ends):
+            m.d.sync += [
+                use_3.block.eq(step.block),
+                use_3.left.eq(old.left),
+                use_3.jobs.eq(r_jobs.data),
+                use_3.next.eq(r_next.data.next),
+                use_3.again.eq(r_next.data.again),
             ]
         return m

@@ -50,9 +50,7 @@ def mask_inputs(unit: SelectionMask | SelectionLists, heads: Sequence[Head]) -> 
     }
     return {
         "call": pack(unit.call.payload.shape(), **calls),
-        "i": pack(
-            unit.i.payload.shape(), taken=np.concatenate(parts), last=np.concatenate(lasts)
-        ),
+        "i": pack(unit.i.payload.shape(), taken=np.concatenate(parts), last=np.concatenate(lasts)),
     }
 
 
