@@ -146,13 +146,15 @@ class UseTable(Component):
         connect_stream(m, queue.o, wiring.flipped(self.o))
         use_3 = Signal(use, reset_less=True)
         comes = Signal()
+        has_room = Signal()
         m.d.comb += [
-            # Three may be on their way.
-            sweep.has_room.eq(queue.level <= _DEPTH - 4),
+            sweep.has_room.eq(has_room),
             queue.i.valid.eq(comes),
             queue.i.payload.eq(use_3),
         ]
         m.d.sync += [
+            # Four may be on their way.
+            has_room.eq(queue.level <= _DEPTH - 5),
             comes.eq((step.tells & is_used) | step.ends),
             use_3.eq(0),
             use_3.end.eq(step.ends),
