@@ -88,8 +88,7 @@ class ListClaims(Component):
 
         n_words = -(-n // WIDTH)
         rows = [Signal(n_words * WIDTH, name=f"row_{r}") for r in range(n)]
-        columns, diagonals, pairs = (candidates[k : k + n] for k in (0, n, 2 * n))
-        pairs = candidates[2 * n :]
+        columns, diagonals, pairs = candidates[:n], candidates[n : 2 * n], candidates[2 * n :]
         for r, row in enumerate(rows):
             for c in range(r + 1):
                 bit = columns[c] | diagonals[r - c]
@@ -149,7 +148,7 @@ class ListClaims(Component):
 
 @pytest.mark.parametrize(
     ("n", "pairs", "waits"),
-    [(1, True, 2), (3, False, 1), (3, True, 1), (4, False, 0), (5, False, 0), (5, True, 0)],
+    [(1, True, 2), (3, False, 1), (5, True, 0)],
 )
 def test_definition(require, n, pairs, waits):
     require("yosys")
