@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..component import Component
-from ..stream import Fork, connect_stream
+from ..stream import Fork, RegisterSlice, connect_stream
 from .list import list_layout
 from .mask import SelectionMask, selection_call, taken_layout
 from .scan import MaskScanner, word_layout
@@ -18,11 +18,11 @@ class SelectionLists(Component):
 
     ::
 
-        i --> mask --> fork --+--> masks
-                              +--> scanner --> lists
+        i --> mask --> fork --+--> slice --> masks
+                              +--> scanner --> slice --> lists
 
-    A word, or an entry of a list, a cycle; neither output waits for the other by more than a few
-    words.
+    A word a cycle, or an item of a list; neither output gets more than a few words ahead of the
+    other. Outputs come from registers.
 
     Parameters
     ----------
@@ -64,7 +64,12 @@ class SelectionLists(Component):
         connect_stream(m, wiring.flipped(self.call), mask.call)
         connect_stream(m, wiring.flipped(self.i), mask.i)
         connect_stream(m, mask.o, fork.i)
-        connect_stream(m, fork.o[0], wiring.flipped(self.masks))
+        m.submodules.words = words = RegisterSlice(shape=mask.o.payload.shape())
+        connect_stream(m, fork.o[0], words.i)
+        connect_stream(m, words.o, wiring.flipped(self.masks))
         connect_stream(m, fork.o[1], scanner.i)
-        connect_stream(m, scanner.o, wiring.flipped(self.lists))
+        items = scanner.o.payload.shape()
+        m.submodules.items = late = RegisterSlice(shape=items, mode="forward")
+        connect_stream(m, scanner.o, late.i)
+        connect_stream(m, late.o, wiring.flipped(self.lists))
         return m

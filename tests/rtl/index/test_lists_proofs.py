@@ -50,7 +50,7 @@ class ListClaims(Component):
     def cycles(self):
         """From the reset to the last list's end."""
         items = sum(range(2, self.n + 2)) if not self.pairs else self.n + 2
-        return 2 * self.n + self.n_pairs + items + 13 + self.waits
+        return 2 * self.n + self.n_pairs + items + 14 + self.waits
 
     def elaborate(self, platform):
         m = Module()
