@@ -57,3 +57,12 @@ def test_words(kind):
     )
     assert words["mask"].tolist() == [1, 0, 3, 0, 5, 0, 9, 0, 7, 1]
     assert words["last"].tolist() == [0, 1] * 5
+
+
+def test_bits_in_memory():
+    """Bit b % 8 of byte b // 8 of a row is KV block b; words have their lowest byte first."""
+    unit = SelectionMask(blocks=64)
+    head = draw_head(np.random.default_rng(2), 41, pairs=True)
+    words = unpack(unit.o.payload.shape(), mask_outputs(unit, [head]))["mask"].astype("<u4")
+    wanted = np.packbits(np.pad(mask_of(head), ((0, 0), (0, 64 - 41))), axis=1, bitorder="little")
+    np.testing.assert_array_equal(words.view(np.uint8).reshape(41, 8), wanted)
