@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from qkloom.gen.emit import emit
 from qkloom.rtl.index.mask import SelectionMask
+from qkloom.rtl.index.selector import CoverageSelector
 from qkloom.tb.engines import check, check_held
 from qkloom.tb.index.mask import Head, draw_head, mask_inputs, mask_outputs
 from qkloom.tb.stalls import FREE, Stall
@@ -134,6 +135,12 @@ def heads(draw, most=9):
 def test_any_heads(given):
     unit = SelectionMask(blocks=9, word_width=4)
     check(emit(unit), bench_of(unit, given, PATTERNS["random"]), "pysim")
+
+
+def test_takes_what_a_selector_says():
+    assert SelectionMask(blocks=4).i.payload.shape() == (
+        CoverageSelector(candidates=4).o.payload.shape()
+    )
 
 
 @pytest.mark.parametrize(

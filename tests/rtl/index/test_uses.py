@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qkloom.gen.emit import emit
+from qkloom.rtl.index.lists import SelectionLists
 from qkloom.rtl.index.sweep import triangle
 from qkloom.rtl.index.uses import UseTable
 from qkloom.tb.engines import check, check_held
@@ -125,6 +126,11 @@ class TestLarge:
             steps = triangle(blocks=n, window=8)
             windows = -(-n // 8)
             assert told[-1] - sent[-1] == 2 * steps + 4 * windows + 7
+
+
+def test_takes_the_lists_of_a_selection():
+    lists = SelectionLists(blocks=5).lists.payload.shape()
+    assert UseTable(blocks=5, heads=2, window=2).i.payload.shape() == lists
 
 
 def test_triangle():
