@@ -74,7 +74,7 @@ class UseTable(Component):
     Members
     -------
     call : In(stream)
-        The group: :func:`uses_call`; at least one block and one head.
+        The group: :func:`~qkloom.rtl.index.sweep.uses_call`; at least one block and one head.
     i : In(stream)
         The lists of the rows of all heads, :func:`~qkloom.rtl.index.list.list_layout`: rows
         ascending, one head after the other. Entries ascend, and none of row r is above r.
