@@ -13,14 +13,37 @@ from ..formats import ceil_log2
 from ..stream import RegisterSlice
 from .list import list_layout
 
-__all__ = ["GROUP", "MaskScanner", "word_layout"]
+__all__ = ["GROUP", "MaskScanner", "check_word_width", "word_layout"]
 
 GROUP = 4
 """Bits that are looked at together: what comes after a bit is one LUT behind them."""
 
 
+def check_word_width(word_width: int) -> int:
+    """Return the width if a mask can have words of it: a power of two of at least a group.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When it is not a positive integer, or no such power of two.
+    """
+    check_count("Word width", word_width)
+    if word_width < GROUP or word_width & word_width - 1:
+        raise ValueError(
+            f"Word width must be a power of two of at least {GROUP}, not {word_width!r}"
+        )
+    return word_width
+
+
 def word_layout(word_width: int) -> data.StructLayout:
-    """Return a word of a mask; ``last`` is that of the mask's last one."""
+    """Return a word of a mask; ``last`` is that of the mask's last one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When the width is not a positive integer, or no power of two of at least a group.
+    """
+    check_word_width(word_width)
     return data.StructLayout({"mask": word_width, "last": 1})
 
 
@@ -59,13 +82,8 @@ class MaskScanner(Component):
     """
 
     def __init__(self, *, blocks: int, word_width: int = 32) -> None:
-        check_count("Blocks", blocks)
-        check_count("Word width", word_width)
-        if word_width < GROUP or word_width & word_width - 1:
-            raise ValueError(
-                f"Word width must be a power of two of at least {GROUP}, not {word_width!r}"
-            )
-        self._blocks, self._width = blocks, word_width
+        self._blocks = check_count("Blocks", blocks)
+        self._width = check_word_width(word_width)
         super().__init__(
             {
                 "i": In(stream.Signature(word_layout(word_width))),

@@ -28,8 +28,8 @@ PARTS = (
     *("multicast", "normalizer", "output-accumulator", "output-element", "output-stationary"),
     *("pass-scheduler", "probability-buffer", "product", "query-buffer", "queue", "reciprocal"),
     *("register-slice", "route", "row-unit", "running-maximum", "running-sum", "scale"),
-    *("score-accumulator", "skew", "stationary-element", "step-expander", "tile-buffer"),
-    *("tile-loader", "transposer"),
+    *("score-accumulator", "selection-lists", "selection-mask", "skew", "stationary-element"),
+    *("step-expander", "tile-buffer", "tile-loader", "transposer", "use-table"),
 )
 # Among them: whatever a testbench is made of.
 UNITS = {
@@ -40,7 +40,9 @@ UNITS = {
     "product": "--a i9 --b u7 --c u20",
     "query-buffer": "--size 4 --block-rows 3 --head-dim 12",
     "row-unit": "--size 4 --block-rows 3 --row-width 2 --head-dim 8 --tokens 64 --p-width 12",
+    "selection-lists": "--blocks 40",
     "skew": "--width 3 --lanes 5 --falling",
+    "use-table": "--blocks 9 --heads 3 --window 2",
 }
 
 
