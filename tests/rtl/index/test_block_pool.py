@@ -153,7 +153,7 @@ def test_a_chunk_a_cycle(size, block, chunks):
     unit = BlockPool(size=size, head_dim=3 * size, block=block, tokens=9 * block)
     rng = np.random.default_rng(0)
     heads = [head(rng, 8 * block, chunks, size=size), head(rng, 5 * block, chunks, size=size)]
-    result = check(emit(unit), bench_of(unit, heads), "pysim")
+    result = check(emit(unit), bench_of(unit, heads, filled=[0, 0]), "pysim")
     moved = result.transfers["i"]
     for first, tokens in ((0, 8 * block), (8 * block * chunks, 5 * block)):
         last = first + tokens * chunks - 1
