@@ -8,7 +8,6 @@ from amaranth.lib.wiring import In, Out
 from ..check import check_count
 from ..component import Component
 from ..formats import Integer, ceil_log2
-from ..lane.count import count_to
 from ..lane.job import index
 from ..lane.pipeline import delayed
 from ..product import Product
@@ -117,18 +116,22 @@ class BlockPool(Component):
         element = signed(self._sum_width)
 
         # What is done with a chunk: it is added, or it fills a tile.
-        asked = Signal(self.call.payload.shape(), reset_less=True)
+        left = Signal.like(self.call.payload.tokens, reset_less=True)
+        is_filled = Signal(reset_less=True)
         takes = Signal()
         drops = Signal()
         enters = Signal()
         moves = Signal()
-        is_end = Signal()  # of a token
+        is_end = Signal()
         is_block_end = Signal()
         block_end = Signal()
         leaves = Signal()
+        has_left = Signal()
         fills = Signal(range(3))
-        banks = count_level(m, fills, most=2, comes=block_end, goes=leaves, name="banks_")
-        token = count_to(m, asked.tokens, moves=enters & chunk.last, name="token")
+        banks = count_level(m, fills, most=2, comes=block_end, goes=has_left, name="banks_")
+        # Which token is the last one, of a block or of all, is found out a token ahead.
+        is_last_token = Signal(reset_less=True)
+        is_last_in_block = Signal()
         place = Signal(index(size))  # in a tile
         is_tile_end = Signal()
         in_block = Signal(block_bits)
@@ -141,22 +144,32 @@ class BlockPool(Component):
             enters.eq(self.i.valid & takes & banks.has_room),
             is_end.eq(moves & chunk.last),
             is_tile_end.eq(place == size - 1),
-            is_block_end.eq(in_block.all() | token.is_last),
+            is_block_end.eq(is_last_in_block | is_last_token),
             block_end.eq(enters & chunk.last & is_block_end),
         ]
         with m.If(moves):
             m.d.sync += w_chunk.eq(Mux(chunk.last, 0, w_chunk + 1))
         with m.If(is_end):
+            m.d.sync += place.eq(Mux(is_tile_end, 0, place + 1))
+        with m.If(enters & chunk.last):
             m.d.sync += [
-                place.eq(Mux(is_tile_end, 0, place + 1)),
-                in_block.eq(Mux(is_block_end | drops, 0, in_block + 1)),
+                in_block.eq(Mux(is_block_end, 0, in_block + 1)),
+                is_last_in_block.eq(~is_block_end & (in_block == self._block - 2)),
+                left.eq(left - 1),
+                is_last_token.eq(left == 2),
             ]
         with m.If(block_end):
             m.d.sync += w_bank.eq(~w_bank)
         with m.If(self.call.valid & self.call.ready):
-            m.d.sync += [asked.eq(self.call.payload), takes.eq(1), place.eq(0)]
-        with m.If(block_end & token.is_last):
-            m.d.sync += [takes.eq(0), drops.eq(asked.filled & ~is_tile_end)]
+            m.d.sync += [
+                left.eq(self.call.payload.tokens),
+                is_last_token.eq(self.call.payload.tokens == 1),
+                is_filled.eq(self.call.payload.filled),
+                takes.eq(1),
+                place.eq(0),
+            ]
+        with m.If(block_end & is_last_token):
+            m.d.sync += [takes.eq(0), drops.eq(is_filled & ~is_tile_end)]
         with m.If(drops & is_end & is_tile_end):
             m.d.sync += drops.eq(0)
 
@@ -193,7 +206,7 @@ class BlockPool(Component):
                 m.d.sync += [
                     blocks[bank].count.eq(in_block),
                     blocks[bank].chunk.eq(w_chunk),
-                    blocks[bank].done.eq(token.is_last),
+                    blocks[bank].done.eq(is_last_token),
                 ]
         m.d.comb += now.eq(Mux(r_bank, blocks[1], blocks[0]))
         m.submodules.reciprocals = reciprocals = Memory(
@@ -213,9 +226,9 @@ class BlockPool(Component):
         r_chunk = Signal(index(self._chunks))
         group = Signal(index(groups))
         is_first_group = Signal(init=1)
-        is_last_group = Signal()
+        is_last_group = Signal(init=groups == 1)
         is_last_chunk = Signal()
-        n_places = (_LATENCY + 4) // groups + 2
+        n_places = (_LATENCY + 4) // groups + 3
         n_chunks = Signal(range(n_places + 1))
         places = count_level(
             m,
@@ -228,7 +241,6 @@ class BlockPool(Component):
         m.d.comb += [
             steps.eq(runs & (~is_first_group | places.has_room)),
             starts.eq(runs & is_first_group & places.has_room),
-            is_last_group.eq(group == groups - 1),
             is_last_chunk.eq(r_chunk == now.chunk),
             leaves.eq(steps & is_last_group & is_last_chunk),
             r_port.addr.eq(Cat(r_chunk[:chunk_bits], r_bank)),
@@ -237,12 +249,15 @@ class BlockPool(Component):
             m.d.sync += [
                 group.eq(Mux(is_last_group, 0, group + 1)),
                 is_first_group.eq(is_last_group),
+                is_last_group.eq(group == groups - 2 if groups > 1 else 1),
             ]
         with m.If(steps & is_last_group):
             m.d.sync += r_chunk.eq(Mux(is_last_chunk, 0, r_chunk + 1))
+        # A block that left is counted a cycle later.
+        m.d.sync += has_left.eq(leaves)
         with m.If(leaves):
             m.d.sync += [runs.eq(0), r_bank.eq(~r_bank)]
-        with m.Elif(banks.has_some):
+        with m.Elif(banks.has_some & ~has_left):
             m.d.sync += runs.eq(1)
 
         # Multiplied, and put together again: nothing stops.
