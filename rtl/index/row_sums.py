@@ -202,9 +202,7 @@ class RowSums(Component):
                 delayed(m, Cat(r_number, is_end), steps + 2, name="row")
             ),
         ]
-        m.submodules.reciprocals = table = Memory(
-            shape=self._reciprocal, depth=1 << bits, init=[]
-        )
+        m.submodules.reciprocals = table = Memory(shape=self._reciprocal, depth=1 << bits, init=[])
         table_w, table_r = table.write_port(), table.read_port()
         told = reciprocal.o.payload
         m.d.comb += [
