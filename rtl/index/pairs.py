@@ -1,12 +1,14 @@
 """Pairs of a query block and a KV block, and the attention that averages foretell."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..check import check_count
-from ..component import Component
-from ..formats import Integer
+from ..component import Component, pass_over
+from ..formats import Integer, ceil_log2
 from ..lane.job import index
 from ..lane.numerics import Numerics
 from ..lane.pipeline import delayed
@@ -41,9 +43,9 @@ class PairSource(Component):
     blocks from 0 to its own. Nothing in the pipeline can stall: a pair enters while there is room
     for its code.
 
-    Of ``n`` query blocks, a sweep takes ``n * (n + 1) / 2`` steps of ``beats`` cycles, and a cycle;
-    beside that, a call takes the latencies of the first sweep and of the others, ``n + overhead``
-    cycles.
+    Of ``n`` query blocks, a sweep takes ``n * (n + 1) / 2`` steps of ``beats`` cycles, and a cycle,
+    if ``o`` is taken. From call to call it is ``passes + 1`` of them, ``n + overhead`` cycles, and
+    one for each chunk of what is loaded.
 
     Parameters
     ----------
@@ -77,8 +79,6 @@ class PairSource(Component):
     o : Out(stream)
         Candidates for :class:`~qkloom.rtl.index.selector.CoverageSelector`: ``code``; ``always``
         is 0; ``last`` of a sweep.
-    latency : int
-        Cycles from a pair's last beat to its code.
 
     Raises
     ------
@@ -108,9 +108,9 @@ class PairSource(Component):
         self._passes = check_count("Number of passes", passes)
         check_count("Width", width, most=8)
         check_count("Pool fraction", pool_fraction, most=8)
-        self._blocks, self._fraction = check_count("Number of blocks", blocks), fraction
+        self._blocks = check_count("Number of blocks", blocks)
         element = Integer(width + pool_fraction)
-        self._vectors = {
+        self._vectors: dict[str, Any] = {
             "size": size,
             "width": dot_width,
             "head_dim": head_dim,
@@ -123,6 +123,23 @@ class PairSource(Component):
         self._drop = 2 * pool_fraction - self._score_fraction
         self._powers = {"blocks": blocks, "fraction": fraction, "exp_fraction": exp_fraction}
         self._share = {"value_width": value_width, "code_fraction": code_fraction}
+        pass_over(PairShare(**self._powers, **self._share))
+        self._tag = data.StructLayout(
+            {"row": index(blocks), "row_last": 1, "end": 1, "surveys": 1, "is_last_sweep": 1}
+        )
+        self._dot: dict[str, Any] = {
+            "width": dot_width,
+            "beats": self._beats,
+            "a": element,
+            "b": element,
+            "constant": 1 << self._drop >> 1,
+            "tag": self._tag,
+        }
+        self._scale = {
+            "row_width": 1,
+            "score_width": 2 * element.width + ceil_log2(head_dim) - self._drop,
+            "fraction": fraction,
+        }
         chunk = vector_layout(element, size)
         call = data.StructLayout(
             {
@@ -143,6 +160,25 @@ class PairSource(Component):
                 "o": Out(stream.Signature(item)),
             }
         )
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a pair's last beat to its code."""
+        pass_over(share := PairShare(**self._powers, **self._share))
+        return self._to_row + 1 + share.latency + 2
+
+    @property
+    def overhead(self) -> int:
+        """Cycles of a call beside loads and sweeps, and one for each query block."""
+        pass_over(sums := RowSums(**self._powers))
+        return 2 * self._to_row + sums.latency + 2
+
+    @property
+    def _to_row(self) -> int:
+        """Cycles from a pair's last beat to its row."""
+        pass_over(dot := DotPipeline(**self._dot))
+        pass_over(scale := Scale(**self._scale))
+        return 1 + dot.latency + scale.latency
 
     def elaborate(self, platform: object) -> Module:
         """Load; play a sweep for the rows, then the others."""
@@ -215,22 +251,9 @@ class PairSource(Component):
                     m.next = "idle"
 
         # A pair enters while there is room.
-        tag = data.StructLayout(
-            {"row": index(self._blocks), "row_last": 1, "end": 1, "surveys": 1, "is_last_sweep": 1}
-        )
-        m.submodules.dot = dot = DotPipeline(
-            width=self._vectors["width"],
-            beats=self._beats,
-            a=self._vectors["element"],
-            b=self._vectors["element"],
-            constant=1 << self._drop - 1,
-            tag=tag,
-        )
-        m.submodules.scale = scale = Scale(
-            row_width=1, score_width=dot.sum_width - self._drop, fraction=self._fraction
-        )
-        inner = 1 + dot.latency + scale.latency + 1 + share.latency
-        n_places = inner + 3
+        m.submodules.dot = dot = DotPipeline(**self._dot)
+        m.submodules.scale = scale = Scale(**self._scale)
+        n_places = self.latency + 1
         n_codes = Signal(range(n_places + 1))
         enters = Signal()
         places = count_level(
@@ -264,7 +287,7 @@ class PairSource(Component):
         ]
 
         # Scaled, a pair meets its row, or makes it.
-        pair = Signal(tag)
+        pair = Signal(self._tag)
         valids = Signal(scale.latency)
         is_valid = Signal()
         m.d.sync += valids.eq(Cat(dot.o.valid, valids))

@@ -112,7 +112,7 @@ class VectorMemory(Component):
             w_port, r_port = memory.write_port(), memory.read_port()
             row = Signal(self._chunk, name=f"row_{k}", reset_less=True)
             m.d.sync += [
-                row.eq(Mux(bank[k], chunk.x, Const(0))),
+                row.eq(Mux(bank[0], Const(0), chunk.x) if k else chunk.x),
                 w_port.en.eq(moves & (bank[k] | bank[0])),
             ]
             m.d.comb += [

@@ -101,7 +101,11 @@ def bench_of(unit, calls, numerics, stalls=None, **options):
         last=np.concatenate([x for _, x in sweeps]),
     )
     return Testbench(
-        {name: Stimulus(words, stalls.get(name, FREE)) for name, words in inputs.items() if len(words)},
+        {
+            name: Stimulus(words, stalls.get(name, FREE))
+            for name, words in inputs.items()
+            if len(words)
+        },
         {"o": Expectation(o, stalls.get("o", FREE))},
         max_cycles=2000 + 500 * len(calls) + 40 * sum(map(len, [*inputs.values(), o])),
         **options,
