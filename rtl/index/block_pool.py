@@ -13,6 +13,7 @@ from ..lane.pipeline import delayed
 from ..product import Product
 from ..stream import Queue, connect_stream
 from ..stream.level import count_level
+from .block_sums import BlockSums
 from .dot import beats_of, vector_layout
 
 __all__ = ["BlockPool"]
@@ -132,6 +133,7 @@ class BlockPool(Component):
         # Which token is the last one, of a block or of all, is found out a token ahead.
         is_last_token = Signal(reset_less=True)
         is_last_in_block = Signal()
+        is_first_in_block = Signal(init=1)
         place = Signal(index(size))  # in a tile
         is_tile_end = Signal()
         in_block = Signal(block_bits)
@@ -154,6 +156,7 @@ class BlockPool(Component):
         with m.If(enters & chunk.last):
             m.d.sync += [
                 in_block.eq(Mux(is_block_end, 0, in_block + 1)),
+                is_first_in_block.eq(is_block_end),
                 is_last_in_block.eq(~is_block_end & (in_block == self._block - 2)),
                 left.eq(left - 1),
                 is_last_token.eq(left == 2),
@@ -173,28 +176,16 @@ class BlockPool(Component):
         with m.If(drops & is_end & is_tile_end):
             m.d.sync += drops.eq(0)
 
-        # A cycle later it is added to what its block has. A token has few chunks: a memory of LUTs,
-        # read without a register, so that a chunk meets what the one before has left.
-        sums = data.ArrayLayout(element, size)
-        m.submodules.sums = memory = Memory(shape=sums, depth=2 << chunk_bits, init=[])
-        w_port, a_port = memory.write_port(), memory.read_port(domain="comb")
-        r_port = memory.read_port(domain="comb")
-        row = Signal(chunk.row.shape(), reset_less=True)
-        address = Signal(chunk_bits + 1, reset_less=True)
-        begins = Signal(reset_less=True)  # the block
-        m.d.sync += [
-            row.eq(chunk.row),
-            address.eq(Cat(w_chunk[:chunk_bits], w_bank)),
-            begins.eq(in_block == 0),
-            w_port.en.eq(enters),
+        # A cycle later it is added to what its block has.
+        m.submodules.sums = sums = BlockSums(
+            size=size, places=2 << chunk_bits, width=self._width, tokens=self._block
+        )
+        m.d.comb += [
+            sums.adds.eq(enters),
+            sums.begins.eq(is_first_in_block),
+            sums.row.eq(chunk.row),
+            sums.w_place.eq(Cat(w_chunk[:chunk_bits], w_bank)),
         ]
-        m.d.comb += [w_port.addr.eq(address), a_port.addr.eq(address)]
-        for k in range(size):
-            so_far = Signal(element, name=f"so_far_{k}")
-            m.d.comb += [
-                so_far.eq(Mux(begins, 0, a_port.data[k])),
-                w_port.data[k].eq((so_far + row[k])[: self._sum_width]),
-            ]
 
         # What is known of a block when its tokens are there.
         about = data.StructLayout({"count": block_bits, "chunk": index(self._chunks), "done": 1})
@@ -243,7 +234,7 @@ class BlockPool(Component):
             starts.eq(runs & is_first_group & places.has_room),
             is_last_chunk.eq(r_chunk == now.chunk),
             leaves.eq(steps & is_last_group & is_last_chunk),
-            r_port.addr.eq(Cat(r_chunk[:chunk_bits], r_bank)),
+            sums.r_place.eq(Cat(r_chunk[:chunk_bits], r_bank)),
         ]
         with m.If(steps):
             m.d.sync += [
@@ -266,7 +257,7 @@ class BlockPool(Component):
         mean_width = self._width + self._fraction
         drop = _ONE - self._fraction
         later = Cat(word.as_value()[n * self._sum_width :], Const(0, n * self._sum_width))
-        m.d.sync += word.eq(Mux(is_first_group, r_port.data.as_value(), later))
+        m.d.sync += word.eq(Mux(is_first_group, sums.o.as_value(), later))
         new: list[Signal] = []
         for k in range(n):
             m.submodules[f"product_{k}"] = product = Product(
