@@ -127,9 +127,12 @@ class BlockPool(Component):
         is_block_end = Signal()
         block_end = Signal()
         leaves = Signal()
-        has_left = Signal()
-        fills = Signal(range(3))
-        banks = count_level(m, fills, most=2, comes=block_end, goes=has_left, name="banks_")
+        # A bank is full until its sums have been multiplied.
+        full = Signal(2)
+        r_bank = Signal()
+        w_bank = Signal()
+        has_room = Signal()
+        has_some = Signal()
         # Which token is the last one, of a block or of all, is found out a token ahead.
         is_last_token = Signal(reset_less=True)
         is_last_in_block = Signal()
@@ -138,12 +141,13 @@ class BlockPool(Component):
         is_tile_end = Signal()
         in_block = Signal(block_bits)
         w_chunk = Signal(index(self._chunks))
-        w_bank = Signal()
         m.d.comb += [
+            has_room.eq(~Mux(w_bank, full[1], full[0])),
+            has_some.eq(Mux(r_bank, full[1], full[0])),
             self.call.ready.eq(~takes & ~drops),
-            self.i.ready.eq((takes & banks.has_room) | drops),
+            self.i.ready.eq((takes & has_room) | drops),
             moves.eq(self.i.valid & self.i.ready),
-            enters.eq(self.i.valid & takes & banks.has_room),
+            enters.eq(self.i.valid & takes & has_room),
             is_end.eq(moves & chunk.last),
             is_tile_end.eq(place == size - 1),
             is_block_end.eq(is_last_in_block | is_last_token),
@@ -162,7 +166,7 @@ class BlockPool(Component):
                 is_last_token.eq(left == 2),
             ]
         with m.If(block_end):
-            m.d.sync += w_bank.eq(~w_bank)
+            m.d.sync += [w_bank.eq(~w_bank), full.bit_select(w_bank, 1).eq(1)]
         with m.If(self.call.valid & self.call.ready):
             m.d.sync += [
                 left.eq(self.call.payload.tokens),
@@ -190,7 +194,6 @@ class BlockPool(Component):
         # What is known of a block when its tokens are there.
         about = data.StructLayout({"count": block_bits, "chunk": index(self._chunks), "done": 1})
         blocks = Signal(data.ArrayLayout(about, 2), reset_less=True)
-        r_bank = Signal()
         now = Signal(about)
         for bank in range(2):
             with m.If(block_end & (w_bank == bank)):
@@ -244,11 +247,9 @@ class BlockPool(Component):
             ]
         with m.If(steps & is_last_group):
             m.d.sync += r_chunk.eq(Mux(is_last_chunk, 0, r_chunk + 1))
-        # A block that left is counted a cycle later.
-        m.d.sync += has_left.eq(leaves)
         with m.If(leaves):
-            m.d.sync += [runs.eq(0), r_bank.eq(~r_bank)]
-        with m.Elif(banks.has_some & ~has_left):
+            m.d.sync += [runs.eq(0), r_bank.eq(~r_bank), full.bit_select(r_bank, 1).eq(0)]
+        with m.Elif(has_some):
             m.d.sync += runs.eq(1)
 
         # Multiplied, and put together again: nothing stops.
