@@ -35,8 +35,8 @@ class BlockPool(Component):
 
     While the sums of one block are multiplied, a few at a time, those of the next one are made: in
     less than half of the time that these take to come. So with blocks of eight tokens and more a
-    head goes in at a chunk a cycle, if ``o`` is taken. Between heads it is a cycle more, and up to
-    half a block's time if the last block of the one before was short.
+    head goes in at a chunk a cycle, if ``o`` is taken. Between heads it is two cycles more, and up
+    to half a block's time if the last block of the one before was short.
 
     Elements are multiplied ``ceil(2 * size / block)`` at a time. The last chunk of a block's means
     comes 7 cycles after the block's last one, and those that it takes to multiply all.
@@ -117,8 +117,9 @@ class BlockPool(Component):
         element = signed(self._sum_width)
 
         # What is done with a chunk: it is added, or it fills a tile.
-        left = Signal.like(self.call.payload.tokens, reset_less=True)
+        left = Signal.like(self.call.payload.tokens, reset_less=True)  # behind the one at hand
         is_filled = Signal(reset_less=True)
+        begins = Signal()
         takes = Signal()
         drops = Signal()
         enters = Signal()
@@ -144,7 +145,7 @@ class BlockPool(Component):
         m.d.comb += [
             has_room.eq(~Mux(w_bank, full[1], full[0])),
             has_some.eq(Mux(r_bank, full[1], full[0])),
-            self.call.ready.eq(~takes & ~drops),
+            self.call.ready.eq(~begins & ~takes & ~drops),
             self.i.ready.eq((takes & has_room) | drops),
             moves.eq(self.i.valid & self.i.ready),
             enters.eq(self.i.valid & takes & has_room),
@@ -162,19 +163,20 @@ class BlockPool(Component):
                 in_block.eq(Mux(is_block_end, 0, in_block + 1)),
                 is_first_in_block.eq(is_block_end),
                 is_last_in_block.eq(~is_block_end & (in_block == self._block - 2)),
-                left.eq(left - 1),
-                is_last_token.eq(left == 2),
             ]
+        with m.If(begins | (enters & chunk.last)):
+            m.d.sync += [left.eq(left - 1), is_last_token.eq(left == 1)]
         with m.If(block_end):
             m.d.sync += [w_bank.eq(~w_bank), full.bit_select(w_bank, 1).eq(1)]
         with m.If(self.call.valid & self.call.ready):
             m.d.sync += [
                 left.eq(self.call.payload.tokens),
-                is_last_token.eq(self.call.payload.tokens == 1),
                 is_filled.eq(self.call.payload.filled),
-                takes.eq(1),
+                begins.eq(1),
                 place.eq(0),
             ]
+        with m.If(begins):
+            m.d.sync += [begins.eq(0), takes.eq(1)]
         with m.If(block_end & is_last_token):
             m.d.sync += [takes.eq(0), drops.eq(is_filled & ~is_tile_end)]
         with m.If(drops & is_end & is_tile_end):
@@ -209,7 +211,9 @@ class BlockPool(Component):
             init=[((1 << _ONE) + n // 2) // n for n in range(1, self._block + 1)],
         )
         scale = reciprocals.read_port()
-        m.d.comb += scale.addr.eq(now.count)
+        count = Signal(block_bits, reset_less=True)
+        m.d.sync += count.eq(now.count)
+        m.d.comb += scale.addr.eq(count)
 
         # Groups of a chunk, once there will be a place for it.
         n = self._multipliers

@@ -158,7 +158,7 @@ def test_a_chunk_a_cycle(size, block, chunks):
     for first, tokens in ((0, 8 * block), (8 * block * chunks, 5 * block)):
         last = first + tokens * chunks - 1
         assert moved[last] - moved[first] == last - first
-    assert moved[8 * block * chunks] - moved[8 * block * chunks - 1] == 2
+    assert moved[8 * block * chunks] - moved[8 * block * chunks - 1] == 3
     groups = -(-size // -(-2 * size // block))
     # A block is there that many cycles after its last token.
     assert result.transfers["o"][-1] - moved[-1] == 7 + groups * chunks
