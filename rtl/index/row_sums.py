@@ -31,7 +31,8 @@ class RowSums(Component):
             +--> buffers of two rows ------> (-) --> 2**-y --> sum --> reciprocals
 
     Row ``r``, from 0 on, has ``r + 1`` scores. While those of one row come, the powers of the row
-    before are summed up: it is done before it comes to the next one's, whatever the pace is.
+    before, which is shorter, are summed up: it is read before the next one ends, whatever the pace
+    is. So nothing waits; only row 0 of another sweep must not come before ``complete``.
 
     Parameters
     ----------
