@@ -12,12 +12,12 @@ from ..lane.pipeline import delayed, shift_right, shift_stages
 from ..product import Product
 from .code import CodeEncoder, code_width
 from .exp2 import Exp2Table
+from .numerics import IndexNumerics
 
 __all__ = ["PairShare"]
 
 _RECIPROCAL = 17
-_FACTOR = 26
-"""Bits of a power that are multiplied."""
+_FACTOR = IndexNumerics.product_width
 _PAIR = 30
 """Bits of the shares of all rows together, below the highest."""
 

@@ -8,6 +8,8 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from qkloom.gen.emit import emit
 from qkloom.rtl.component import Component
@@ -130,7 +132,35 @@ def test_held_and_reset():
         check(emit(unit), bench_of(unit, calls, numerics, aborted_cycles=aborted), "pysim")
 
 
-@pytest.mark.parametrize("kind", ["any", "flat", "peaked", "lowest", "equal"])
+KINDS = ["any", "flat", "peaked", "lowest", "equal"]
+HEADS = st.tuples(st.integers(1, 9), st.integers(1, 4), st.sampled_from(KINDS), st.booleans())
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A unit and its design, emitted once."""
+    numerics = numerics_of(head_dim=16)
+    unit = source_of(numerics, dot_width=8)
+    return numerics, unit, emit(unit)
+
+
+@given(st.lists(HEADS, min_size=1, max_size=8), st.integers(0, 9), st.sampled_from([0, 0.4, 0.8]))
+@settings(max_examples=25, derandomize=True, deadline=None)
+def test_any_heads(small, require, heads, seed, stalled):
+    require("compiler")
+    numerics, unit, design = small
+    rng = np.random.default_rng(seed)
+    calls = []
+    for n, chunks, kind, shares_keys in heads:
+        call = draw(rng, numerics, n, 4 * chunks, kind=kind)
+        if calls and shares_keys and calls[-1].keys.shape == call.keys.shape:
+            call = replace(call, keys=calls[-1].keys, loads_keys=False)
+        calls.append(call)
+    stalls = {name: Stall(stalled, seed=seed) for name in STREAMS}
+    check(design, bench_of(unit, calls, numerics, stalls))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_large(require, kind):
     """Many rows, of all kinds of scores."""
     require("compiler")
