@@ -122,16 +122,6 @@ def test_more_keys_than_queries():
     check(emit(unit), bench_of(unit, calls, numerics), "pysim")
 
 
-def test_held_and_reset():
-    numerics = numerics_of(blocks=5)
-    unit = source_of(numerics)
-    rng = np.random.default_rng(3)
-    calls = [draw(rng, numerics, n, 8) for n in (5, 3)]
-    check_held(emit(unit), bench_of(unit, calls, numerics), "pysim")
-    for aborted in range(3, 220, 17):
-        check(emit(unit), bench_of(unit, calls, numerics, aborted_cycles=aborted), "pysim")
-
-
 KINDS = ["any", "flat", "peaked", "lowest", "equal"]
 HEADS = st.tuples(st.integers(1, 9), st.integers(1, 4), st.sampled_from(KINDS), st.booleans())
 
@@ -142,6 +132,16 @@ def small():
     numerics = numerics_of(head_dim=16)
     unit = source_of(numerics, dot_width=8)
     return numerics, unit, emit(unit)
+
+
+def test_held_and_reset(small, require):
+    require("compiler")
+    numerics, unit, design = small
+    rng = np.random.default_rng(3)
+    calls = [draw(rng, numerics, n, 16) for n in (5, 3)]
+    check_held(design, bench_of(unit, calls, numerics))
+    for aborted in range(3, 320, 7):
+        check(design, bench_of(unit, calls, numerics, aborted_cycles=aborted))
 
 
 @given(st.lists(HEADS, min_size=1, max_size=8), st.integers(0, 9), st.sampled_from([0, 0.4, 0.8]))
