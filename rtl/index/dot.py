@@ -1,18 +1,18 @@
 """Dot products of one vector with many that stream by."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from ..adder import SumTree, sum_latency
 from ..check import check_count
 from ..component import Component, pass_over
 from ..formats import I8, Fixed, ceil_log2
-from ..lane.pipeline import delayed
-from ..product import Product
 from ..stream import Queue
 from ..stream.level import count_level
+from .dot_pipe import DotPipeline
 
 __all__ = ["DotProduct", "beats_of", "vector_layout"]
 
@@ -46,9 +46,9 @@ class DotProduct(Component):
 
     ::
 
-        i_held --> two vectors --+
-                                 v
-        i -------> register --> (*) --> tree --> sum over the beats --> queue --> o
+        i_held --> two vectors -----+
+                                    v
+        i -------> register --> products, tree, sum over the beats --> queue --> o
 
     One vector is held while the next one loads; the beat with ``done`` is the last that meets the
     first of them. Nothing inside can stall: a beat enters while there is room for its sum.
@@ -91,9 +91,15 @@ class DotProduct(Component):
     ) -> None:
         self._beats = beats_of(width=width, head_dim=head_dim)
         self._width, self._held, self._streaming = width, held, streaming
-        pass_over(product := Product(a=held, b=streaming))
-        self._product_width = len(product.o)
-        self.sum_width = self._product_width + ceil_log2(head_dim)
+        self._pipeline: dict[str, Any] = {
+            "width": width,
+            "beats": self._beats,
+            "a": held,
+            "b": streaming,
+        }
+        pass_over(pipeline := DotPipeline(**self._pipeline))
+        self.sum_width = pipeline.sum_width
+        self._inner = 1 + pipeline.latency
         super().__init__(
             {
                 "i_held": In(stream.Signature(vector_layout(held, width))),
@@ -104,13 +110,8 @@ class DotProduct(Component):
 
     @property
     def latency(self) -> int:
-        """Register, product, tree, sum, queue."""
+        """Register, pipeline, queue."""
         return self._inner + 2
-
-    @property
-    def _inner(self) -> int:
-        """Cycles to the queue."""
-        return 1 + Product.latency + sum_latency(self._width) + 1
 
     def elaborate(self, platform: object) -> Module:
         """Build the vectors held, the products, and the sums."""
@@ -178,38 +179,24 @@ class DotProduct(Component):
 
         # What both memories say a cycle later is multiplied; then nothing stops.
         row_in = Signal(data.ArrayLayout(self._streaming, self._width), reset_less=True)
-        m.d.sync += row_in.eq(moving.x)
-        low, high = _range(self._held, self._streaming)
-        m.submodules.tree = tree = SumTree(
-            n=self._width, low=low, high=high, width=self._product_width + ceil_log2(self._width)
-        )
-        for k in range(self._width):
-            m.submodules[f"product_{k}"] = product = Product(a=self._held, b=self._streaming)
-            m.d.comb += [
-                product.i_a.eq(r_port.data[k]),
-                product.i_b.eq(row_in[k]),
-                tree.i.word_select(k, tree.i_width).eq(product.o[: tree.i_width]),
-            ]
-
-        # The sum over the beats: begun anew behind a last one.
-        valids = Signal(self._inner)
-        ends = Signal(self._inner)
-        m.d.sync += [
-            valids.eq(Cat(enters, valids)),
-            ends.eq(Cat(enters & moving.last, ends)),
-        ]
         is_first = Signal(reset_less=True)
-        m.d.sync += is_first.eq(delayed(m, r_beat == 0, self._inner - 2, name="first"))
-        total = Signal(signed(self.sum_width), reset_less=True)
-        before = Signal(signed(self.sum_width))
-        m.d.comb += before.eq(Mux(is_first, 0, total))
-        with m.If(valids[-2]):
-            m.d.sync += total.eq(before + tree.o)
-        m.d.comb += [queue.i.valid.eq(ends[-1]), queue.i.payload.eq(total)]
+        is_last = Signal(reset_less=True)
+        entered = Signal()
+        m.d.sync += [
+            row_in.eq(moving.x),
+            is_first.eq(r_beat == 0),
+            is_last.eq(moving.last),
+            entered.eq(enters),
+        ]
+        m.submodules.pipeline = pipeline = DotPipeline(**self._pipeline)
+        beat = pipeline.i.payload
+        m.d.comb += [
+            pipeline.i.valid.eq(entered),
+            beat.a.eq(r_port.data),
+            beat.b.eq(row_in),
+            beat.first.eq(is_first),
+            beat.last.eq(is_last),
+            queue.i.valid.eq(pipeline.o.valid),
+            queue.i.payload.eq(pipeline.o.payload.sum),
+        ]
         return m
-
-
-def _range(a: Fixed, b: Fixed) -> tuple[int, int]:
-    """Return the smallest and the largest product."""
-    products = [x * y for x in (a.min_raw, a.max_raw) for y in (b.min_raw, b.max_raw)]
-    return min(products), max(products)

@@ -9,7 +9,10 @@ from ..check import check_count
 from ..formats import ceil_log2
 from ..lane.numerics import Numerics
 
-__all__ = ["IndexNumerics", "exp_table", "log_table"]
+__all__ = ["IndexNumerics", "exp_table", "log_table", "pair_score_fraction"]
+
+_MULTIPLIER = 27
+"""Bits of the wider operand of a multiplier, signed."""
 
 
 @cache
@@ -31,6 +34,24 @@ def log_table(log_fraction: int, segments: int) -> tuple[tuple[int, int], ...]:
         raised = left + (middle - (left + right) / 2) / 2
         rows.append((round(scale * raised), round(scale * (right - left))))
     return tuple(rows)
+
+
+def pair_score_fraction(*, width: int, pool_fraction: int, head_dim: int) -> int:
+    """Return the bits that a score of pooled vectors keeps below that of tokens.
+
+    As many as a pooled element has, or as a multiplier takes; operands of ``width`` bits.
+
+    Raises
+    ------
+    ValueError
+        When not even the score fits.
+    """
+    room = _MULTIPLIER - 2 * width - ceil_log2(head_dim)
+    if room < 0:
+        raise ValueError(
+            f"Head dimension must be at most {1 << _MULTIPLIER - 2 * width}, not {head_dim}"
+        )
+    return min(pool_fraction, room)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +149,15 @@ class IndexNumerics:
     def pooled_width(self) -> int:
         """Bits of an element of a pooled query or key, signed."""
         return max(self.lane.stream_width, self.lane.stationary_width) + self.pool_fraction
+
+    @property
+    def pair_score_fraction(self) -> int:
+        """Bits of a score of pooled vectors below the last place of a score of tokens."""
+        return pair_score_fraction(
+            width=self.pooled_width - self.pool_fraction,
+            pool_fraction=self.pool_fraction,
+            head_dim=self.lane.head_dim,
+        )
 
     @property
     def pair_fraction(self) -> int:

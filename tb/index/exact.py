@@ -9,9 +9,10 @@ from ...rtl.index.numerics import IndexNumerics
 from ..errors import InputError
 from ..formats import Ints
 from ..quantize import Int8s
+from .block_pool import pool_block_means
 from .head import Ask, Verdict, select_head
 from .masses import BlockMasses, block_masses
-from .pairs import pair_shares, pool_block_means
+from .pairs import pair_shares
 from .pool import budgets
 
 __all__ = ["CoverageRule", "ExactHead", "exact_coverage"]
@@ -107,6 +108,7 @@ def exact_coverage(
     group = len(q) // len(k)
     blocks = -(-q.shape[1] // numerics.block)
     causal = np.tril(np.ones((blocks, blocks), bool))
+    pooling = {"block": numerics.block, "fraction": numerics.pool_fraction}
     pooled: dict[int, Ints] = {}
     heads = []
     for head, queries in enumerate(q):
@@ -116,8 +118,8 @@ def exact_coverage(
         shares = None
         if pairs:
             if head // group not in pooled:
-                pooled[head // group] = pool_block_means(keys, numerics)
-            of_queries = pool_block_means(queries, numerics)
+                pooled[head // group] = pool_block_means(keys, **pooling)
+            of_queries = pool_block_means(queries, **pooling)
             shares = pair_shares(of_queries, pooled[head // group], *factor, numerics)[causal]
         heads.append(ExactHead(masses, select_head(masses, ask, numerics, pairs=shares)))
     return heads

@@ -4,21 +4,11 @@ import numpy as np
 
 from ...rtl.index.numerics import IndexNumerics
 from ..formats import Ints, round_shift
-from ..lane.reciprocal import exponent, reciprocal
 from ..lane.row import base2_scores
-from ..quantize import Int8s
-from .exp2 import exp2
+from .pair_share import row_shares
+from .row_sums import row_sums
 
-__all__ = ["pair_shares", "pool_block_means"]
-
-
-def pool_block_means(x: Int8s, numerics: IndexNumerics) -> Ints:
-    """Return the mean (blocks, head_dim) of each block of tokens, ``pool_fraction`` bits more."""
-    starts = np.arange(0, len(x), numerics.block)
-    sums = np.add.reduceat(x.astype(np.int64), starts, axis=0)
-    count = np.minimum(numerics.block, len(x) - starts)
-    scale = ((1 << 23) + count // 2) // count
-    return round_shift(sums * scale[:, None], 23 - numerics.pool_fraction)
+__all__ = ["pair_shares"]
 
 
 def pair_shares(
@@ -29,14 +19,10 @@ def pair_shares(
     In units of ``2**-pair_fraction``; 0 above the diagonal.
     """
     dot = (queries.astype(np.float64) @ keys.T.astype(np.float64)).astype(np.int64)
-    dot = round_shift(dot, numerics.pool_fraction)
-    x = base2_scores(dot, mantissa, min(shift + numerics.pool_fraction, 63), numerics.lane)
-    causal = np.tril(np.ones(x.shape, bool))
-    highest = np.where(causal, x, -numerics.lane.x_max).max(axis=1)
-    y = np.where(causal, highest[:, None] - x, 0)
-    power = exp2(y, fraction=numerics.lane.fraction, exp_fraction=numerics.exp_fraction)
-    e = np.where(causal, power, 0)
-    total = e.sum(axis=1)
-    amount = exponent(total) + 17 - numerics.pair_fraction
-    shares: Ints = e * reciprocal(total)[:, None] >> amount[:, None]
-    return shares
+    kept = numerics.pair_score_fraction
+    dot = round_shift(dot, 2 * numerics.pool_fraction - kept)
+    x = np.tril(base2_scores(dot, mantissa, min(shift + kept, 63), numerics.lane))
+    powers = {"fraction": numerics.lane.fraction, "exp_fraction": numerics.exp_fraction}
+    rows = row_sums(x, **powers)
+    below = np.minimum(x, rows.maximum[:, None])  # what does not count may be larger
+    return np.tril(row_shares(below, rows, blocks=numerics.blocks, **powers))
