@@ -269,12 +269,12 @@ class PairSource(Component):
             order.o.ready.eq(places.has_room),
             enters.eq(order.o.valid & places.has_room),
             keys.vector.eq(step.column),
-            keys.beat.eq(step.beat),
             queries.vector.eq(step.row),
-            queries.beat.eq(step.beat),
             beat.a.eq(queries.o),
             beat.b.eq(keys.o),
         ]
+        if self._beats > 1:
+            m.d.comb += [keys.beat.eq(step.beat), queries.beat.eq(step.beat)]
         m.d.sync += [
             dot.i.valid.eq(enters),
             beat.first.eq(step.first),

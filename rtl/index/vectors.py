@@ -48,7 +48,7 @@ class VectorMemory(Component):
     beats : Out
         How many each of them has.
     vector, beat : In
-        What is read.
+        What is read; ``beat`` if there may be several.
     o : Out
         The beat, a cycle later.
 
@@ -75,9 +75,10 @@ class VectorMemory(Component):
             "vectors": Out(range(vectors + 1)),
             "beats": Out(range(self._beats + 1)),
             "vector": In(index(vectors)),
-            "beat": In(index(self._beats)),
             "o": Out(data.ArrayLayout(element, width)),
         }
+        if self._beats > 1:
+            members["beat"] = In(index(self._beats))
         super().__init__(members)
 
     def elaborate(self, platform: object) -> Module:
@@ -87,7 +88,7 @@ class VectorMemory(Component):
         beat_bits, vector_bits = ceil_log2(self._beats), ceil_log2(self._vectors)
         moves = Signal()
         bank = Signal(self._banks, init=1)  # one bit for each
-        beat = Signal.like(self.beat)
+        beat = Signal(index(self._beats))
         vector = Signal.like(self.vectors)
         m.d.comb += [
             self.i.ready.eq(self.loads),
@@ -103,6 +104,7 @@ class VectorMemory(Component):
             with m.If(chunk.done):
                 m.d.sync += [self.vectors.eq(vector + 1), self.beats.eq(beat + 1)]
 
+        r_beat = self.beat if self._beats > 1 else Const(0, 0)
         address = Signal(beat_bits + vector_bits, reset_less=True)
         m.d.sync += address.eq(Cat(beat[:beat_bits], vector[:vector_bits]))
         for k in range(self._banks):
@@ -118,7 +120,7 @@ class VectorMemory(Component):
             m.d.comb += [
                 w_port.addr.eq(address),
                 w_port.data.eq(row),
-                r_port.addr.eq(Cat(self.beat[:beat_bits], self.vector[:vector_bits])),
+                r_port.addr.eq(Cat(r_beat, self.vector[:vector_bits])),
             ]
             start = k * self._size
             for j in range(self._size):

@@ -171,6 +171,23 @@ def test_large(require, kind):
     check(emit(unit), bench_of(unit, calls, numerics))
 
 
+@pytest.mark.parametrize("head_dim", [128, 256, 1024])
+def test_the_largest_scores(require, head_dim):
+    """Of both signs: wide vectors keep less of a fraction, so that a multiplier holds the score."""
+    require("compiler")
+    numerics = numerics_of(head_dim=head_dim, blocks=4)
+    unit = source_of(numerics, size=32, dot_width=32)
+    rng = np.random.default_rng(1)
+    lowest = draw(rng, numerics, 4, head_dim, kind="lowest")
+    signs = np.array([[1], [-1], [1], [-1]]) * lowest.keys - np.array([[0], [1], [0], [1]])
+    calls = [
+        replace(lowest, keys=keys, shift=shift)
+        for keys in (lowest.keys, signs)
+        for shift in (0, 30)
+    ]
+    check(emit(unit), bench_of(unit, calls, numerics))
+
+
 @pytest.mark.parametrize("dot_width", [4, 8, 16])
 @pytest.mark.parametrize("n", [1, 2, 7, 40])
 def test_cycles(require, dot_width, n):
