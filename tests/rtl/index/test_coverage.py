@@ -10,10 +10,11 @@ from qkloom.rtl.index.coverage import CoverageUnit
 from qkloom.tb.engines import run
 from qkloom.tb.index.contexts import generate
 from qkloom.tb.index.exact import CoverageRule, exact_coverage
+from qkloom.tb.index.stream import coverage_program
 from qkloom.tb.quantize import quantize
 from qkloom.tb.stalls import Stall
 from qkloom.tb.tensors import default_tensors
-from qkloom.tb.testbench import Expectation, Stimulus, Testbench, pack, unpack
+from qkloom.tb.testbench import unpack
 
 SMALL = {
     "size": 8,
@@ -28,73 +29,19 @@ SMALL = {
 }
 
 
-def rows_of(x, size):
-    """Return chunks of tokens in whole tiles; what is beyond is noise."""
-    tokens, head_dim = x.shape
-    filled = np.full((-(-tokens // size) * size, head_dim), 77, np.int8)
-    filled[:tokens] = x
-    chunks = filled.reshape(-1, size)
-    return chunks, np.arange(len(chunks)) % (head_dim // size) == head_dim // size - 1
-
-
-def joined(parts):
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
 def check(q, k, rule, *, stall=0.0, **changes):
     """Run a call of heads; everything must be the model's. Return verdicts and cycles."""
     unit = CoverageUnit(**(SMALL | changes))
-    numerics, size = unit.numerics, unit.numerics.lane.size
+    numerics = unit.numerics
     operands = quantize(q, k, k, numerics.lane)
     heads = exact_coverage(
         operands.q, operands.k, operands.mantissa, operands.shift, numerics, rule
     )
-    tokens, group = q.shape[1], len(q) // len(k)
-    n = -(-tokens // numerics.block)
-    asks, masses, queries = [], [], []
-    for number, head in enumerate(heads):
-        factor = int(operands.mantissa[number]), int(operands.shift[number])
-        ask = vars(rule.ask(n, numerics.block, *factor))
-        asks.append(ask | {"tokens": tokens, "new_keys": int(number % group == 0)})
-        masses.append(
-            {
-                "vertical": head.masses.vertical,
-                "slash": head.masses.slash[::-1],
-                "mean": head.masses.mean,
-                "last": np.arange(n) == n - 1,
-            }
-        )
-        if head.verdict.is_aware:
-            row, last = rows_of(operands.q[number], size)
-            queries.append({"row": row, "last": last})
-    keys = []
-    for x in operands.k:
-        row, last = rows_of(x, size)
-        keys.append({"row": row, "last": last})
-    empty = {"row": np.zeros((0, size), np.int8), "last": np.zeros(0, bool)}
-    contents = {
-        "ask": {name: np.array([ask[name] for ask in asks]) for name in asks[0]},
-        "i_mass": joined(masses),
-        "i_key": joined(keys),
-        "i_query": joined([*queries, empty]),
-    }
-    words = len(heads) * n * -(-n // 32)
+    n = -(-q.shape[1] // numerics.block)
     verdicts = [head.verdict for head in heads]
     kinds = [x for v in verdicts for x in (v.columns, v.diagonals, v.pairs) if x]
-    items = int(sum(v.mask.sum() + n for v in verdicts))
-    paces = Stall(stall, seed=3)
-    testbench = Testbench(
-        inputs={
-            name: Stimulus(pack(getattr(unit, name).payload.shape(), **fields), paces)
-            for name, fields in contents.items()
-        },
-        outputs={
-            "o_verdict": Expectation(count=len(heads), stall=paces),
-            "masks": Expectation(count=words, stall=paces),
-            "lists": Expectation(count=items, stall=paces),
-            "o_result": Expectation(count=len(kinds), stall=paces),
-        },
-        max_cycles=400_000,
+    testbench = coverage_program(
+        unit, operands, heads, rule, max_cycles=400_000, stall=Stall(stall, seed=3)
     )
     result = run(emit(unit), testbench)
     found = {
