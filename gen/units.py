@@ -64,6 +64,7 @@ _EXAMPLES_OF = {
     "weigher": {"rows": "4", "partial-width": "23", "mass-width": "29"},
     "log2": {"width": "26"},
     "turns": {"shape": "x:8,last:1"},
+    "coverage-unit": {"block": "16", "lane-tokens": "1024", "dot-width": "64"},
 }
 
 

@@ -22,7 +22,7 @@ N_ASKS = 120
 def units():
     """Yield the units, one after the other."""
     unit = CoverageSelector(**SIZES)
-    yield Unit("selector", unit, selections(unit), is_timed=False)
+    yield Unit("coverage selector", unit, selections(unit), is_timed=False)
     unit = CodeEncoder(value_width=12, fraction=3, tag=3)
     rng = np.random.default_rng(12)
     values = rng.integers(0, 1 << 12, 400) >> rng.integers(0, 12, 400)

@@ -59,7 +59,7 @@ class TestConstructor:
             (
                 {"candidates": MOST_CANDIDATES + 1},
                 ValueError,
-                "Number of candidates must be at most 65536, not 65537",
+                "Number of candidates must be at most 16777216, not 16777217",
             ),
             ({"fraction": 32}, ValueError, "Fraction must be below the value width 32, not 32"),
             (
