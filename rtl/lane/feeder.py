@@ -24,13 +24,15 @@ __all__ = ["Feeder"]
 class Feeder(Component):
     """Stream the rows of a pass into the matrix unit, tagged with where the results belong.
 
-    A pass over keys streams each query row once; it waits until the queries are there. A pass over
-    values streams each probability row once per digit, the high digit first; it waits until the row
-    unit has finished the step. Rows leave through a small queue whose free places are counted
-    before a memory is read: the memories need no stall, and once a pass has started its rows are
-    one cycle apart unless the matrix unit itself waits for a tile, and the first rows of two passes
-    at least ``OutputAccumulator.feedback`` cycles. The accumulators behind rely on these distances;
-    of the smallest arrays, the loading time of a tile would not suffice.
+    A pass over keys streams each query row once; it waits until the queries are there. Of a step
+    without a second product the first one also waits until what was in its bank has been read: so
+    late, since its tile may load meanwhile. A pass over values streams each probability row once
+    per digit, the high digit first; it waits until the row unit has finished the step. Rows leave
+    through a small queue whose free places are counted before a memory is read: the memories need
+    no stall, and once a pass has started its rows are one cycle apart unless the matrix unit itself
+    waits for a tile, and the first rows of two passes at least ``OutputAccumulator.feedback``
+    cycles. The accumulators behind rely on these distances; of the smallest arrays, the loading
+    time of a tile would not suffice.
 
     Parameters
     ----------
@@ -40,6 +42,8 @@ class Feeder(Component):
         Digits of a probability: 1 or 2.
     stream_width : int
         Bits of an element, and of a digit.
+    single : bool
+        Whether there are steps without a second product.
 
     Members
     -------
@@ -49,6 +53,8 @@ class Feeder(Component):
         A slot whose queries are complete.
     done : In(stream)
         A bank whose probabilities are complete.
+    drained : In(stream)
+        With ``single``, a bank that has been read; of such steps only.
     queries, probabilities
         Read ports of the two buffers, latency 1.
     o : Out(stream)
@@ -69,6 +75,7 @@ class Feeder(Component):
         slots: int,
         digits: int,
         stream_width: int = 8,
+        single: bool = False,
     ) -> None:
         check_shape(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
         check_digits(digits)
@@ -79,16 +86,18 @@ class Feeder(Component):
         shape: dict[str, Any] = dict(
             size=size, block_rows=block_rows, head_dim=head_dim, slots=slots
         )
-        self._shape = shape
+        self._shape, self._single = shape, single
+        bank = stream.Signature(data.StructLayout({"bank": 1}), always_ready=True)
         row = data.ArrayLayout(Integer(stream_width), size)
         p_row = data.ArrayLayout(data.ArrayLayout(stream_width, digits), size)
         super().__init__(
             {
-                "i": In(stream.Signature(pass_layout(**shape))),
+                "i": In(stream.Signature(pass_layout(**shape, single=single))),
                 "loaded": In(
                     stream.Signature(data.StructLayout({"slot": index(slots)}), always_ready=True)
                 ),
-                "done": In(stream.Signature(data.StructLayout({"bank": 1}), always_ready=True)),
+                "done": In(bank),
+                **({"drained": In(bank)} if single else {}),
                 "queries": Out(
                     read_port(banks=slots, depth=block_rows << self._tile_bits, shape=row)
                 ),
@@ -117,7 +126,8 @@ class Feeder(Component):
 
         # A pass stops here for a cycle, since what it asks for is at the start of long paths.
         came = self.i.payload
-        shape = data.StructLayout({"work": came.shape(), "needs_input": 1})
+        needs = {"needs_input": 1, **({"needs_bank": 1} if self._single else {})}
+        shape = data.StructLayout({"work": came.shape(), **needs})
         m.submodules.next = following = RegisterSlice(shape=shape)
         m.d.comb += [
             following.i.valid.eq(self.i.valid),
@@ -125,6 +135,8 @@ class Feeder(Component):
             following.i.payload.needs_input.eq((came.tile == 0) & (came.value | came.first)),
             self.i.ready.eq(following.i.ready),
         ]
+        if self._single:
+            m.d.comb += following.i.payload.needs_bank.eq((came.tile == 0) & came.single)
         work, needs_input = following.o.payload.work, following.o.payload.needs_input
 
         # Tokens: queries of a slot are there, probabilities of a bank are there.
@@ -140,6 +152,15 @@ class Feeder(Component):
             m.d.comb += has_input.eq(~needs_input | loaded.bit_select(work.slot, 1))
             with m.If(starts & needs_input):
                 m.d.sync += loaded.bit_select(work.slot, 1).eq(0)
+        if self._single:
+            needs_bank = following.o.payload.needs_bank
+            holds = Signal(2)  # banks with sums that wait for nothing but to be read
+            with m.If(needs_bank & holds.bit_select(work.bank, 1)):
+                m.d.comb += has_input.eq(0)
+            with m.If(self.drained.valid):
+                m.d.sync += holds.bit_select(self.drained.payload.bank, 1).eq(0)
+            with m.If(starts & needs_bank):
+                m.d.sync += holds.bit_select(work.bank, 1).eq(1)
         with m.If(self.loaded.valid):
             m.d.sync += loaded.bit_select(self.loaded.payload.slot, 1).eq(1)
         with m.If(self.done.valid):

@@ -208,9 +208,18 @@ def step_layout(
 
 
 def pass_layout(
-    *, size: int, block_rows: int, head_dim: int, slots: int, runtime_precision: bool = False
+    *,
+    size: int,
+    block_rows: int,
+    head_dim: int,
+    slots: int,
+    runtime_precision: bool = False,
+    single: bool = False,
 ) -> data.StructLayout:
-    """Return a pass's layout: ``value`` tells the second product from the first."""
+    """Return a pass's layout: ``value`` tells the second product from the first.
+
+    With ``single``, a pass says whether its step has no second product.
+    """
     check_shape(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
     return data.StructLayout(
         {
@@ -224,5 +233,6 @@ def pass_layout(
             "tile": index(head_dim // size),
             "tile_last": 1,  # the step's last tile of this product
             **_planes(runtime_precision),
+            **({"single": 1} if single else {}),
         }
     )

@@ -304,7 +304,10 @@ class Lane(Component):
             stream_width=stream_width,
         )
         m.submodules.feeder = feeder = Feeder(
-            **shape, digits=numbers.digits, stream_width=stream_width
+            **shape,
+            digits=numbers.digits,
+            stream_width=stream_width,
+            single=bool(single),
         )
         more: dict[str, Any] = {"planes": "serial"} if self._runtime_precision else {}
         m.submodules.matrix = matrix = matrix_kind(self._matrix)(
@@ -499,7 +502,7 @@ class Lane(Component):
                 queries.freed.valid.eq(deposit.unload.valid),
                 queries.freed.payload.eq(deposit.unload.payload),
             ]
-        connect_stream(m, deposit.drained, parts.scheduler.drained)
+        connect_stream(m, deposit.drained, parts.feeder.drained)
         connect_stream(m, normalizer.o, requantizer.i)
         connect_stream(m, requantizer.o, wiring.flipped(self.o))
 
@@ -543,8 +546,8 @@ class Lane(Component):
                 parts.probabilities.w.valid.eq(0),
                 parts.feeder.done.valid.eq(0),
                 parts.normalizer.recip.valid.eq(0),
-                parts.scheduler.drained.valid.eq(row_unit.released.valid),
-                parts.scheduler.drained.payload.eq(row_unit.released.payload),
+                parts.feeder.drained.valid.eq(row_unit.released.valid),
+                parts.feeder.drained.payload.eq(row_unit.released.payload),
                 parts.queries.freed.valid.eq(
                     row_unit.weights.valid & chunk.step_end & chunk.place.last
                 ),

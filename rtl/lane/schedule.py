@@ -3,7 +3,7 @@
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
-from amaranth.lib import data, stream
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
 from ..component import Component
@@ -111,8 +111,8 @@ class PassScheduler(Component):
     Nor does the last one of a query block when the next query block takes the same slot: its
     queries would wait for the slot, and the slot for the output.
 
-    Steps of a matrix product, and those for scores only, have no second product, and wait until
-    what was in their bank has been drained. They come when all steps of attention are done.
+    Steps of a matrix product, and those for scores only, have no second product. They come when all
+    steps of attention are done.
 
     Members
     -------
@@ -122,8 +122,6 @@ class PassScheduler(Component):
         ``d_tiles`` passes over key tiles, then ``d_tiles`` over value tiles of the step before.
     steps : Out(stream)
         Each step, once its Q.K passes are all issued: work for the row unit.
-    drained : In(stream)
-        With ``gemm`` or ``scores_only``, the bank of such a step whose sums have been read.
 
     One pass per cycle at most; what follows takes a tile's loading time for each.
     """
@@ -151,13 +149,11 @@ class PassScheduler(Component):
         steps = stream.Signature(
             step_layout(**shape, tokens=tokens, gemm=gemm, scores_only=scores_only)
         )
-        bank = stream.Signature(data.StructLayout({"bank": 1}), always_ready=True)
         super().__init__(
             {
                 "i": In(steps),
                 "steps": Out(steps),
-                "passes": Out(stream.Signature(pass_layout(**shape))),
-                **({"drained": In(bank)} if self._single else {}),
+                "passes": Out(stream.Signature(pass_layout(**shape, single=bool(self._single)))),
             }
         )
 
@@ -190,22 +186,16 @@ class PassScheduler(Component):
 
         takes_slot = Signal()
         m.d.comb += takes_slot.eq(older_valid & step.first & (step.slot == older.slot))
-        waits, has_values = takes_slot, Value.cast(1)
+        has_values = Value.cast(1)
         if self._single:
             is_single = Signal()
             m.d.comb += is_single.eq(Cat(*(step[name] for name in self._single)).any())
             has_values = ~is_single
-            holds = Signal(2)  # banks that no second product waits for
-            waits = Signal()
-            m.d.comb += waits.eq(takes_slot | holds.bit_select(step.bank, 1))
-            with m.If(self.drained.valid):
-                m.d.sync += holds.bit_select(self.drained.payload.bank, 1).eq(0)
-            with m.If(self.i.valid & self.i.ready & is_single):
-                m.d.sync += holds.bit_select(step.bank, 1).eq(1)
+            m.d.comb += out.single.eq(is_single & ~out.value)
 
         with m.FSM():
             with m.State("choose"):
-                with m.If(self.i.valid & ~waits):
+                with m.If(self.i.valid & ~takes_slot):
                     m.d.sync += issues.eq(1)
                     m.next = "keys"
                 with m.Elif(older_valid):

@@ -213,6 +213,40 @@ def test_passes_follow_each_other_as_soon_as_the_accumulator_allows(digits, rows
         assert after == max(start + apart, tokens.get(n, 0) + 3)
 
 
+def test_a_bank_that_no_second_product_waits_for_must_have_been_read():
+    shape = SHAPES["two digits"]
+    dut = Feeder(**shape, single=True)
+    work = {"value": 0, "last": 0, "slot": 0, "rows": 4, "d_tiles": 2, "single": 1}
+    passes = [
+        {**work, "first": int(step == 0), "bank": step % 2, "tile": tile, "tile_last": tile}
+        for step in range(4)
+        for tile in range(2)
+    ]
+    drained = {60: 0, 90: 1}  # by the cycle
+
+    async def announce(ctx):
+        ctx.set(dut.loaded.valid, 1)
+        await ctx.tick()
+        ctx.set(dut.loaded.valid, 0)
+        for cycle in range(1, 120):
+            ctx.set(dut.drained.valid, int(cycle in drained))
+            ctx.set(dut.drained.payload, {"bank": drained.get(cycle, 0)})
+            await ctx.tick()
+
+    log = simulate(
+        dut,
+        inputs={"i": [to_bits(dut.i.payload.shape(), work) for work in passes]},
+        outputs=["o"],
+        cycles=150,
+        beside=[announce],
+    )
+    starts = log["o"].cycles[:: 4 * 2]  # of steps: two passes of four rows
+    assert len(log["o"].items) == len(passes) * 4
+    assert starts[1] < 40
+    # Read once the token is there, through the queue, out.
+    assert starts[2:] == [60 + 4, 90 + 4]
+
+
 def test_what_waits_in_the_queue_is_not_lost():
     shape = SHAPES["two digits"]
     script = Script(n_steps=4, seed=2, rows=4, **shape)
