@@ -37,7 +37,15 @@ def mass_layout(numerics: IndexNumerics) -> data.StructLayout:
 
     ``vertical``: attention of the block's column, in units of ``2**-mass_fraction`` of a query's.
     ``slash``: attention of block diagonal ``n - 1 - b``. ``mean``: the block's mean score.
+
+    Raises
+    ------
+    ValueError
+        When a block is none that a lane can have masses of.
     """
+    block, unit = numerics.block, max(numerics.lane.size, _ROWS)
+    if block & block - 1 or block % unit:
+        raise ValueError(f"Block must be a power of two and a multiple of {unit}, not {block}")
     return data.StructLayout(
         {
             "vertical": numerics.mass_width,
@@ -123,10 +131,7 @@ class BlockMasses(Component):
         self._memory = memory
         self._numerics = numerics = IndexNumerics(lane=lane, block=block, tokens=tokens)
         check_count("Slots", slots)
-        if block & block - 1 or block % max(size, _ROWS):
-            raise ValueError(
-                f"Block must be a power of two and a multiple of {max(size, _ROWS)}, not {block}"
-            )
+        masses = mass_layout(numerics)
         self._partials: dict[str, Any] = dict(
             size=size,
             block=block,
@@ -148,7 +153,7 @@ class BlockMasses(Component):
                 "may_start": Out(1, init=1),
                 "step": In(1),
                 "last_step": In(1),
-                "o": Out(stream.Signature(mass_layout(numerics))),
+                "o": Out(stream.Signature(masses)),
             }
         )
 

@@ -119,6 +119,8 @@ def lane_payloads(
         scores_only=index_tokens > 0,
     )
     masses = {}
+    if index_tokens > tokens:
+        raise ValueError(f"Index tokens must be at most tokens {tokens}, not {index_tokens}")
     if index_tokens:
         masses["o_mass"] = mass_layout(
             IndexNumerics(lane=numerics, block=block_rows, tokens=index_tokens)

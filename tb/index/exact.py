@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 
 from ...rtl.index.numerics import IndexNumerics
-from ..errors import InputError
 from ..formats import Ints
 from ..quantize import Int8s
 from .block_pool import pool_block_means
 from .head import Ask, Verdict, select_head
 from .masses import BlockMasses, block_masses
 from .pairs import pair_shares
-from .pool import budgets
+from .pool import budgets, check_rule
 
 __all__ = ["CoverageRule", "ExactHead", "exact_coverage"]
 
@@ -45,17 +44,7 @@ class CoverageRule:
     max_budget: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("gamma", "tau"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise InputError(f"{name} must be 0 to 1, not {value}")
-        if self.min_budget < 0:
-            raise InputError(f"min_budget must be 0 tokens or more, not {self.min_budget}")
-        if self.max_budget is not None and self.max_budget < max(self.min_budget, 1):
-            raise InputError(
-                f"max_budget must be at least min_budget, {max(self.min_budget, 1)} tokens, "
-                f"not {self.max_budget}"
-            )
+        check_rule(**vars(self))
 
     def ask(self, blocks: int, block: int, mantissa: int, shift: int) -> Ask:
         """Return what the hardware is asked of a head of ``blocks`` blocks."""

@@ -20,6 +20,7 @@ from .pool import (
     block_means,
     block_sums,
     budgets,
+    check_rule,
     divergence_of,
     largest,
     last_queries,
@@ -251,11 +252,4 @@ def check_selection(
         )
     if block < 1:
         raise InputError(f"block must be at least 1 token, not {block}; use 128")
-    for name, value in (("gamma", gamma), ("tau", tau)):
-        if not 0 <= value <= 1:
-            raise InputError(f"{name} must be 0 to 1, not {value}")
-    if min_budget < 0 or (max_budget is not None and max_budget < max(min_budget, 1)):
-        raise InputError(
-            f"Budgets must be 0 or more, the largest not below the smallest, "
-            f"not {min_budget} and {max_budget}"
-        )
+    check_rule(gamma, tau, min_budget, max_budget)

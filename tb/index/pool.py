@@ -5,11 +5,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
+
 __all__ = [
     "Reals",
     "block_means",
     "block_sums",
     "budgets",
+    "check_rule",
     "divergence_of",
     "largest",
     "last_queries",
@@ -52,6 +55,24 @@ def block_means(x: Reals, block: int) -> Reals:
 def budgets(n: int, block: int, least: int, most: int | None) -> tuple[int, int]:
     """Return the fewest and the most of ``n`` blocks, of budgets in tokens."""
     return min(-(-least // block), n), n if most is None else min(max(most // block, 1), n)
+
+
+def check_rule(gamma: float, tau: float, min_budget: int, max_budget: int | None) -> None:
+    """Refuse shares and budgets that no rule of coverage can have.
+
+    Raises
+    ------
+    InputError
+        With what is wrong.
+    """
+    for name, value in (("gamma", gamma), ("tau", tau)):
+        if not 0 <= value <= 1:
+            raise InputError(f"{name} must be 0 to 1, not {value}")
+    if min_budget < 0 or (max_budget is not None and max_budget < max(min_budget, 1)):
+        raise InputError(
+            f"Budgets must be 0 or more, the largest not below the smallest, "
+            f"not {min_budget} and {max_budget}"
+        )
 
 
 def largest(x: Reals, n: int) -> NDArray[np.intp]:

@@ -37,13 +37,14 @@ def heads_of(rng, heads, kv_heads, tokens):
     return q, k, mantissa, shift
 
 
-@pytest.mark.parametrize("stall", [0.0, 0.5])
+@pytest.mark.parametrize("stall", [0.0, 0.5, 0.95])
 @pytest.mark.parametrize(
     ("lanes", "changes", "heads", "kv_heads", "tokens"),
     [
         (("plain", "plain"), {}, 4, 2, 97),
         (("dsp", "lut"), {"gemm": True, "out_width": 2, "crossings": True}, 5, 1, 40),
         (("plain",) * 3, {}, 8, 4, 12),
+        (("plain",), {}, 40, 8, 9),  # more heads than turns wait: of each a single job
     ],
 )
 def test_masses_of_all_heads_in_order(lanes, changes, heads, kv_heads, tokens, stall):

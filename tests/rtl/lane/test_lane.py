@@ -265,6 +265,13 @@ def test_attributes():
         ({"out_width": 3}, ValueError, "Out width must divide size 4, not 3"),
         ({"memory": "lut"}, ValueError, "Memory must be one of 'auto', 'ultra', not 'lut'"),
         ({"slots": 0}, ValueError, "Slots must be a positive integer, not 0"),
+        ({"index_tokens": -1}, ValueError, "Tokens must be a positive integer, not -1"),
+        ({"index_tokens": 65}, ValueError, "Index tokens must be at most tokens 64, not 65"),
+        (
+            {"index_tokens": 64, "block_rows": 12},
+            ValueError,
+            "Block must be a power of two and a multiple of 4, not 12",
+        ),
     ],
 )
 def test_bad_parameters(change, error, message):

@@ -138,10 +138,13 @@ class TestMistakes:
         [
             ({"gamma": 1.5}, "gamma must be 0 to 1, not 1.5"),
             ({"tau": -0.1}, "tau must be 0 to 1, not -0.1"),
-            ({"min_budget": -1}, "min_budget must be 0 tokens or more, not -1"),
+            (
+                {"min_budget": -1},
+                "Budgets must be 0 or more, the largest not below the smallest, not -1 and None",
+            ),
             (
                 {"min_budget": 512, "max_budget": 256},
-                "max_budget must be at least min_budget, 512 tokens, not 256",
+                "Budgets must be 0 or more, the largest not below the smallest, not 512 and 256",
             ),
         ],
     )
