@@ -85,6 +85,13 @@ def test_a_block_has_everything():
     assert found[1] < one >> 14  # 0 log 0 adds nothing
 
 
+@pytest.mark.parametrize("shift", [56, 57, 58, 63])
+def test_factors_that_leave_nothing(shift):
+    vertical, mean, mantissa, _ = head(np.random.default_rng(shift), 12)
+    found, _ = run([(vertical, mean << 3, mantissa, shift)])
+    assert found == [divergence(vertical, mean << 3, mantissa, shift, NUMBERS)]
+
+
 @pytest.mark.parametrize("peak", [0.01, 1.0, 5.0])
 @pytest.mark.parametrize("agree", [1.0, 0.95, 0.8, 0.0])
 def test_the_error_is_as_stated(peak, agree):

@@ -149,6 +149,13 @@ def test_tau_0_and_tau_1():
     assert [v.is_aware for v in expected] == [False, True]
 
 
+def test_the_least_of_columns_is_none_of_pairs():
+    rng = np.random.default_rng(8)
+    expected, _ = check([head(rng, 9, agree=1.0, gamma=0.02, least=9)])
+    assert expected[0].is_aware
+    assert expected[0].pairs.count < 9
+
+
 def test_a_single_block_and_equal_ones():
     rng = np.random.default_rng(6)
     one = head(rng, 1, agree=1.0)

@@ -11,6 +11,7 @@ from qkloom.rtl.index.numerics import IndexNumerics
 from qkloom.rtl.lane.lane import Lane
 from qkloom.rtl.lane.numerics import Numerics
 from qkloom.tb.buffer.tile import strip_rows
+from qkloom.tb.exact import exact_attention
 from qkloom.tb.index.masses import block_masses
 from qkloom.tb.simulate import from_bits, simulate, to_bits
 
@@ -162,6 +163,60 @@ def test_a_row_that_peaks_early_and_one_that_peaks_late():
 def test_scores_all_equal(value):
     q = np.full((30, 8), value, np.int8)
     check(Script().add(30, q=q, k=q))
+
+
+@pytest.mark.parametrize("scores_first", [True, False])
+@pytest.mark.parametrize("gemm", [False, True])
+def test_attention_before_and_behind(scores_first, gemm):
+    rng = np.random.default_rng(9)
+    script = Script(gemm=gemm, row_width=2, out_width=1).add(21)
+    q, k, v = rng.integers(-127, 128, (3, 1, 11, 8)).astype(np.int8)
+    mantissa, shift = np.array([70000]), np.array([21])
+    expected = exact_attention(q, k, v, mantissa, shift, script.lane, block_rows=8, causal=True)
+    attention = {name: [] for name in ("i_job", "i_query", "i_key", "i_value")}
+    for first in (0, 8):
+        rows = min(8, 11 - first)
+        attention["i_query"] += q[0, first : first + rows].reshape(-1, 4).tolist()
+        for start in range(0, first + rows, 8):
+            keys = min(8, first + rows - start)
+            job = {**script.sent["i_job"][0], "scores_only": 0, "rows": rows, "keys": keys}
+            job |= {"first": start == 0, "last": start == first, "slot": first // 8}
+            job |= {"diagonal": first - start, "mantissa": 70000, "shift": 21}
+            attention["i_job"].append(job)
+            for name, x in (("i_key", k), ("i_value", v)):
+                filled = np.zeros((-(-keys // 4) * 4, 8), int)
+                filled[:keys] = x[0, start : start + keys]
+                attention[name] += strip_rows(filled, size=4)
+    calls = [{**script.sent, "i_value": []}, attention]
+    calls = calls if scores_first else calls[::-1]
+
+    def run(calls, pace):
+        lane = Lane(**script.parameters)
+        return lane, simulate(
+            lane,
+            inputs={
+                name: [
+                    to_bits(getattr(lane, name).payload.shape(), item)
+                    for call in calls
+                    for item in call[name]
+                ]
+                for name in attention
+            },
+            outputs=["o", "o_mass"],
+            cycles=20_000,
+            idle=600,
+            pace=pace,
+        )
+
+    # Jobs of the second call come when everything of the first one has left.
+    _, log = run(calls[:1], None)
+    taken = log["i_job"].cycles[-1]
+    left = max(log[name].cycles[-1] for name in ("o", "o_mass") if log[name].cycles)
+    lane, log = run(calls, {"i_job": lambda cycle: float(cycle <= taken or cycle > left + 4)})
+    masses = [from_bits(lane.o_mass.payload.shape(), item) for item in log["o_mass"].items]
+    assert masses == script.masses
+    out = [from_bits(lane.o.payload.shape(), item)["row"] for item in log["o"].items]
+    assert np.array(out).reshape(expected.shape).tolist() == expected.tolist()
 
 
 def test_scores_all_at_minus_full_scale():
