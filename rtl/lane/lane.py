@@ -545,7 +545,6 @@ class Lane(Component):
                 masses.weights.valid.eq(row_unit.weights.valid),
                 masses.scores.valid.eq(row_unit.scores.valid),
                 masses.reciprocals.valid.eq(parts.reciprocal.o.valid),
-                parts.probabilities.w.valid.eq(0),
                 parts.feeder.done.valid.eq(0),
                 parts.normalizer.recip.valid.eq(0),
                 parts.feeder.drained.valid.eq(row_unit.released.valid),
