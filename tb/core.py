@@ -89,15 +89,22 @@ class QueryBlock:
         return key < self.keys and key // block_rows in self.blocks
 
 
-def schedule(call: Call, *, lanes: int, slots: int, block_rows: int) -> list[list[QueryBlock]]:
+def schedule(
+    call: Call, *, lanes: int, slots: int, block_rows: int, key_heads: int = 0
+) -> list[list[QueryBlock]]:
     """Assign query blocks to lanes, in rounds of one block per lane.
 
     Neighbours in a round come from one KV head wherever possible, so that its keys and values are
-    sent once for all of them.
+    sent once for all of them. In an index call, with ``key_heads``, a round does not cut a KV head
+    in two whose group fits into one, and has ``key_heads`` KV heads at most.
     """
     n_q, n_kv = call.q.shape[1], call.k.shape[1]
-    blocks: list[QueryBlock] = []
+    rounds: list[list[QueryBlock]] = [[]]
     for kv_head in range(len(call.k)):
+        begun = len({block.head // call.group for block in rounds[-1]})
+        no_room = len(rounds[-1]) + call.group > lanes or begun == key_heads
+        if key_heads and rounds[-1] and no_room:
+            rounds.append([])
         for first in range(0, n_q, block_rows):
             for head in range(kv_head * call.group, (kv_head + 1) * call.group):
                 rows = min(block_rows, n_q - first)
@@ -105,20 +112,21 @@ def schedule(call: Call, *, lanes: int, slots: int, block_rows: int) -> list[lis
                 keys = min(n_kv, max(seen, 1))
                 selected = _selected(call, head, first // block_rows, -(-keys // block_rows))
                 keys = min(keys, (selected[-1] + 1) * block_rows) if selected else 1
-                place = divmod(len(blocks), lanes)
-                blocks.append(
+                if len(rounds[-1]) == lanes:
+                    rounds.append([])
+                rounds[-1].append(
                     QueryBlock(
                         head=head,
                         first=first,
                         rows=rows,
                         keys=keys,
-                        lane=place[1],
-                        slot=place[0] % slots,
+                        lane=len(rounds[-1]),
+                        slot=(len(rounds) - 1) % slots,
                         blocks=selected or (0,),
                         hidden=not selected,
                     )
                 )
-    return [blocks[i : i + lanes] for i in range(0, len(blocks), lanes)]
+    return rounds
 
 
 def _selected(call: Call, head: int, block: int, n_blocks: int) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ _FLAGS = (
     Field("table", 1, "Blocks of keys and values are where the block table says"),
     Field("gemm", 1, "The call is a matrix product, not attention"),
     Field("sparse", 1, "Query blocks see the blocks of keys that the selection says"),
+    Field("index", 1, "The call writes a selection, and no outputs"),
 )
 _SCALARS = {
     "heads": "Query heads",
@@ -39,6 +40,12 @@ _OF_PRODUCTS = {
     "head_dim": "of a product: columns of a chunk, and channels of a group",
     "query_bits": "of activations as of queries",
     "chunks": "Of a product: its inner dimension in units of head_dim",
+}
+_OF_INDEX = {
+    "gamma": "Of an index call: share of attention to keep, in units of 2^-16",
+    "limit": "Of an index call: bound of the divergence of query-aware heads",
+    "fewest": "Of an index call: fewest blocks of columns, and of diagonals",
+    "most": "Of an index call: most of them",
 }
 _SIGNED = ("q_start",)
 _ERROR = (Field("code", 8, "0, or what went wrong; of the call that ap_done is of"),)
@@ -73,6 +80,7 @@ def kernel_registers(
     stalls: tuple[tuple[str, str], ...] = (),
     gemm: bool = False,
     sparse: bool = False,
+    index: bool = False,
 ) -> KernelRegisters:
     """Return the registers of a kernel.
 
@@ -90,6 +98,8 @@ def kernel_registers(
         Whether a call may be a product of matrices.
     sparse : bool
         Whether a call may have a selection.
+    index : bool
+        Whether a call may write one.
     """
     channels = {"q": q_channels, "k": k_channels, "v": v_channels, "o": o_channels}
     for tensor, n in channels.items():
@@ -98,13 +108,15 @@ def kernel_registers(
     if gemm:
         for name, doc in _OF_PRODUCTS.items():
             scalars[name] = f"{scalars[name]}; {doc}" if name in scalars else doc
-    arguments = tuple(_arguments(channels, scalars, sparse))
+    if index:
+        scalars |= _OF_INDEX
+    arguments = tuple(_arguments(channels, scalars, sparse, index))
     status = tuple(_status(reset_register(arguments).end, stalls))
     return KernelRegisters(arguments, status)
 
 
 def _arguments(
-    channels: dict[str, int], scalars: dict[str, str], sparse: bool
+    channels: dict[str, int], scalars: dict[str, str], sparse: bool, index: bool
 ) -> Iterator[Register]:
     offset = ARGUMENTS_FROM
     pointers = {
@@ -116,6 +128,8 @@ def _arguments(
     pointers["table"] = "Address of the block table; not looked at unless flags say so"
     if sparse:
         pointers["selection"] = "Address of the selection; not looked at unless flags say so"
+    if index:
+        pointers["verdicts"] = "Address of the records that an index call writes of its heads"
     for name, doc in pointers.items():
         yield Register(name, offset, "rw", doc, width=64)
         offset += 8

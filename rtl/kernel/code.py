@@ -19,6 +19,7 @@ class Code(enum.IntEnum):
     OVERLAP = 8
     KIND = 9
     CHUNKS = 10
+    RULE = 11
     SLVERR = 16
     DECERR = 17
     TIMEOUT = 18
@@ -37,9 +38,10 @@ class Code(enum.IntEnum):
 _TEXTS = {
     Code.OK: "the call was computed",
     Code.HEADS: "heads or KV heads are 0 or too many, or KV heads do not divide heads",
-    Code.QUERIES: "n_q is 0 or above the longest sequence",
+    Code.QUERIES: "n_q is 0, above the longest sequence, or above a block in an index call",
     Code.KEYS: "n_kv is 0, above the longest sequence, or not heads * head_dim of a product",
-    Code.START: "q_start is further from 0 than the longest sequence, or not 0 without causal",
+    Code.START: "q_start is further from 0 than the longest sequence, not 0 without causal, or not "
+    "n_kv - n_q in an index call",
     Code.HEAD_DIM: "head_dim is 0, too large, no multiple of the array's size, or of a product "
     "above a block",
     Code.BITS: "query_bits is below 2 or above the operand's width",
@@ -47,6 +49,7 @@ _TEXTS = {
     Code.OVERLAP: "outputs would be written over an input, or over each other",
     Code.KIND: "the flags ask for what this kernel does not do",
     Code.CHUNKS: "chunks of a product are 0, or more than there can be heads",
+    Code.RULE: "gamma of an index call is above 1, or its fewest blocks are 0 or above its most",
     Code.SLVERR: "a bus answered SLVERR",
     Code.DECERR: "a bus answered DECERR",
     Code.TIMEOUT: "nothing moved for too long: a channel does not answer; only a reset helps",

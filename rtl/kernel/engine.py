@@ -16,9 +16,10 @@ from ..component import Component
 from ..core import Core
 from ..formats import ceil_log2
 from ..mover import Fetcher, OutputMover
-from ..sequencer.call import call_layout
+from ..sequencer.call import SELECTION_WIDTH, call_layout, row_words
 from ..sequencer.sequencer import OUTPUT_WIDTH, Sequencer, task_layout
 from ..stream import connect_stream
+from .index import IndexUnit
 
 __all__ = ["TENSORS", "Engine", "check_channels"]
 
@@ -40,6 +41,8 @@ class Engine(Component):
                             |       |                            |
                          channels: memory <----------------------+
 
+    In an index call keys go to the index unit too, which asks for queries, and writes selections.
+
     Parameters
     ----------
     lanes : tuple of str
@@ -57,6 +60,10 @@ class Engine(Component):
         Whether a call may be a product of matrices.
     sparse : bool
         Whether a call may have a selection.
+    index_tokens : int
+        Longest sequence of an index call, which writes a selection; 0 if there is none.
+    key_heads : int
+        Most KV heads of which an index call averages keys at a time.
     crossings : bool
         Whether lanes may be on other dies than the rest.
 
@@ -111,9 +118,11 @@ class Engine(Component):
         address_width: int = 64,
         gemm: bool = False,
         sparse: bool = False,
+        index_tokens: int = 0,
+        key_heads: int = 1,
         crossings: bool = False,
     ) -> None:
-        outer = ("heads", "channels", "data_width", "address_width", "sparse")
+        outer = ("heads", "channels", "data_width", "address_width", "sparse", "key_heads")
         self._core = {k: v for k, v in self.parameters.items() if k not in outer}
         self._channels = check_channels(channels)
         counts = tuple((name, len(numbers)) for name, numbers in channels)
@@ -133,8 +142,35 @@ class Engine(Component):
             runtime_precision=any("serial" in kind for kind in lanes),
             gemm=gemm,
             sparse=sparse,
+            index_tokens=index_tokens,
+            key_heads=key_heads,
             **self._bus,
         )
+        self._index: dict[str, Any] = {}
+        if index_tokens:
+            if stream_width != stationary_width:
+                raise ValueError(
+                    "Index calls take queries where values are: widths must be equal, not "
+                    f"{stream_width} and {stationary_width}"
+                )
+            words = row_words(tokens=tokens, block=block_rows, data_width=data_width)
+            self._index = dict(
+                n_lanes=n_lanes,
+                size=size,
+                head_dim=head_dim,
+                block=block_rows,
+                tokens=index_tokens,
+                lane_tokens=tokens,
+                p_width=p_width,
+                segments=segments,
+                fraction=fraction,
+                heads=heads,
+                key_heads=key_heads,
+                row_bytes=words * SELECTION_WIDTH // 8,
+                stream_width=stream_width,
+                stationary_width=stationary_width,
+                **self._bus,
+            )
         row: dict[str, Any] = dict(size=size, head_dim=head_dim, **self._bus)
         tile = {
             **row,
@@ -160,8 +196,21 @@ class Engine(Component):
         self._readers = _readers(self._channels, self._tables)
         self._writers = self._channels["o"]
         self._words = data_width // OUTPUT_WIDTH
-        call = call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size, gemm=gemm)
-        task = task_layout(call=call, channels=counts, address_width=address_width, sparse=sparse)
+        call = call_layout(
+            heads=heads,
+            tokens=tokens,
+            head_dim=head_dim,
+            size=size,
+            gemm=gemm,
+            selects=index_tokens > 0,
+        )
+        task = task_layout(
+            call=call,
+            channels=counts,
+            address_width=address_width,
+            sparse=sparse,
+            index_blocks=-(-index_tokens // block_rows),
+        )
         moved = {name: range(number + 1) for name, number in counts if name != "o"}
         moved["o"] = range(self._words * len(self._writers) + 1)
         members: dict[str, Any] = {
@@ -175,7 +224,9 @@ class Engine(Component):
         for number, names in self._readers.items():
             id_width = max(ceil_log2(len(names)), 1)
             members[f"read_{number}"] = Out(AXI4Read(**self._bus, id_width=id_width))
-        for number in self._writers:
+        # Where the selection is read from, it is written to.
+        written = {*self._writers, *(self._channels["q"][:1] if index_tokens else ())}
+        for number in sorted(written):
             members[f"write_{number}"] = Out(AXI4Write(**self._bus))
         super().__init__(members)
 
@@ -205,6 +256,10 @@ class Engine(Component):
         task = self.i.payload
         buses: dict[str, Any] = {}
         idle, failed = [output.idle], [output.failed]
+        unit = self._add_index(m, sequencer, core) if self._index else None
+        if unit is not None:
+            idle.append(unit.idle)
+            failed.append(unit.failed)
         connect_stream(m, sequencer.jobs, core.i_job)
         for name, port in (("q", core.i_query), ("k", core.i_key), ("v", core.i_value)):
             m.submodules[name] = fetcher = Fetcher(**self._fetchers[name])
@@ -214,10 +269,12 @@ class Engine(Component):
             m.d.comb += [
                 port.payload.to.eq(rows.to),
                 (row if name == "q" else row.row).eq(rows.item.row),
-                port.valid.eq(fetcher.o.valid),
-                fetcher.o.ready.eq(port.ready),
             ]
-            m.d.sync += self.starved[name].eq(port.ready & ~port.valid & ~fetcher.idle)
+            if unit is None or name == "q":
+                m.d.comb += [port.valid.eq(fetcher.o.valid), fetcher.o.ready.eq(port.ready)]
+            else:
+                self._share_rows(m, name, fetcher.o, port, unit)
+            m.d.sync += self.starved[name].eq(port.ready & ~fetcher.o.valid & ~fetcher.idle)
             if name == "v" and self._core["gemm"]:  # a product has none
                 with m.If(task.call.gemm):
                     m.d.sync += self.starved.v.eq(0)
@@ -258,18 +315,90 @@ class Engine(Component):
         total: Any = 0
         for k, number in enumerate(self._writers):
             bus = output.bus[k]
-            wiring.connect(m, bus, wiring.flipped(getattr(self, f"write_{number}")))
+            self._connect_writer(m, number, bus, unit)
             n_words = Signal(range(self._words + 1), name=f"words_{k}", reset_less=True)
             written = Mux(bus.w.valid & bus.w.ready, bus.w.payload.strb, 0)
             m.d.sync += n_words.eq(sum(written[4 * word] for word in range(self._words)))
             total += n_words
         m.d.comb += self.moved.o.eq(total)
+        selections = self._channels["q"][0]
+        if unit is not None and selections not in self._writers:
+            port = getattr(self, f"write_{selections}")
+            wiring.connect(m, unit.bus, wiring.flipped(port))
         m.d.comb += [self.idle.eq(reduce(and_, idle)), self.failed.eq(reduce(or_, failed))]
-        self._end_calls(m, sequencer, output)
+        self._end_calls(m, sequencer, output, unit)
         return m
 
-    def _end_calls(self, m: Module, sequencer: Sequencer, output: OutputMover) -> None:
-        """Take a call when as many query blocks are written as were asked to be."""
+    def _add_index(self, m: Module, sequencer: Sequencer, core: Core) -> IndexUnit:
+        """Build the index unit, and tell it of calls."""
+        m.submodules.index = unit = IndexUnit(**self._index)
+        task, call = self.i.payload, unit.call.payload
+        told = Signal()
+        connect_stream(m, sequencer.asks, unit.ask)
+        connect_stream(m, core.o_mass, unit.i_mass)
+        aware = sequencer.aware.payload
+        m.d.comb += [
+            aware.blocks.eq(unit.aware.payload.blocks),
+            aware.is_aware.eq(unit.aware.payload.is_aware),
+            sequencer.aware.valid.eq(unit.aware.valid),
+            unit.aware.ready.eq(sequencer.aware.ready),
+            unit.call.valid.eq(self.i.valid & task.call.selects & ~told),
+            call.tokens.eq(task.call.n_kv),
+            *(call[name].eq(task[name]) for name in ("heads", "rule", "selection", "verdicts")),
+            unit.halt.eq(self.halt),
+        ]
+        with m.If(unit.call.valid & unit.call.ready):
+            m.d.sync += told.eq(1)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += told.eq(0)
+        return unit
+
+    def _share_rows(self, m: Module, name: str, rows: Any, port: Any, unit: IndexUnit) -> None:
+        """In an index call, show the unit the keys, and give it queries instead of values."""
+        selects = self.i.payload.call.selects
+        if name == "v":
+            connect = [
+                unit.i_query.payload.eq(rows.payload.item),
+                unit.i_query.valid.eq(rows.valid & selects),
+                port.valid.eq(rows.valid & ~selects),
+                rows.ready.eq(Mux(selects, unit.i_query.ready, port.ready)),
+            ]
+        else:
+            has_room = Signal()
+            connect = [
+                has_room.eq(unit.i_key.ready | ~selects),
+                unit.i_key.payload.to.eq(rows.payload.to),
+                unit.i_key.payload.item.eq(rows.payload.item),
+                unit.i_key.valid.eq(rows.valid & port.ready & selects),
+                port.valid.eq(rows.valid & has_room),
+                rows.ready.eq(port.ready & has_room),
+            ]
+        m.d.comb += connect
+
+    def _connect_writer(self, m: Module, number: int, bus: Any, unit: IndexUnit | None) -> None:
+        """Let outputs be written, or selections, if they are on one channel."""
+        port = getattr(self, f"write_{number}")
+        if unit is None or number != self._channels["q"][0]:
+            wiring.connect(m, bus, wiring.flipped(port))
+            return
+        # No call writes both.
+        selects = self.i.payload.call.selects
+        for source, is_meant in ((bus, ~selects), (unit.bus, selects)):
+            for name in ("aw", "w"):
+                inner, outer = getattr(source, name), getattr(port, name)
+                m.d.comb += inner.ready.eq(outer.ready & is_meant)
+                with m.If(is_meant):
+                    m.d.comb += [outer.valid.eq(inner.valid), outer.payload.eq(inner.payload)]
+            m.d.comb += [
+                source.b.valid.eq(port.b.valid & is_meant),
+                source.b.payload.eq(port.b.payload),
+            ]
+        m.d.comb += port.b.ready.eq(1)
+
+    def _end_calls(
+        self, m: Module, sequencer: Sequencer, output: OutputMover, unit: IndexUnit | None
+    ) -> None:
+        """Take a call when as many query blocks, or heads, are written as were asked to be."""
         n_blocks = Signal(_BLOCKS_WIDTH)  # on their way
         begun = Signal()
         ended = Signal(range(len(self._writers) + 1))
@@ -288,6 +417,11 @@ class Engine(Component):
             counted.eq(asked & ~is_done),
             is_done.eq(counted & (n_blocks == 0) & ~is_done),
         ]
+        if unit is not None:
+            with m.If(unit.call.valid & unit.call.ready):
+                m.d.sync += n_blocks.eq(self.i.payload.heads)
+            with m.Elif(self.i.payload.call.selects):
+                m.d.sync += n_blocks.eq(n_blocks - unit.written)
         with m.If(sequencer.i.valid & sequencer.i.ready):
             m.d.sync += asked.eq(1)
         with m.If(self.i.valid & self.i.ready):

@@ -12,6 +12,7 @@ from ..check import check_count
 from ..component import Component
 from ..control.register import Register, values_layout
 from ..formats import ceil_log2
+from ..index.share import GAMMA_BITS
 from ..sequencer.call import call_layout
 from ..sequencer.sequencer import task_layout
 from .code import Code
@@ -41,6 +42,8 @@ class Intake(Component):
         Largest head_dim of a product of matrices; 0 if a call cannot be one.
     sparse : bool
         Whether a call may have a selection.
+    index_tokens, block : int
+        Longest sequence of an index call, 0 if there is none; tokens of a block.
 
     Members
     -------
@@ -71,6 +74,8 @@ class Intake(Component):
         address_width: int = 64,
         product_dim: int = 0,
         sparse: bool = False,
+        index_tokens: int = 0,
+        block: int = 1,
     ) -> None:
         for name, value in {
             "Heads": heads,
@@ -79,6 +84,7 @@ class Intake(Component):
             "Size": size,
             "Stream width": stream_width,
             "Data width": data_width,
+            "Block": block,
         }.items():
             check_count(name, value)
         self._channels = channels
@@ -86,10 +92,22 @@ class Intake(Component):
         self._size_bits, self._stream_width = ceil_log2(size), stream_width
         self._align_bits = ceil_log2(data_width // 8)
         self._product_dim, self._sparse = product_dim, sparse
+        self._index_tokens, self._block = index_tokens, block
         call = call_layout(
-            heads=heads, tokens=tokens, head_dim=head_dim, size=size, gemm=bool(product_dim)
+            heads=heads,
+            tokens=tokens,
+            head_dim=head_dim,
+            size=size,
+            gemm=bool(product_dim),
+            selects=index_tokens > 0,
         )
-        task = task_layout(call=call, channels=channels, address_width=address_width, sparse=sparse)
+        task = task_layout(
+            call=call,
+            channels=channels,
+            address_width=address_width,
+            sparse=sparse,
+            index_blocks=-(-index_tokens // block),
+        )
         super().__init__(
             {
                 "i": In(stream.Signature(values_layout(arguments))),
@@ -140,6 +158,16 @@ class Intake(Component):
             m.d.comb += [call.gemm.eq(given.flags.gemm), call.chunks.eq(given.chunks)]
         if self._sparse:
             m.d.comb += [task.selection.eq(given.selection), task.sparse.eq(given.flags.sparse)]
+        if self._index_tokens:
+            m.d.comb += [
+                call.selects.eq(given.flags.index),
+                task.heads.eq(given.heads),
+                task.verdicts.eq(given.verdicts),
+                task.rule.gamma.eq(given.gamma),
+                task.rule.limit.eq(given.limit),
+                task.rule.least.eq(given.fewest),
+                task.rule.most.eq(given.most),
+            ]
         for name, n in self._channels:
             m.d.comb += [task[name][k].eq(given[f"{name}_{k}"]) for k in range(n)]
 
@@ -212,7 +240,12 @@ class Intake(Component):
         wrong_kind = flags.sparse
         if self._sparse:
             wrong_kind = flags.sparse & flags.gemm
-            pointers.append(Mux(flags.sparse, given.selection, 0))
+            follows = flags.sparse | (flags.index if self._index_tokens else 0)
+            pointers.append(Mux(follows, given.selection, 0))
+        of_index: list[tuple[Code, Any]] = [(Code.KIND, flags.index)]
+        if self._index_tokens:
+            pointers.append(Mux(flags.index, given.verdicts, 0))
+            of_index = self._index_rules(given)
         of_products: list[tuple[Code, Any]] = [(Code.KIND, flags.gemm)]
         if self._product_dim:
             of_products = [
@@ -233,6 +266,22 @@ class Intake(Component):
             (Code.ALIGNMENT, reduce(or_, (p[: self._align_bits] for p in pointers)).any()),
             (Code.KIND, wrong_kind),
             *of_products,
+            *of_index,
+        ]
+
+    def _index_rules(self, given: Any) -> list[tuple[Code, Any]]:
+        """Return what an index call must not be. Its queries are the last ones."""
+        flags, most = given.flags, -(-self._index_tokens // self._block)
+        start = given.q_start[: len(given.n_kv)]
+        return [
+            (Code.KIND, flags.index & (flags.gemm | flags.sparse | ~flags.causal)),
+            (Code.QUERIES, flags.index & (given.n_q > self._block)),
+            (Code.KEYS, flags.index & (given.n_kv > self._index_tokens)),
+            (Code.START, flags.index & (start + given.n_q != given.n_kv)),
+            (Code.RULE, flags.index & (given.gamma > 1 << GAMMA_BITS)),
+            (Code.RULE, flags.index & _out_of_range(given.fewest, most)),
+            (Code.RULE, flags.index & _out_of_range(given.most, most)),
+            (Code.RULE, flags.index & (given.most < given.fewest)),
         ]
 
 

@@ -98,6 +98,8 @@ class Kernel(Component):
         address_width: int = 64,
         gemm: bool = False,
         sparse: bool = False,
+        index_tokens: int = 0,
+        key_heads: int = 1,
         crossings: bool = False,
         timeout: int = 1 << 20,
     ) -> None:
@@ -111,6 +113,7 @@ class Kernel(Component):
             stalls=STALLS,
             gemm=gemm,
             sparse=sparse,
+            index=index_tokens > 0,
         )
         self._control: dict[str, Any] = dict(
             arguments=registers.arguments,
@@ -129,6 +132,8 @@ class Kernel(Component):
             address_width=address_width,
             product_dim=min(head_dim, block_rows) if gemm else 0,
             sparse=sparse,
+            index_tokens=index_tokens,
+            block=block_rows,
         )
         self._overlap: dict[str, Any] = dict(
             channels=tuple(counts.items()),
@@ -142,6 +147,7 @@ class Kernel(Component):
             address_width=address_width,
             gemm=gemm,
             sparse=sparse,
+            index_tokens=index_tokens,
             data_width=data_width,
         )
         self._moved = {**counts, "o": data_width // OUTPUT_WIDTH * counts["o"]}

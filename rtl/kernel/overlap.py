@@ -12,6 +12,7 @@ from ..axi.command import HALF
 from ..component import Component
 from ..formats import ceil_log2
 from ..lane.job import index
+from ..mover.selection import record_bytes
 from ..sequencer.call import SELECTION_WIDTH, call_layout, n_blocks, row_words
 from ..sequencer.sequencer import FACTOR_WIDTH, OUTPUT_WIDTH, TABLE_WIDTH, task_layout
 from .code import Code
@@ -21,6 +22,8 @@ __all__ = ["OverlapCheck"]
 
 class OverlapCheck(Component):
     """Refuse a call of which a part of the outputs overlaps another part, an input, or a table.
+
+    Outputs of an index call are the selection and the records of heads.
 
     What keys and values take is not known when a block table says where they are: then they are
     not looked at.
@@ -45,6 +48,8 @@ class OverlapCheck(Component):
         Whether a call may be a product of matrices.
     sparse : bool
         Whether a call may have a selection.
+    index_tokens : int
+        Longest sequence of an index call; 0 if there is none.
     data_width : int
         Bits of a beat: what rows of a selection are whole numbers of.
 
@@ -75,9 +80,11 @@ class OverlapCheck(Component):
         address_width: int = 64,
         gemm: bool = False,
         sparse: bool = False,
+        index_tokens: int = 0,
         data_width: int = 256,
     ) -> None:
-        self._gemm, self._sparse = gemm, sparse
+        self._gemm, self._sparse, self._selects = gemm, sparse, index_tokens > 0
+        self._record_bits = ceil_log2(record_bytes(data_width))
         row = row_words(tokens=tokens, block=block, data_width=data_width)
         self._row_bits = ceil_log2(row * SELECTION_WIDTH // 8)
         self._channels = dict(channels)
@@ -89,8 +96,21 @@ class OverlapCheck(Component):
         self._bytes = {
             name: block * size * width // 8 for name, width in {**widths, "o": OUTPUT_WIDTH}.items()
         }
-        call = call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size, gemm=gemm)
-        task = task_layout(call=call, channels=channels, address_width=address_width, sparse=sparse)
+        call = call_layout(
+            heads=heads,
+            tokens=tokens,
+            head_dim=head_dim,
+            size=size,
+            gemm=gemm,
+            selects=self._selects,
+        )
+        task = task_layout(
+            call=call,
+            channels=channels,
+            address_width=address_width,
+            sparse=sparse,
+            index_blocks=-(-index_tokens // block),
+        )
         super().__init__(
             {
                 "i": In(stream.Signature(task)),
@@ -108,11 +128,16 @@ class OverlapCheck(Component):
         heads = Signal(most)
         q_blocks = Signal(most)
         kv_blocks = Signal(most)
+        all_blocks = Signal(most)  # of an index call: those of all tokens, of query heads
         counted = Signal()
-        self._count(m, heads, q_blocks, kv_blocks, sizes, counted)
+        self._count(m, heads, q_blocks, kv_blocks, all_blocks, sizes, counted)
 
         # Pointers of everything; outputs first.
-        places = [(task[name][k], name) for name in "oqkv" for k in range(self._channels[name])]
+        places = [(task.o[k], "o") for k in range(self._channels["o"])]
+        if self._selects:
+            places += [(task.selection, "selection"), (task.verdicts, "verdicts")]
+        n_outputs = len(places)
+        places += [(task[name][k], name) for name in "qkv" for k in range(self._channels[name])]
         places += [(task.factors, "factors"), (task.table, "table")]
         table = Signal(ceil_log2(TABLE_WIDTH // 8) + len(kv_blocks))
         m.d.sync += table.eq(0)
@@ -120,14 +145,29 @@ class OverlapCheck(Component):
             m.d.sync += table[ceil_log2(TABLE_WIDTH // 8) :].eq(kv_blocks)
         tables = {"factors": Cat(Const(0, ceil_log2(FACTOR_WIDTH // 8)), heads), "table": table}
         if self._sparse:
-            places.append((task.selection, "selection"))
             rows = Signal(self._row_bits + len(q_blocks))
             m.d.sync += rows.eq(0)
             with m.If(task.sparse):
                 m.d.sync += rows[self._row_bits :].eq(q_blocks)
             tables["selection"] = rows
+            if not self._selects:
+                places.append((task.selection, "selection"))
+        outputs = {"o": sizes["o"]}
+        if self._selects:
+            # What is written, and what others are compared with; a selection that is read is none.
+            written = Signal(self._row_bits + len(all_blocks))
+            records = Signal(self._record_bits + len(heads))
+            m.d.sync += [written.eq(0), records.eq(0)]
+            with m.If(task.call.selects):
+                m.d.sync += [
+                    rows[self._row_bits :].eq(all_blocks),
+                    written[self._row_bits :].eq(all_blocks),
+                    records[self._record_bits :].eq(heads),
+                ]
+            outputs |= {"selection": written, "verdicts": records}
+            tables["verdicts"] = records
 
-        self._compare(m, places, sizes | tables, counted)
+        self._compare(m, places, n_outputs, sizes | tables, outputs, counted)
         m.d.comb += [self.o.payload.eq(task), self.refused.payload.code.eq(Code.OVERLAP)]
         return m
 
@@ -137,6 +177,7 @@ class OverlapCheck(Component):
         heads: Signal,
         q_blocks: Signal,
         kv_blocks: Signal,
+        all_blocks: Signal,
         sizes: dict[str, Signal],
         counted: Signal,
     ) -> None:
@@ -148,6 +189,7 @@ class OverlapCheck(Component):
         per_head = Signal(range(self._most_per_head + 1))
         kv_per_head = Signal(range(self._most_per_head + 1))
         per_group = Signal.like(q_blocks)
+        kv_per_group = Signal.like(q_blocks)  # if its query heads had keys of their own
         x_blocks = Signal.like(q_blocks)  # of queries, or of a product's activations
         left = Signal.like(call.kv_heads)
         factor = Signal.like(call.d_tiles)
@@ -163,6 +205,8 @@ class OverlapCheck(Component):
                 m.d.sync += [q_blocks.eq(0), kv_blocks.eq(0), heads.eq(0), left.eq(call.group)]
                 if self._gemm:
                     m.d.sync += x_blocks.eq(0)
+                if self._selects:
+                    m.d.sync += [kv_per_group.eq(0), all_blocks.eq(0)]
                 with m.If(self.i.valid):
                     m.next = "blocks"
             with m.State("blocks"):
@@ -174,6 +218,8 @@ class OverlapCheck(Component):
                     m.next = "group"
             with m.State("group"):
                 m.d.sync += [per_group.eq(per_group + per_head), left.eq(left - 1)]
+                if self._selects:
+                    m.d.sync += kv_per_group.eq(kv_per_group + kv_per_head)
                 with m.If(left == 1):
                     m.d.sync += left.eq(call.kv_heads)
                     m.next = "heads"
@@ -186,6 +232,8 @@ class OverlapCheck(Component):
                 ]
                 if self._gemm:
                     m.d.sync += x_blocks.eq(x_blocks + per_group)
+                if self._selects:
+                    m.d.sync += all_blocks.eq(all_blocks + kv_per_group)
                 with m.If(left == 1):
                     m.next = "spread"
                     if self._gemm:
@@ -205,6 +253,8 @@ class OverlapCheck(Component):
                 asked: dict[str, Any] = {"q": q_blocks, "k": kv_blocks, "v": kv_blocks}
                 if self._gemm:
                     asked["q"] = x_blocks
+                if self._selects:  # queries of all tokens are where values are else
+                    asked["v"] = Mux(call.selects, all_blocks, kv_blocks)
                 for name, addend in addends.items():
                     blocks = asked.get(name, q_blocks)
                     n = self._channels[name]
@@ -223,7 +273,12 @@ class OverlapCheck(Component):
                 for name, size in sizes.items():
                     m.d.sync += size.eq(products[name] * self._bytes[name])
                 with m.If(task.paged):
-                    m.d.sync += [sizes["k"].eq(0), sizes["v"].eq(0)]
+                    m.d.sync += sizes["k"].eq(0)
+                    with m.If(~call.selects if self._selects else 1):
+                        m.d.sync += sizes["v"].eq(0)
+                if self._selects:
+                    with m.If(call.selects):
+                        m.d.sync += sizes["o"].eq(0)
                 if self._gemm:
                     with m.If(call.gemm):
                         m.d.sync += sizes["o"].eq(products["o"] * (self._bytes["o"] // 4))
@@ -237,11 +292,12 @@ class OverlapCheck(Component):
         self,
         m: Module,
         places: list[tuple[Value, str]],
+        n_outputs: int,
         sizes: dict[str, Value],
+        output_sizes: dict[str, Value],
         counted: Signal,
     ) -> None:
         """Go through all pairs of an output and something else."""
-        n_outputs = self._channels["o"]
         width = len(places[0][0])
         output = Signal(index(n_outputs))
         other = Signal(index(len(places)))
@@ -273,7 +329,7 @@ class OverlapCheck(Component):
         # Both numbers stay from one choice to the next: hundreds of registers need no enable. The
         # other one of many is chosen by a bit for each, and for each kind: nothing decodes it. The
         # tables, behind all tensors, are chosen a cycle ahead: that many fewer to choose from.
-        n_tensors = sum(self._channels.values())
+        n_tensors = n_outputs + sum(self._channels[name] for name in "qkv")
         table = Signal(width, name="table_begins", reset_less=True)
         m.d.sync += table.eq(
             reduce(or_, (Mux(other == k, places[k][0], 0) for k in range(n_tensors, len(places))))
@@ -290,11 +346,15 @@ class OverlapCheck(Component):
             exists = ~self.i.payload.call.gemm if self._gemm and kind == "v" else 1
             m.d.sync += is_of.eq(other.matches(*numbers) & exists)
             extent |= Mux(is_of, sizes[kind], 0)
+        written: Any = output_sizes["o"]
+        for number, (_, kind) in enumerate(places[:n_outputs]):
+            if kind != "o":
+                written = Mux(output == number, output_sizes[kind], written)
         first = data.ArrayLayout(width, n_outputs)(Cat(of for of, _ in places[:n_outputs]))
         m.d.sync += [
             begins["output"].eq(first[output]),
             begins["other"].eq(pointer),
-            extents["output"].eq(sizes["o"]),
+            extents["output"].eq(written),
             extents["other"].eq(extent),
             *(has_bytes[name].eq(extents[name].any()) for name in names),
         ]

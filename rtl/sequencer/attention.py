@@ -20,7 +20,7 @@ class AttentionWalker(Component):
 
     Parameters
     ----------
-    n_lanes, slots, heads, tokens, head_dim, size, block, runtime_precision, sparse
+    n_lanes, slots, heads, tokens, head_dim, size, block, runtime_precision, sparse, selects
         As of :class:`~qkloom.rtl.sequencer.walk.Walker`.
 
     Members
@@ -50,6 +50,7 @@ class AttentionWalker(Component):
         block: int,
         runtime_precision: bool = False,
         sparse: bool = False,
+        selects: bool = False,
     ) -> None:
         self._sparse = sparse
         members = walker_ports(**self.parameters)

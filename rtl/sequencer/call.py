@@ -7,6 +7,9 @@ lanes. Blocks are numbered within a tensor: ``head * blocks per head + block``.
 A *product* of matrices is a call as well. Its heads are groups of ``head_dim`` output channels, its
 queries row blocks of the activations; ``n_kv`` is the number of channels, and ``chunks`` the inner
 dimension in units of head_dim: so activations have as many heads as there are chunks.
+
+An *index call* asks which KV blocks matter. Its queries are the last ones of each head, and its
+rounds are of whole KV heads wherever they fit: so keys pass once for all heads of a group.
 """
 
 from amaranth.hdl import signed
@@ -54,7 +57,13 @@ def row_words(*, tokens: int, block: int, data_width: int) -> int:
 
 
 def call_layout(
-    *, heads: int, tokens: int, head_dim: int, size: int, gemm: bool = False
+    *,
+    heads: int,
+    tokens: int,
+    head_dim: int,
+    size: int,
+    gemm: bool = False,
+    selects: bool = False,
 ) -> data.StructLayout:
     """Return the layout of a call.
 
@@ -66,6 +75,8 @@ def call_layout(
         Rows and columns of a lane's array.
     gemm : bool
         Whether a call may be a product.
+    selects : bool
+        Whether it may ask which KV blocks matter.
     """
     check_limits(heads=heads, tokens=tokens, block=size)
     of_product = {"gemm": 1, "chunks": range(heads + 1)} if gemm else {}
@@ -80,6 +91,7 @@ def call_layout(
             "d_tiles": range(head_dim // size + 1),  # head_dim in units of size, 1 or more
             "planes": PLANES,  # bits of a query that count
             **of_product,
+            **({"selects": 1} if selects else {}),  # an index call
         }
     )
 

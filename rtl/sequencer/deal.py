@@ -20,6 +20,9 @@ class Dealer(Component):
     a round come from one KV head wherever possible, whose keys and values are then sent once for
     all of them. Five cycles per query block, and as many to begin with as a head has blocks.
 
+    Rounds of an index call do not cut a KV head in two if its group fits into one, and have
+    ``key_heads`` KV heads at most.
+
     Parameters
     ----------
     n_lanes, slots : int
@@ -30,6 +33,8 @@ class Dealer(Component):
         Rows and columns of an array; tokens of a block.
     gemm : bool
         Whether a call may be a product of matrices.
+    key_heads : int
+        Most KV heads in a round of an index call; 0 if there is none.
 
     Members
     -------
@@ -57,12 +62,23 @@ class Dealer(Component):
         size: int,
         block: int,
         gemm: bool = False,
+        key_heads: int = 0,
     ) -> None:
         check_count("Number of lanes", n_lanes)
         check_count("Slots", slots)
+        if key_heads:
+            check_count("Key heads", key_heads)
+        self._key_heads = key_heads
         self._n_lanes, self._slots, self._block = n_lanes, slots, block
         self._gemm = gemm
-        call = call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size, gemm=gemm)
+        call = call_layout(
+            heads=heads,
+            tokens=tokens,
+            head_dim=head_dim,
+            size=size,
+            gemm=gemm,
+            selects=key_heads > 0,
+        )
         entry = block_entry(
             n_lanes=n_lanes,
             slots=slots,
@@ -101,6 +117,8 @@ class Dealer(Component):
         last_block = Signal()
         last_head = Signal()
         limited = Signal()
+        # The next KV head is another round's.
+        is_full: Any = self._count_key_heads(m) if self._key_heads else 0
 
         with m.FSM() as fsm:
             with m.State("idle"):
@@ -144,7 +162,8 @@ class Dealer(Component):
             with m.State("limit"):
                 m.d.sync += limited.eq(call.causal & (seen < call.n_kv))
                 m.d.sync += entry.round_ends.eq(
-                    (entry.lane == self._n_lanes - 1) | (last_block & last_member & last_head)
+                    (entry.lane == self._n_lanes - 1)
+                    | (last_block & last_member & (last_head | is_full))
                 )
                 m.next = "keys"
             with m.State("keys"):
@@ -155,7 +174,8 @@ class Dealer(Component):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
                     m.d.sync += entry.lane.eq(entry.lane + 1)
-                    with m.If(entry.lane == self._n_lanes - 1):
+                    at_end = entry.lane == self._n_lanes - 1
+                    with m.If(entry.round_ends if self._key_heads else at_end):
                         m.d.sync += entry.lane.eq(0)
                         if self._slots > 1:
                             last_slot = entry.slot == self._slots - 1
@@ -184,6 +204,19 @@ class Dealer(Component):
                 m.d.sync += [self.q_blocks.eq(q_blocks), self.kv_blocks.eq(kv_blocks)]
             self._count_tiles(m, fsm, last_member, last_block)
         return m
+
+    def _count_key_heads(self, m: Module) -> Signal:
+        """Return, a cycle late, whether a round of an index call has no room for a KV head more."""
+        call, entry = self.i.payload, self.o.payload
+        count = Signal(range(self._key_heads + 1), init=1)  # of KV heads, with this one
+        is_full = Signal()
+        ends = entry.lane + call.group >= self._n_lanes
+        m.d.sync += is_full.eq(call.selects & (ends | (count == self._key_heads)))
+        with m.If(self.i.ready):
+            m.d.sync += count.eq(1)
+        with m.Elif(self.o.valid & self.o.ready & entry.run_ends):
+            m.d.sync += count.eq(Mux(entry.round_ends, 1, count + 1))
+        return is_full
 
     def _count_tiles(self, m: Module, fsm: Any, last_member: Value, last_block: Value) -> None:
         """Give row blocks, and tiles of channels, numbers as heads have them."""

@@ -29,6 +29,8 @@ class EitherWalker(Component):
         Whether jobs say how many bits of what streams count.
     sparse : bool
         Whether attention may have a selection.
+    selects : bool
+        Whether a call may be an index call.
 
     Members
     -------
@@ -64,12 +66,14 @@ class EitherWalker(Component):
         block: int,
         runtime_precision: bool = False,
         sparse: bool = False,
+        selects: bool = False,
     ) -> None:
         self._sparse = sparse
         self._shape = {k: v for k, v in self.parameters.items() if k != "sparse"}
         ports = walker_ports(**self._shape)
         if sparse:
-            shape = {k: v for k, v in self._shape.items() if k != "runtime_precision"}
+            others = ("runtime_precision", "selects")
+            shape = {k: v for k, v in self._shape.items() if k not in others}
             _, entry = selected_entries(**shape, gemm=True)
             needed = needed_layout(n_lanes=n_lanes, tokens=tokens, block=block)
             ports |= {"i": In(stream.Signature(entry))}

@@ -25,6 +25,7 @@ def walker_ports(
     size: int,
     block: int,
     runtime_precision: bool = False,
+    selects: bool = False,
 ) -> dict[str, wiring.Member]:
     """Return the ports of a walker of products, whose parameters these are.
 
@@ -48,12 +49,14 @@ def walker_ports(
         slots=slots,
         runtime_precision=runtime_precision,
         gemm=True,
+        scores_only=selects,
     )
+    call = call_layout(**shape, head_dim=head_dim, size=size, gemm=True, selects=selects)
     rows = request_layout(to=n_lanes, blocks=most, tiles=1, tokens=block)
     places = request_layout(to=range(n_lanes), blocks=most, tiles=1, tokens=block)
     tiles = request_layout(to=n_lanes, blocks=most, tiles=block // size, tokens=size)
     return {
-        "call": In(call_layout(**shape, head_dim=head_dim, size=size, gemm=True)),
+        "call": In(call),
         "q_blocks": In(index(most)),
         "kv_blocks": In(index(most)),
         "i": In(stream.Signature(factored_entry(entry))),
@@ -86,6 +89,8 @@ class ProductWalker(Component):
         Rows and columns of an array; rows, or channels, of a block: a power of two of ``size``.
     runtime_precision : bool
         Whether jobs say how many bits of their activations count.
+    selects : bool
+        Whether other calls may be index calls.
 
     Members
     -------
@@ -123,6 +128,7 @@ class ProductWalker(Component):
         size: int,
         block: int,
         runtime_precision: bool = False,
+        selects: bool = False,
     ) -> None:
         self._n_lanes, self._slots, self._size = n_lanes, slots, size
         super().__init__(walker_ports(**self.parameters))

@@ -8,17 +8,20 @@ from amaranth.lib.wiring import In, Out
 
 from ..axi.command import beat_layout, command_layout
 from ..component import Component
-from ..stream import Fork, RegisterSlice, connect_stream
+from ..index.rule import rule_layout
+from ..lane.job import index
+from ..stream import Fork, Queue, RegisterSlice, connect_stream
 from .attention import AttentionWalker
 from .call import SELECTION_WIDTH, call_layout, n_blocks, row_words
 from .deal import Dealer
 from .either import EitherWalker
 from .locate import Locator, located_layout
 from .lookup import Lookup
+from .queries import AwareQueries, aware_layout
 from .selection import Selection
 from .walk import addressed_job, factored_entry
 
-__all__ = ["FACTOR_WIDTH", "OUTPUT_WIDTH", "TABLE_WIDTH", "Sequencer", "task_layout"]
+__all__ = ["FACTOR_WIDTH", "OUTPUT_WIDTH", "TABLE_WIDTH", "Sequencer", "ask_layout", "task_layout"]
 
 OUTPUT_WIDTH = 32
 """Bits of an output in memory: ``Fixed(8, 16)``, the sign extended."""
@@ -36,6 +39,7 @@ def task_layout(
     channels: tuple[tuple[str, int], ...],
     address_width: int = 64,
     sparse: bool = False,
+    index_blocks: int = 0,
 ) -> data.StructLayout:
     """Return the layout of a call with the places of its tensors.
 
@@ -49,11 +53,19 @@ def task_layout(
         Bits of an address.
     sparse : bool
         Whether a call may have a selection.
+    index_blocks : int
+        Most blocks of a sequence that an index call selects from; 0 if there are no such calls.
     """
     pointers = {name: data.ArrayLayout(address_width, n) for name, n in channels}
     of_selection = {
         "selection": address_width,
         "sparse": 1,  # query blocks see what the selection says
+    }
+    # An index call writes the selection, by this rule. Its values are queries, of all tokens.
+    of_index = {
+        "verdicts": address_width,
+        "heads": call["kv_heads"].shape,
+        "rule": rule_layout(index_blocks),
     }
     return data.StructLayout(
         {
@@ -63,8 +75,18 @@ def task_layout(
             "table": address_width,
             "paged": 1,  # keys and values are where the table says
             **(of_selection if sparse else {}),
+            **(of_index if index_blocks else {}),
         }
     )
+
+
+def ask_layout(key_heads: int) -> data.StructLayout:
+    """Return the layout of what is asked of a head in an index call.
+
+    ``mantissa``, ``shift``: its score factor. ``key_head``: number of its KV head in the round.
+    ``ends``: it is the round's last head.
+    """
+    return data.StructLayout({"mantissa": 17, "shift": 6, "key_head": index(key_heads), "ends": 1})
 
 
 class Sequencer(Component):
@@ -101,6 +123,10 @@ class Sequencer(Component):
         Whether a call may be a product of matrices. Then ``to`` of ``q`` has a bit for each lane.
     sparse : bool
         Whether a call may have a selection.
+    index_tokens : int
+        Longest sequence of an index call; 0 if there is none. The others are sparse then.
+    key_heads : int
+        Most KV heads in a round of an index call.
 
     Members
     -------
@@ -116,6 +142,12 @@ class Sequencer(Component):
         may be one.
     factor_beat, table_beat, selection_beat : In(stream)
         These beats.
+    asks : Out(stream)
+        With ``index_tokens``, the heads of an index call: :func:`ask_layout`.
+    aware : In(stream)
+        What is known of them: :func:`~qkloom.rtl.sequencer.queries.aware_layout`. Queries of those
+        that are query-aware are asked for at ``v``, from first to last, also when ``i`` has been
+        taken: the call stays at its payload.
 
     Raises
     ------
@@ -141,8 +173,13 @@ class Sequencer(Component):
         runtime_precision: bool = False,
         gemm: bool = False,
         sparse: bool = False,
+        index_tokens: int = 0,
+        key_heads: int = 1,
     ) -> None:
-        self._gemm, self._sparse = gemm, sparse
+        self._gemm, self._sparse, self._index_tokens = gemm, sparse, index_tokens
+        self._key_heads = key_heads if index_tokens else 0
+        if index_tokens and not sparse:
+            raise ValueError("Index calls must come with sparse ones, which read what they select")
         self._shape: dict[str, Any] = dict(
             n_lanes=n_lanes,
             slots=slots,
@@ -178,8 +215,25 @@ class Sequencer(Component):
             of_words = {"entries": blocks * words, "entry_width": SELECTION_WIDTH}
             self._tables["selection"] = {**of_words, **bus}
         self._selection = {**self._shape, "data_width": data_width, "gemm": gemm}
-        call = call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size, gemm=gemm)
-        task = task_layout(call=call, channels=channels, address_width=address_width, sparse=sparse)
+        selects = index_tokens > 0
+        call = call_layout(
+            heads=heads, tokens=tokens, head_dim=head_dim, size=size, gemm=gemm, selects=selects
+        )
+        index_blocks = -(-index_tokens // block)
+        task = task_layout(
+            call=call,
+            channels=channels,
+            address_width=address_width,
+            sparse=sparse,
+            index_blocks=index_blocks,
+        )
+        self._queries = dict(n_lanes=n_lanes, heads=heads, tokens=tokens, size=size, block=block)
+        of_index = {
+            "asks": Out(stream.Signature(ask_layout(key_heads))),
+            "aware": In(
+                stream.Signature(aware_layout(n_blocks(heads=1, tokens=tokens, block=block)))
+            ),
+        }
         command = stream.Signature(command_layout(address_width=address_width, beats=1))
         beat = stream.Signature(beat_layout(data_width=data_width))
         job = addressed_job(
@@ -191,6 +245,7 @@ class Sequencer(Component):
             slots=slots,
             runtime_precision=runtime_precision,
             gemm=gemm,
+            scores_only=selects,
         )
         super().__init__(
             {
@@ -202,6 +257,7 @@ class Sequencer(Component):
                 },
                 **{f"{name}_command": Out(command) for name in self._tables},
                 **{f"{name}_beat": In(beat) for name in self._tables},
+                **(of_index if selects else {}),
             }
         )
 
@@ -209,11 +265,16 @@ class Sequencer(Component):
         """Connect the parts; the call stays at the input until the last of them is done with it."""
         m = Module()
         task = self.i.payload
-        m.submodules.dealer = dealer = Dealer(**self._shape, gemm=self._gemm)
+        m.submodules.dealer = dealer = Dealer(
+            **self._shape, gemm=self._gemm, key_heads=self._key_heads
+        )
         walks: type[AttentionWalker] | type[EitherWalker]
         walks = EitherWalker if self._gemm else AttentionWalker
         m.submodules.walker = walker = walks(
-            **self._shape, runtime_precision=self._runtime_precision, sparse=self._sparse
+            **self._shape,
+            runtime_precision=self._runtime_precision,
+            sparse=self._sparse,
+            selects=self._index_tokens > 0,
         )
         m.submodules.factors = factors = Lookup(**self._tables["factor"])
         m.submodules.table = table = Lookup(**self._tables["table"])
@@ -287,7 +348,10 @@ class Sequencer(Component):
         ):
             m.submodules[f"locate_{name}"] = locate = Locator(**self._locators[name])
             m.submodules[f"slice_{name}"] = kept = RegisterSlice(shape=source.payload.shape())
-            connect_stream(m, source, kept.i)
+            if self._index_tokens and name in "ov":
+                self._connect_unless_selects(m, name, source, kept.i)
+            else:
+                connect_stream(m, source, kept.i)
             connect_stream(m, kept.o, locate.i)
             if self._gemm and name == "v":  # weights are keys only
                 with m.If(task.call.gemm):
@@ -310,7 +374,10 @@ class Sequencer(Component):
         """Put the selection in front of a walker; return it."""
         task = self.i.payload
         m.submodules.selection = selection = Selection(**self._selection)
-        connect_stream(m, selection.o, walker.i)
+        if self._index_tokens:
+            self._ask(m, selection.o, walker.i)
+        else:
+            connect_stream(m, selection.o, walker.i)
         connect_stream(m, selection.needed, walker.needed)
         connect_stream(m, selection.request, rows.i)
         connect_stream(m, rows.o, selection.word)
@@ -320,3 +387,46 @@ class Sequencer(Component):
             rows.base.eq(task.selection),
         ]
         return selection
+
+    def _ask(self, m: Module, source: Any, sink: Any) -> None:
+        """Let a head's query block pass, and in an index call ask for the head."""
+        m.submodules.ask = asks = Queue(
+            shape=self.asks.payload.shape(), depth=2 * self._shape["n_lanes"]
+        )
+        connect_stream(m, asks.o, wiring.flipped(self.asks))
+        selects = self.i.payload.call.selects
+        entry, ask = source.payload.entry, asks.i.payload
+        key_head = Signal.like(ask.key_head)  # of the block before, or one more
+        m.d.comb += [
+            sink.payload.eq(source.payload),
+            sink.valid.eq(source.valid & (asks.i.ready | ~selects)),
+            source.ready.eq(sink.ready & (asks.i.ready | ~selects)),
+            asks.i.valid.eq(source.valid & sink.ready & selects),
+            ask.mantissa.eq(source.payload.mantissa),
+            ask["shift"].eq(source.payload["shift"]),
+            ask.key_head.eq(key_head),
+            ask.ends.eq(entry.round_ends),
+        ]
+        with m.If(source.valid & source.ready):
+            m.d.sync += key_head.eq(Mux(entry.round_ends, 0, key_head + entry.run_ends))
+
+    def _connect_unless_selects(self, m: Module, name: str, source: Any, sink: Any) -> None:
+        """Drop what an index call has neither values nor outputs for; its queries come instead."""
+        task = self.i.payload
+        selects = task.call.selects
+        m.d.comb += [
+            sink.payload.eq(source.payload),
+            sink.valid.eq(source.valid & ~selects),
+            source.ready.eq(sink.ready | selects),
+        ]
+        if name == "o":
+            return
+        m.submodules.queries = queries = AwareQueries(**self._queries)
+        connect_stream(m, wiring.flipped(self.aware), queries.i)
+        m.d.comb += [
+            queries.heads.eq(task.heads),
+            queries.tokens.eq(task.call.n_kv),
+            queries.o.ready.eq(sink.ready & selects),
+        ]
+        with m.If(selects):
+            m.d.comb += [sink.payload.eq(queries.o.payload), sink.valid.eq(queries.o.valid)]

@@ -39,6 +39,7 @@ def walker_ports(
     block: int,
     runtime_precision: bool = False,
     sparse: bool = False,
+    selects: bool = False,
 ) -> dict[str, wiring.Member]:
     """Return the ports of a walker, whose parameters these are.
 
@@ -57,13 +58,15 @@ def walker_ports(
         tokens=tokens,
         slots=slots,
         runtime_precision=runtime_precision,
+        scores_only=selects,
     )
+    call = call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size, selects=selects)
     blocks = request_layout(to=range(n_lanes), blocks=most, tiles=1, tokens=block)
     tiles = request_layout(to=n_lanes, blocks=most, tiles=block // size, tokens=size)
     needed = needed_layout(n_lanes=n_lanes, tokens=tokens, block=block)
     of_selection = {"sparse": In(1), "needed": In(stream.Signature(needed))}
     return {
-        "call": In(call_layout(heads=heads, tokens=tokens, head_dim=head_dim, size=size)),
+        "call": In(call),
         "i": In(stream.Signature(factored_entry(entry, sparse=sparse))),
         **(of_selection if sparse else {}),
         "jobs": Out(stream.Signature(job)),
@@ -98,6 +101,8 @@ class Walker(Component):
         Whether jobs say how many bits of their queries count.
     sparse : bool
         Whether calls may have a selection.
+    selects : bool
+        Whether calls may be index calls: their jobs are for scores only.
 
     Members
     -------
@@ -138,6 +143,7 @@ class Walker(Component):
         block: int,
         runtime_precision: bool = False,
         sparse: bool = False,
+        selects: bool = False,
     ) -> None:
         self._n_lanes, self._size, self._block = n_lanes, size, block
         self._sparse = sparse
@@ -211,6 +217,8 @@ class Walker(Component):
         ]
         if "planes" in job.shape().members:
             m.d.comb += job.planes.eq(call.planes)
+        if "selects" in call.shape().members:
+            m.d.comb += job.scores_only.eq(call.selects)
         diagonal = Signal.like(job.diagonal)
         m.d.comb += job.diagonal.eq(diagonal)
 

@@ -14,12 +14,13 @@ CHANNELS = {"q": 2, "k": 1, "v": 2, "o": 4}
 HEADS, TOKENS, HEAD_DIM, SIZE, WIDTH = 12, 100, 32, 4, 8
 PRODUCT_DIM = 24
 ALIGN = 32
-CAUSAL, TABLE, GEMM, SPARSE = 1, 2, 4, 8
+CAUSAL, TABLE, GEMM, SPARSE, INDEX = 1, 2, 4, 8, 16
+INDEX_TOKENS, BLOCK = 80, 16
 
 
-def intake(gemm=False, sparse=False, **changes):
+def intake(gemm=False, sparse=False, index=False, **changes):
     counts = {f"{name}_channels": n for name, n in CHANNELS.items()}
-    registers = kernel_registers(**counts, gemm=gemm, sparse=sparse)
+    registers = kernel_registers(**counts, gemm=gemm, sparse=sparse, index=index)
     given = dict(
         arguments=registers.arguments,
         channels=tuple(CHANNELS.items()),
@@ -31,6 +32,7 @@ def intake(gemm=False, sparse=False, **changes):
         data_width=8 * ALIGN,
         product_dim=PRODUCT_DIM if gemm else 0,
         sparse=sparse,
+        **({"index_tokens": INDEX_TOKENS, "block": BLOCK} if index else {}),
     )
     return Intake(**{**given, **changes})
 
@@ -75,7 +77,7 @@ def product(rng=None, **changes):
 
 def payload(dut, given):
     shape = dut.i.payload.shape()
-    names = ("causal", "table", "gemm", "sparse")
+    names = ("causal", "table", "gemm", "sparse", "index")
     flags = {name: given["flags"] >> k & 1 for k, name in enumerate(names)}
     return to_bits(shape, {**given, "flags": flags})
 
@@ -98,21 +100,36 @@ def passed_on(given):
                 if "chunks" in given
                 else {}
             ),
+            **({"selects": given["flags"] >> 4} if "verdicts" in given else {}),
         },
         **pointers,
         "factors": given["factors"],
         "table": given["table"],
         "paged": given["flags"] >> 1 & 1,
         **(
-            {"selection": given["selection"], "sparse": given["flags"] >> 3}
+            {"selection": given["selection"], "sparse": given["flags"] >> 3 & 1}
             if "selection" in given
+            else {}
+        ),
+        **(
+            {
+                "verdicts": given["verdicts"],
+                "heads": given["heads"],
+                "rule": {
+                    "gamma": given["gamma"],
+                    "limit": given["limit"],
+                    "least": given["fewest"],
+                    "most": given["most"],
+                },
+            }
+            if "verdicts" in given
             else {}
         ),
     }
 
 
-def run(calls, gemm=False, sparse=False, **pace):
-    dut = intake(gemm, sparse)
+def run(calls, gemm=False, sparse=False, index=False, **pace):
+    dut = intake(gemm, sparse, index)
     logs = simulate(
         dut,
         inputs={"i": [payload(dut, given) for given in calls]},
@@ -349,3 +366,75 @@ class TestSelections:
     def test_refused(self, given, code):
         _, logs = run([given], gemm=True, sparse=True)
         assert logs["refused"].items == [code]
+
+
+def index_call(rng=None, **changes):
+    """Return an index call: of the last queries of a sequence, up to a block of them."""
+    rng = rng or random.Random(0)
+    n_kv = rng.choice([1, INDEX_TOKENS, rng.randint(1, INDEX_TOKENS)])
+    n_q = rng.choice([1, min(BLOCK, n_kv)])
+    fewest = rng.randint(1, INDEX_TOKENS // BLOCK)
+    given = {
+        "flags": CAUSAL | INDEX | rng.choice([0, TABLE]),
+        "n_q": n_q,
+        "n_kv": n_kv,
+        "q_start": n_kv - n_q,
+        "selection": rng.getrandbits(59) * ALIGN,
+        "verdicts": rng.getrandbits(59) * ALIGN,
+        "gamma": rng.choice([0, 1 << 16, rng.randrange(1 << 16)]),
+        "limit": rng.getrandbits(32),
+        "fewest": fewest,
+        "most": rng.randint(fewest, INDEX_TOKENS // BLOCK),
+        "chunks": rng.getrandbits(3),
+    }
+    return call(rng, **given | changes)
+
+
+class TestIndexCalls:
+    def test_random_beside_others(self):
+        rng = random.Random(7)
+        calls = []
+        for _ in range(80):
+            given = index_call(rng)
+            kind = rng.choice([index_call, call, product])
+            if kind is not index_call:
+                of_index = ("verdicts", "gamma", "limit", "fewest", "most", "selection")
+                odd = {name: given[name] | 1 for name in ("verdicts", "selection")}
+                given = {name: given[name] for name in of_index} | odd
+                few = {"fewest": 1, "most": 2, "gamma": 3}  # what the widths hold
+                given = {"chunks": 1} | kind(rng) | given | few
+            calls.append(given)
+        tasks, logs = run(calls, gemm=True, sparse=True, index=True)
+        assert tasks == [passed_on(given) for given in calls]
+        assert logs["refused"].valid_cycles == []
+
+    @pytest.mark.parametrize(
+        ("changes", "code"),
+        [
+            ({"flags": CAUSAL | INDEX | GEMM}, Code.KIND),
+            ({"flags": CAUSAL | INDEX | SPARSE}, Code.KIND),
+            ({"flags": INDEX, "n_q": 8, "n_kv": 8, "q_start": 0}, Code.KIND),
+            ({"n_q": BLOCK + 1, "n_kv": 40, "q_start": 40 - BLOCK - 1}, Code.QUERIES),
+            ({"n_q": 1, "n_kv": INDEX_TOKENS + 1, "q_start": INDEX_TOKENS}, Code.KEYS),
+            ({"n_q": 4, "n_kv": 40, "q_start": 35}, Code.START),
+            ({"n_q": 4, "n_kv": 40, "q_start": 37}, Code.START),
+            ({"n_q": 5, "n_kv": 4, "q_start": -1}, Code.START),
+            ({"gamma": (1 << 16) + 1}, Code.RULE),
+            ({"gamma": 1 << 31}, Code.RULE),
+            ({"fewest": 0}, Code.RULE),
+            ({"fewest": 6, "most": 6}, Code.RULE),
+            ({"fewest": 3, "most": 2}, Code.RULE),
+            ({"fewest": 1, "most": 6}, Code.RULE),
+            ({"fewest": 1, "most": 1 << 31}, Code.RULE),
+            ({"selection": 1}, Code.ALIGNMENT),
+            ({"verdicts": ALIGN // 2}, Code.ALIGNMENT),
+        ],
+    )
+    def test_refused(self, changes, code):
+        tasks, logs = run([index_call(**changes)], gemm=True, sparse=True, index=True)
+        assert logs["refused"].items == [code] and tasks == []
+
+    def test_a_kernel_without_them(self):
+        given = call(flags=CAUSAL | INDEX)
+        _, logs = run([given])
+        assert logs["refused"].items == [Code.KIND]

@@ -12,7 +12,7 @@ from qkloom.rtl.sequencer.sequencer import Sequencer
 from qkloom.tb.simulate import from_bits, simulate, to_bits
 
 from . import test_product
-from .test_walk import SHAPE, expected, random_call, random_mask, shift_of
+from .test_walk import SHAPE, expected, random_call, random_index_call, random_mask, shift_of
 
 CHANNELS = {"q": 2, "k": 1, "v": 4, "o": 2}
 BEAT = 16
@@ -130,10 +130,11 @@ def run(dut, tasks, places, rng, pace, masks=()):
         )
         watched.append("selection_command")
         beside.append(rows)
+    more = ["asks"] if hasattr(dut, "asks") else []
     logs = simulate(
         dut,
         inputs={"i": [to_bits(dut.i.payload.shape(), task) for task in tasks]},
-        outputs=["jobs", "q", "k", "v", "o"],
+        outputs=["jobs", "q", "k", "v", "o", *more],
         watched=watched,
         cycles=60_000,
         idle=150,
@@ -144,7 +145,7 @@ def run(dut, tasks, places, rng, pace, masks=()):
     assert len(logs["i"].items) == len(tasks)
     got = {
         name: [from_bits(getattr(dut, name).payload.shape(), bits) for bits in logs[name].items]
-        for name in ("jobs", *CHANNELS)
+        for name in ("jobs", *CHANNELS, *more)
     }
     return got, factor_reads, table_reads, selection_reads
 
@@ -208,6 +209,65 @@ def test_selections(n_lanes, pace, gemm):
             wanted[name] += moves(name, plan[stream], task, places)
     assert got == wanted
     assert sorted(selection_reads) == sorted(reads)
+
+
+@pytest.mark.parametrize(
+    ("n_lanes", "key_heads", "pace"), [(1, 1, 1.0), (2, 2, 0.5), (4, 2, 0.8), (5, 3, 1.0)]
+)
+@pytest.mark.parametrize("gemm", [False, True])
+def test_index_calls(n_lanes, key_heads, pace, gemm):
+    """Scores of last queries, heads that are asked for, and neither values nor outputs."""
+    rng = random.Random(100 * n_lanes + gemm)
+    more = {"gemm": 0, "chunks": 0} if gemm else {}
+    dut = sequencer(
+        n_lanes=n_lanes,
+        sparse=True,
+        gemm=gemm,
+        heads=12 if gemm else 8,
+        index_tokens=96,
+        key_heads=key_heads,
+    )
+    rule = dict.fromkeys(("gamma", "limit", "least", "most"), 0)
+    tasks = []
+    for number in range(8):
+        call = random_index_call(rng) if number % 4 else random_call(rng)
+        call |= more | {"selects": int(number % 4 > 0)}
+        task = random_task(rng, rng.randrange(2), call)
+        of_index = {"verdicts": 0, "heads": call["kv_heads"] * call["group"], "rule": rule}
+        tasks.append(task | {"selection": 0, "sparse": 0} | of_index)
+    places = list(range(n_blocks(heads=8, tokens=100, block=8)))
+    rng.shuffle(places)
+    got, *_ = run(dut, tasks, places, rng, pace)
+    wanted = {name: [] for name in got}
+    for task in tasks:
+        call = task["call"]
+        plan = expected(call, n_lanes, key_heads=key_heads)
+        rounds = {}  # by the place of a job in the list, the KV heads of its round
+        if gemm:
+            plan["rows"] = [row | {"to": 1 << row["to"]} for row in plan["rows"]]
+        firsts = [job for job in plan["jobs"] if job["item"]["first"]]
+        for number, job in enumerate(firsts if call["selects"] else []):
+            head = job["item"]["mantissa"]
+            if job["to"] == 0:
+                rounds = {}
+            key_head = rounds.setdefault(head // call["group"], len(rounds))
+            wanted["asks"].append(
+                {
+                    "mantissa": head,
+                    "shift": shift_of(head),
+                    "key_head": key_head,
+                    "ends": int(number == len(firsts) - 1 or firsts[number + 1]["to"] == 0),
+                }
+            )
+        for job in plan["jobs"]:
+            job["item"] |= {"scores_only": call["selects"]}
+            if gemm:
+                job["item"] |= {"gemm": 0, "out_slot": 0}
+        wanted["jobs"] += plan["jobs"]
+        for name, stream in STREAM_OF.items():
+            if name in "qk" or not call["selects"]:
+                wanted[name] += moves(name, plan[stream], task, places)
+    assert got == wanted
 
 
 @pytest.mark.parametrize(("n_lanes", "pace"), [(1, 1.0), (3, 0.6)])

@@ -97,7 +97,14 @@ def random_mask(rng, call):
     return draw.random((heads, *blocks)) < draw.choice([0.1, 0.5, 0.9])
 
 
-def expected(call, n_lanes, mask=None):
+def random_index_call(rng, **more):
+    """Return an index call: its queries are the last ones, up to a block of them."""
+    call = random_call(rng) | {"causal": 1, **more}
+    n_q = min(call["n_kv"], rng.choice([1, SHAPE["block"]]))
+    return call | {"n_q": n_q, "q_start": call["n_kv"] - n_q}
+
+
+def expected(call, n_lanes, mask=None, key_heads=0):
     """Return jobs, query blocks and tiles of a call, in order."""
     heads = call["kv_heads"] * call["group"]
     tensors = {
@@ -117,7 +124,8 @@ def expected(call, n_lanes, mask=None):
     q_blocks, kv_blocks = -(-call["n_q"] // block), -(-call["n_kv"] // block)
     most_rows = min(block, SHAPE["tokens"])
     jobs, blocks, tiles = [], [], []
-    for lanes in schedule(described, lanes=n_lanes, slots=2, block_rows=block):
+    key_heads *= call.get("selects", 0)
+    for lanes in schedule(described, lanes=n_lanes, slots=2, block_rows=block, key_heads=key_heads):
         longest = max(entry.keys for entry in lanes)
         for first in range(0, longest, block):
             for entry in lanes:

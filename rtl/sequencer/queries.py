@@ -1,0 +1,108 @@
+"""Asking for all queries of the heads that are found to be query-aware."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import In, Out
+
+from ..check import check_count
+from ..component import Component
+from .call import n_blocks, request_layout
+
+__all__ = ["AwareQueries", "aware_layout"]
+
+
+def aware_layout(blocks: int) -> data.StructLayout:
+    """Return the layout of what is to be known of a head: its blocks, and if it is query-aware."""
+    return data.StructLayout({"blocks": blocks.bit_length(), "is_aware": 1})
+
+
+class AwareQueries(Component):
+    """Turn verdicts on the heads of an index call into requests for tiles of queries.
+
+    Two cycles a tile; a head that is not query-aware takes one.
+
+    Parameters
+    ----------
+    n_lanes : int
+        Lanes; a request has a bit for each, and all of them are 0.
+    heads, tokens : int
+        Most query heads, longest sequence.
+    size, block : int
+        Rows and columns of an array; tokens of a block.
+
+    Members
+    -------
+    heads, tokens : In
+        Of the call.
+    i : In(stream)
+        :func:`aware_layout`, of all heads in their order.
+    o : Out(stream)
+        Tiles of a tensor of all heads' queries, ascending:
+        :func:`~qkloom.rtl.sequencer.call.request_layout`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When a parameter is not a positive integer, or a block no multiple of the size.
+    """
+
+    def __init__(self, *, n_lanes: int, heads: int, tokens: int, size: int, block: int) -> None:
+        check_count("Number of lanes", n_lanes)
+        check_count("Size", size)
+        most = n_blocks(heads=heads, tokens=tokens, block=block)
+        if block % size:
+            raise ValueError(f"Block must be a multiple of size {size}, not {block}")
+        self._size, self._tiles = size, block // size
+        self._most = most
+        request = request_layout(to=n_lanes, blocks=most, tiles=self._tiles, tokens=size)
+        per_head = n_blocks(heads=1, tokens=tokens, block=block)
+        super().__init__(
+            {
+                "heads": In(range(heads + 1)),
+                "tokens": In(range(tokens + 1)),
+                "i": In(stream.Signature(aware_layout(per_head))),
+                "o": Out(stream.Signature(request)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Count heads, and blocks of all heads."""
+        m = Module()
+        tile = self.o.payload
+        first = Signal(range(self._most + 1))  # block of the head, then the one that is asked for
+        number = Signal.like(self.heads, init=1)  # of the head, from 1
+        left = Signal.like(self.tokens)
+        is_last = Signal()
+        goes_on = Signal()
+        m.d.comb += [tile.index.eq(first), goes_on.eq(number != self.heads)]
+
+        def next_head() -> None:
+            m.d.sync += number.eq(Mux(goes_on, number + 1, 1))
+
+        with m.FSM():
+            with m.State("rest"):
+                m.d.comb += self.i.ready.eq(1)
+                m.d.sync += [left.eq(self.tokens), tile.tile.eq(0)]
+                with m.If(self.i.valid & self.i.payload.is_aware):
+                    m.next = "compare"
+                with m.Elif(self.i.valid):
+                    m.d.sync += first.eq(Mux(goes_on, first + self.i.payload.blocks, 0))
+                    next_head()
+            with m.State("compare"):
+                is_few = left <= self._size
+                m.d.sync += [tile.tokens.eq(Mux(is_few, left, self._size)), is_last.eq(is_few)]
+                m.next = "ask"
+            with m.State("ask"):
+                m.d.comb += self.o.valid.eq(1)
+                with m.If(self.o.ready):
+                    m.d.sync += left.eq(left - self._size)
+                    m.d.sync += tile.tile.eq(tile.tile + 1)
+                    with m.If((tile.tile == self._tiles - 1) | is_last):
+                        m.d.sync += [tile.tile.eq(0), first.eq(first + 1)]
+                    m.next = "compare"
+                    with m.If(is_last):
+                        next_head()
+                        with m.If(~goes_on):
+                            m.d.sync += first.eq(0)
+                        m.next = "rest"
+        return m
