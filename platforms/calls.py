@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 
+from ..rtl.index.numerics import IndexNumerics
 from ..rtl.kernel.code import Code
 from ..rtl.kernel.kernel import Kernel
 from ..rtl.lane.numerics import Numerics
+from ..rtl.mover.selection import record_bytes
 from ..tb.kernel.task import row_bytes
 from .host.check import argument_channels
 from .host.device import MAX_QUEUED
@@ -48,14 +50,22 @@ def call_guide(kernel: Kernel) -> str:
 
 
 def _selection(kernel: Kernel, channel: int) -> dict[str, str]:
-    if not kernel.parameters["sparse"]:
+    given = kernel.parameters
+    if not given["sparse"]:
         return {"selection_pointer": "", "selection": ""}
-    return {
+    texts = {
         "selection_pointer": _SELECTION_POINTER.format(tables=channel),
-        "selection": _SELECTION.format(
-            block=kernel.parameters["block_rows"], row=row_bytes(kernel)
-        ),
+        "selection": _SELECTION.format(block=given["block_rows"], row=row_bytes(kernel)),
     }
+    if given["index_tokens"]:
+        texts["selection_pointer"] += _VERDICT_POINTER.format(tables=channel)
+        texts["selection"] += _INDEX.format(
+            block=given["block_rows"],
+            record=record_bytes(given["data_width"]),
+            gamma=IndexNumerics.gamma_fraction,
+            divergence=IndexNumerics.divergence_fraction,
+        )
+    return texts
 
 
 def _limits(kernel: Kernel) -> Iterator[Constant]:
@@ -68,6 +78,10 @@ def _limits(kernel: Kernel) -> Iterator[Constant]:
         yield Constant("MAX_PRODUCT_HEAD_DIM", most, "Largest head_dim of a product")
     if given["sparse"]:
         yield Constant("SELECTION_ROW", row_bytes(kernel), "Bytes of a row of a selection")
+    if given["index_tokens"]:
+        yield Constant("MAX_INDEX_TOKENS", given["index_tokens"], "Longest sequence to select from")
+        record = record_bytes(given["data_width"])
+        yield Constant("RECORD", record, "Bytes from a head's record to the next one's")
     yield Constant("SIZE", given["size"], "What head_dim must be a multiple of")
     yield Constant("BLOCK", given["block_rows"], "Tokens of a block in memory")
     yield Constant("ALIGNMENT", given["data_width"] // 8, "What pointers must be a multiple of")
@@ -140,6 +154,31 @@ says, of those that it sees: bit `b % 8` of byte `b // 8` of a row is block `b` 
 `head * ceil(n_q / {block}) + i` is block `i` of that query head; rows are {row} bytes apart. Bits
 of blocks that are not seen, and bytes behind them, may be anything. Blocks of keys that nobody
 selects are not read. A block of queries with nothing selected gives zeros.
+"""
+
+_VERDICT_POINTER = """\
+| `verdicts` | {tables} | a record of each query head |
+"""
+
+_INDEX = """
+## Index calls
+
+With `flags.index` and `flags.causal` a call finds out what blocks of queries need, in causal
+attention of `n_kv` tokens to themselves, and writes it as a selection that sparse calls read, a row
+for each block of `n_kv` queries; what lies behind a row's blocks may be anything. There are no
+outputs. `q` are the last queries of each head, up to {block} of them: `n_q` so many, `q_start`
+`n_kv - n_q`. `v` are the queries of all tokens, heads as query heads have them; those of heads that
+are query-aware are read, and no block table leads to them.
+
+- `gamma / 2^{gamma}` is the share of attention that columns, diagonals, or pairs of blocks keep.
+- `limit` is what a head's divergence must be below to be query-aware: 0 for never, and for a bound
+  tau of the Jensen-Shannon distance `ceil(tau^2 * 2 / ln 2 * 2^{divergence})`.
+- `fewest` and `most` are how many columns, and how many diagonals, are taken at least and at most.
+
+Each head has a record of eight words of 32 bits, {record} bytes apart: bit 0 of word 0 says that it
+is query-aware, bits 1 to 3 that all columns, diagonals, pairs weigh the same, so that lower numbers
+decide; word 1 is the divergence, words 2 to 4 are how many columns, diagonals, pairs are taken,
+word 5 the cycles from the beginning of the call to the head's result, word 6 the blocks.
 """
 
 _PRODUCT = """

@@ -9,6 +9,7 @@ from .buffer import PAGE, Buffer
 from .device import MAX_QUEUED, Device
 from .errors import DeviceError, LaunchError, LaunchTimeoutError, RefusedError
 from .gemm import gemm
+from .index import select_blocks
 
 __all__ = [
     "MAX_QUEUED",
@@ -23,4 +24,5 @@ __all__ = [
     "attention",
     "gemm",
     "kernel_numerics",
+    "select_blocks",
 ]

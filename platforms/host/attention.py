@@ -24,7 +24,7 @@ from .buffer import Buffer
 from .check import CAUSAL_FLAG, TABLE_FLAG
 from .device import Device
 from .errors import DeviceError
-from .operands import Ints, as_factors, as_int8, call_memory, check_operand
+from .operands import Ints, as_factors, as_int8, block_table, call_memory, fold
 
 __all__ = ["attention", "kernel_numerics"]
 
@@ -112,7 +112,7 @@ def attention(
     bits = given["stream_width"] if query_bits is None else query_bits
     padding = -shape.head_dim % given["size"]
     folded = {
-        name: _fold(name, x, width, padding)
+        name: fold(name, x, width, padding)
         for name, x, width in (
             ("q", q, bits),
             ("k", k, given["stationary_width"]),
@@ -124,7 +124,7 @@ def attention(
     n_blocks = kv_heads * -(-shape.n_kv // block)
     of_block = block * head_dim * given["stationary_width"] // 8
     room = device.channel_bytes // of_block * min(len(channels["k"]), len(channels["v"]))
-    table = None if places is None else _table(places, n_blocks, room)
+    table = None if places is None else block_table(places, n_blocks, room)
     factors = factor_table(*as_factors(mantissa, shift, q.shape[:-2], "query head"))
     with call_memory(device) as place:
         arguments: dict[str, Buffer | int] = {}
@@ -179,30 +179,3 @@ def attention(
             "and see whether its memory answers"
         )
     return result[..., : shape.head_dim].reshape(q.shape), status
-
-
-def _fold(name: str, x: Int8s, width: int, padding: int) -> Int8s:
-    """Join batch and heads, and pad rows with zeros, which add nothing to any sum."""
-    check_operand(name, x, width)
-    return np.pad(x.reshape(-1, *x.shape[-2:]), ((0, 0), (0, 0), (0, padding)))
-
-
-def _table(places: ArrayLike, n_blocks: int, room: int) -> Ints:
-    try:
-        table = np.asarray(places)
-    except ValueError:  # rows of different lengths
-        table = np.empty(0, object)
-    if not np.issubdtype(table.dtype, np.integer) or table.size != n_blocks:
-        raise InputError(
-            f"places must be {n_blocks} integers, one of each block of keys and values, "
-            f"not {table.size} of {table.dtype}; count blocks head by head"
-        )
-    table = table.reshape(-1).astype(np.int64)
-    if table.min() < 0 or len(set(table.tolist())) != n_blocks:
-        raise InputError("places must be different, and at least 0; give each block its own")
-    if table.max() >= room:
-        raise InputError(
-            f"places must be below {room:,}, as many blocks as the memory of the device has room "
-            f"for, not {table.max():,}; use lower ones"
-        )
-    return table

@@ -5,11 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from ...rtl.index.numerics import IndexNumerics
 from ...rtl.kernel.code import Code
 from ...rtl.kernel.engine import TENSORS
 from ...rtl.kernel.kernel import Kernel
+from ...rtl.mover.selection import record_bytes
 from ...tb.errors import InputError
 from ...tb.kernel.image import n_bytes
+from ...tb.kernel.index import INDEX
 from ...tb.kernel.product import GEMM
 from ...tb.kernel.task import SPARSE, row_bytes
 from .buffer import Buffer
@@ -18,6 +21,9 @@ from .errors import RefusedError
 __all__ = ["CAUSAL_FLAG", "TABLE_FLAG", "argument_channels", "check_call", "is_integer"]
 
 CAUSAL_FLAG, TABLE_FLAG = 1 << 0, 1 << 1
+
+_RULE = ("gamma", "limit", "fewest", "most")
+"""What only index calls are told."""
 
 
 def is_integer(value: Any) -> bool:
@@ -33,7 +39,12 @@ def argument_channels(kernel: Kernel) -> dict[str, int]:
         for part, channel in enumerate(kernel.channels[tensor])
     }
     tables = kernel.channels["q"][0]
-    names = ("factors", "table", *(("selection",) if kernel.parameters["sparse"] else ()))
+    names = [
+        "factors",
+        "table",
+        *(["selection"] if kernel.parameters["sparse"] else []),
+        *(["verdicts"] if kernel.parameters["index_tokens"] else []),
+    ]
     return {**channels, **dict.fromkeys(names, tables)}
 
 
@@ -47,8 +58,8 @@ def check_call(kernel: Kernel, arguments: Mapping[str, Buffer | int]) -> None:
     kernel : Kernel
         Which is to compute it.
     arguments : mapping
-        Buffers and numbers, by the names of registers; ``table``, ``selection`` and ``chunks`` only
-        if the flags ask for them.
+        Buffers and numbers, by the names of registers; those that only some calls look at, such as
+        ``table``, ``selection`` and ``chunks``, only if the flags ask for them.
 
     Raises
     ------
@@ -70,8 +81,11 @@ def check_call(kernel: Kernel, arguments: Mapping[str, Buffer | int]) -> None:
         listed = " or ".join(f"{some[0]} to {some[-1]}" for some in allowed)
         raise RefusedError(f"flags must be {listed}, not {flags!r}", Code.KIND)
     # Who asks for an argument
-    of_flags = {"table": TABLE_FLAG, "selection": SPARSE, "chunks": GEMM}
+    of_flags = {"table": TABLE_FLAG, "selection": SPARSE | INDEX, "chunks": GEMM}
+    of_flags |= dict.fromkeys(("verdicts", *_RULE), INDEX)
     needed = {*pointers, *scalars} - {name for name, flag in of_flags.items() if not flags & flag}
+    if flags & INDEX:
+        needed -= {name for name in pointers if name.startswith("o_")}
     if missing := sorted(needed - set(arguments)):
         raise InputError(f"A call must have the arguments {', '.join(missing)}; add them")
     if unknown := sorted(set(arguments) - {*pointers, *scalars}):
@@ -102,7 +116,8 @@ def check_call(kernel: Kernel, arguments: Mapping[str, Buffer | int]) -> None:
                 f"{name} must be a buffer of at least {size:,} bytes for this call, "
                 f"not {buffers[name].size:,}; allocate a larger one"
             )
-    _check_apart(buffers)
+    outputs = ["selection", "verdicts"] if flags & INDEX else []
+    _check_apart(buffers, [name for name in buffers if name.startswith("o_")] + outputs)
 
 
 def _flags(kernel: Kernel) -> list[range]:
@@ -111,6 +126,8 @@ def _flags(kernel: Kernel) -> list[range]:
     allowed = [range((GEMM if kernel.parameters["gemm"] else of_attention) + 1)]
     if kernel.parameters["sparse"]:
         allowed.append(range(SPARSE, (SPARSE | of_attention) + 1))
+    if kernel.parameters["index_tokens"]:  # these are causal
+        allowed.append(range(INDEX | CAUSAL_FLAG, (INDEX | of_attention) + 1, TABLE_FLAG))
     return allowed
 
 
@@ -120,12 +137,23 @@ def _check_numbers(kernel: Kernel, numbers: Mapping[str, int]) -> None:
         given[name] for name in ("heads", "tokens", "head_dim", "size")
     )
     bits: int = given["stream_width"]
-    is_product = bool(numbers["flags"] & GEMM)
+    is_product, is_index = (bool(numbers["flags"] & flag) for flag in (GEMM, INDEX))
+    most_queries, most_keys, block = tokens, tokens, given["block_rows"]
+    of_rule: list[tuple[str, int, int, Code]] = []
+    if is_index:
+        most_queries, most_keys = min(block, tokens), given["index_tokens"]
+        most = -(-most_keys // block)
+        of_rule = [
+            ("gamma", 0, 1 << IndexNumerics.gamma_fraction, Code.RULE),
+            ("limit", 0, (1 << 32) - 1, Code.RULE),
+            ("fewest", 1, most, Code.RULE),
+            ("most", 1, most, Code.RULE),
+        ]
     for name, low, high, code in (
         ("heads", 1, heads, Code.HEADS),
         ("kv_heads", 1, heads, Code.HEADS),
-        ("n_q", 1, tokens, Code.QUERIES),
-        ("n_kv", 1, tokens, Code.KEYS),
+        ("n_q", 1, most_queries, Code.QUERIES),
+        ("n_kv", 1, most_keys, Code.KEYS),
         ("q_start", -tokens, tokens, Code.START),
         (
             "head_dim",
@@ -135,6 +163,7 @@ def _check_numbers(kernel: Kernel, numbers: Mapping[str, int]) -> None:
         ),
         ("query_bits", 2, bits, Code.BITS),
         *([("chunks", 1, heads, Code.CHUNKS)] if is_product else []),
+        *of_rule,
     ):
         if not low <= numbers[name] <= high:
             raise RefusedError(f"{name} must be {low} to {high}, not {numbers[name]}", code)
@@ -158,6 +187,16 @@ def _check_numbers(kernel: Kernel, numbers: Mapping[str, int]) -> None:
             f"{numbers['heads'] * numbers['head_dim']}, not {numbers['n_kv']}",
             Code.KEYS,
         )
+    if is_index and numbers["q_start"] + numbers["n_q"] != numbers["n_kv"]:
+        raise RefusedError(
+            f"q_start of an index call must be n_kv - n_q, {numbers['n_kv'] - numbers['n_q']}, "
+            f"not {numbers['q_start']}: it looks at the last queries",
+            Code.START,
+        )
+    if is_index and numbers["fewest"] > numbers["most"]:
+        raise RefusedError(
+            f"fewest must be at most most, {numbers['most']}, not {numbers['fewest']}", Code.RULE
+        )
 
 
 def _sizes(kernel: Kernel, numbers: Mapping[str, int]) -> dict[str, int]:
@@ -180,8 +219,15 @@ def _sizes(kernel: Kernel, numbers: Mapping[str, int]) -> dict[str, int]:
             ("k", numbers["chunks"], numbers["n_kv"], holds),
             ("o", numbers["heads"], numbers["n_q"], 8),
         ]
+    if numbers["flags"] & INDEX:
+        n_rows = numbers["heads"] * -(-numbers["n_kv"] // given["block_rows"])
+        sizes["selection"] = n_rows * row_bytes(kernel)
+        sizes["verdicts"] = numbers["heads"] * record_bytes(given["data_width"])
+        # Values are all queries, where no table leads to.
+        tensors = [*tensors[:2], ("v", numbers["heads"], numbers["n_kv"], holds)]
+    paged = "k" if numbers["flags"] & INDEX else "kv"
     for tensor, heads, tokens, width in tensors:
-        if tensor in "kv" and uses_table:
+        if tensor in paged and uses_table:
             sizes["table"] = 4 * heads * -(-tokens // given["block_rows"])
             continue
         parts = n_bytes(
@@ -196,8 +242,7 @@ def _sizes(kernel: Kernel, numbers: Mapping[str, int]) -> dict[str, int]:
     return sizes
 
 
-def _check_apart(buffers: Mapping[str, Buffer]) -> None:
-    outputs = [name for name in buffers if name.startswith("o_")]
+def _check_apart(buffers: Mapping[str, Buffer], outputs: list[str]) -> None:
     for output in outputs:
         for name, buffer in buffers.items():
             if name != output and buffer.overlaps(buffers[output]):

@@ -16,6 +16,7 @@ REMEDIES = {
     Code.OVERLAP: "give the outputs buffers of their own",
     Code.KIND: "choose other flags",
     Code.CHUNKS: "cut the inner dimension, or describe a chip for more heads",
+    Code.RULE: "choose gamma up to 1, and budgets within the blocks that the chip can select from",
     Code.SLVERR: "reset the device, since the next calls fail too; do the buffers still exist?",
     Code.DECERR: "reset the device, since the next calls fail too; is there such memory?",
     Code.TIMEOUT: "reset the device",

@@ -15,7 +15,7 @@ from .check import is_integer
 from .device import Device
 from .errors import LaunchTimeoutError
 
-__all__ = ["Ints", "as_factors", "as_int8", "call_memory", "check_operand"]
+__all__ = ["Ints", "as_factors", "as_int8", "block_table", "call_memory", "check_operand", "fold"]
 
 Ints = NDArray[np.int64]
 
@@ -119,3 +119,43 @@ def as_factors(
             )
         found.append(x.reshape(-1).astype(np.int64))
     return found[0], found[1]
+
+
+def fold(name: str, x: Int8s, width: int, padding: int) -> Int8s:
+    """Join batch and heads, and pad rows with zeros, which add nothing to any sum.
+
+    Raises
+    ------
+    InputError
+        As :func:`check_operand` says.
+    """
+    check_operand(name, x, width)
+    return np.pad(x.reshape(-1, *x.shape[-2:]), ((0, 0), (0, 0), (0, padding)))
+
+
+def block_table(places: ArrayLike, n_blocks: int, room: int) -> Ints:
+    """Return a block table as numbers.
+
+    Raises
+    ------
+    InputError
+        When it is none of so many blocks, or says that one is where there is no memory.
+    """
+    try:
+        table = np.asarray(places)
+    except ValueError:  # rows of different lengths
+        table = np.empty(0, object)
+    if not np.issubdtype(table.dtype, np.integer) or table.size != n_blocks:
+        raise InputError(
+            f"places must be {n_blocks} integers, one of each block of keys and values, "
+            f"not {table.size} of {table.dtype}; count blocks head by head"
+        )
+    table = table.reshape(-1).astype(np.int64)
+    if table.min() < 0 or len(set(table.tolist())) != n_blocks:
+        raise InputError("places must be different, and at least 0; give each block its own")
+    if table.max() >= room:
+        raise InputError(
+            f"places must be below {room:,}, as many blocks as the memory of the device has room "
+            f"for, not {table.max():,}; use lower ones"
+        )
+    return table
