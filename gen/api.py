@@ -145,7 +145,7 @@ class Chip:
         progress: "Progress | None" = None,
         **changes: Any,
     ) -> "Index":
-        """Choose the blocks of keys that each block of queries attends to, and say how good that is.
+        """Choose blocks of keys for each block of queries, and say how good they are.
 
         Causal attention of all tokens to all.
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import qkloom
-from qkloom.gen import index as module
 from qkloom.gen.call import prepare
+from qkloom.gen.index import choose
 from qkloom.tb.errors import InputError
 from qkloom.tb.index.coverage import coverage
 from qkloom.tb.index.flexprefill import flexprefill
@@ -116,7 +116,7 @@ class TestForecast:
         self, chip: qkloom.Chip, tensors: Tensors, monkeypatch: pytest.MonkeyPatch, require: Any
     ) -> None:
         require("compiler")
-        monkeypatch.setattr(module, "find_difference", lambda *_: "chosen[0] differs")
+        monkeypatch.setattr(choose, "find_difference", lambda *_: "chosen[0] differs")
         found = chip.index(tensors.q, tensors.k, method="forecast")
         assert found.report["bit_exact"] is False
 

@@ -8,28 +8,28 @@ from typing import Any
 
 import numpy as np
 
-from ..rtl.index.forecast import Forecast
-from ..rtl.index.numerics import IndexNumerics
-from ..tb.attention import Bools, Floats
-from ..tb.design import Design
-from ..tb.engines import ENGINES, Result, find_difference, run
-from ..tb.index.compress import compress_exactly
-from ..tb.index.coverage import coverage
-from ..tb.index.exact import CoverageRule, exact_coverage
-from ..tb.index.flexprefill import flexprefill
-from ..tb.index.forecast import KERNEL, STRIDE, compress_keys, forecast_from, foretell
-from ..tb.index.forecast_exact import Query
-from ..tb.index.forecast_stream import forecast_program
-from ..tb.index.head import Verdict
-from ..tb.index.report import Choice, HeadRow, attention_map, head_row
-from ..tb.index.window import window
-from ..tb.quantize import Int8s, Operands, quantize, quantize_heads
-from ..tb.tensors import InputError, as_tensors
-from .call import check_fits
-from .chip import ChipDescription
-from .emit import emit
-from .mistakes import suggestion
-from .simulate import Progress
+from ...rtl.index.forecast import Forecast
+from ...rtl.index.numerics import IndexNumerics
+from ...tb.attention import Bools, Floats
+from ...tb.design import Design
+from ...tb.engines import ENGINES, Result, find_difference, run
+from ...tb.index.compress import compress_exactly
+from ...tb.index.coverage import coverage
+from ...tb.index.exact import CoverageRule, exact_coverage
+from ...tb.index.flexprefill import flexprefill
+from ...tb.index.forecast import KERNEL, STRIDE, compress_keys, forecast_from, foretell
+from ...tb.index.forecast_exact import Query
+from ...tb.index.forecast_stream import forecast_program
+from ...tb.index.head import Verdict
+from ...tb.index.report import Choice, HeadRow, attention_map, head_row
+from ...tb.index.window import window
+from ...tb.quantize import Int8s, Operands, quantize, quantize_heads
+from ...tb.tensors import InputError, as_tensors
+from ..call import check_fits
+from ..chip import ChipDescription
+from ..emit import emit
+from ..mistakes import suggestion
+from ..simulate import Progress
 
 __all__ = ["METHODS", "Index", "index"]
 
