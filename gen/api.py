@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .chip import ChipDescription, read_chip
 
 if TYPE_CHECKING:
+    from .index import Index
     from .simulate import Progress, Simulation
 
 __all__ = ["Chip", "load"]
@@ -131,6 +132,56 @@ class Chip:
             waves=waves,
             verilator=verilator,
             progress=progress,
+        )
+
+    def index(
+        self,
+        q: Any,
+        k: Any,
+        *,
+        snr: float | None = None,
+        seed: int = 0,
+        engine: str = "cxxrtl",
+        progress: "Progress | None" = None,
+        **changes: Any,
+    ) -> "Index":
+        """Choose blocks of keys for each block of queries, and say how good they are.
+
+        Causal attention of all tokens to all.
+
+        Parameters
+        ----------
+        q : (heads, tokens, head_dim) or (batch, heads, tokens, head_dim) array
+            Queries: a NumPy array, or anything with ``__array__`` or ``__dlpack__``.
+        k : array
+            Keys: as many tokens, as many heads as ``q`` or a divisor of that.
+        snr : float, optional
+            Of a forecast: power of what it is made of, a KV group's mean query, over that of noise,
+            in dB. No noise when absent.
+        seed : int
+            Of the noise.
+        engine : str
+            ``cxxrtl``, ``verilator`` or ``pysim``.
+        progress : callable, optional
+            Is told each step as it begins, with the share that is done.
+        **changes
+            Keys of the table ``index`` that are other than in the description: ``method``,
+            ``gamma``, ``tau``, ``min_budget``, ``max_budget``, ``top_k`` and so on.
+
+        Raises
+        ------
+        InputError
+            When tensors are not those of one call, or larger than the chip takes, or when a key is
+            not what a description may say.
+        ToolError
+            When the simulator cannot be built or run.
+        RunError
+            When the hardware breaks a rule of its streams, or does not finish.
+        """
+        from .index import index
+
+        return index(
+            self.description, q, k, snr=snr, seed=seed, engine=engine, progress=progress, **changes
         )
 
 

@@ -18,7 +18,7 @@ from ..tb.selection import as_block_mask
 from ..tb.tensors import InputError, Shape, Tensors, as_tensors, check_shapes
 from .chip import ChipDescription
 
-__all__ = ["Prepared", "build_core", "build_kernel", "memory_model", "prepare"]
+__all__ = ["Prepared", "build_core", "build_kernel", "check_fits", "memory_model", "prepare"]
 
 
 class Prepared(NamedTuple):
@@ -68,6 +68,21 @@ def memory_model(description: ChipDescription, image: Image) -> MemoryModel:
     )
 
 
+def check_fits(description: ChipDescription, what: str, value: int, most: int) -> None:
+    """Refuse tensors that are larger than a chip takes.
+
+    Raises
+    ------
+    InputError
+        With what there is too much of.
+    """
+    if value > most:
+        raise InputError(
+            f"{description.name} takes {what} up to {most}, not {value}; "
+            "cut the tensors, or describe a larger chip"
+        )
+
+
 def prepare(
     description: ChipDescription,
     q: Any,
@@ -106,16 +121,9 @@ def prepare(
     q, k, v = as_tensors(q, k, v)
     dtype = np.result_type(q, k, v)
     n_q, n_kv, head_dim = q.shape[-2], k.shape[-2], q.shape[-1]
-    for rule, value, most in (
-        ("head_dim (last axis)", head_dim, description.head_dim),
-        ("queries (axis before the last of q)", n_q, description.tokens),
-        ("keys (axis before the last of k)", n_kv, description.tokens),
-    ):
-        if value > most:
-            raise InputError(
-                f"{description.name} takes {rule} up to {most}, not {value}; "
-                "cut the tensors, or describe a larger chip"
-            )
+    check_fits(description, "head_dim (last axis)", head_dim, description.head_dim)
+    check_fits(description, "queries (axis before the last of q)", n_q, description.tokens)
+    check_fits(description, "keys (axis before the last of k)", n_kv, description.tokens)
     if q_start and not causal:
         raise InputError(f"q_start must be 0 unless causal is chosen, not {q_start}; choose it")
     if abs(q_start) > description.tokens:

@@ -9,10 +9,11 @@ from pydantic_core import PydanticUndefined
 
 from ...rtl.lane.numerics import Numerics
 from ...tb.errors import InputError
+from ...tb.index.exact import CoverageRule
 from ..mistakes import BrokenRulesError, Mistake, translate
 from .defaults import default_data_width, default_out_width, default_p_width, default_row_width
-from .rules import broken_rules, flatten
-from .tables import EqualInteger, LaneGroup, Memory, Softmax, Table
+from .rules import broken_rules, flat_name, flatten
+from .tables import EqualInteger, Index, IndexOrMethod, LaneGroup, Memory, Softmax, Table
 
 __all__ = ["ChipDescription", "check"]
 
@@ -30,6 +31,8 @@ class ChipDescription(Table):
         Lanes of all groups.
     peak_tops : float
         Peak of integer operations, 10^12 a second: two per multiplier and cycle.
+    coverage_rule : CoverageRule
+        What a coverage unit is asked for.
     """
 
     name: str = Field(
@@ -114,6 +117,11 @@ class ChipDescription(Table):
     )
     softmax: Softmax = Softmax()
     memory: Memory = Memory()
+    index: IndexOrMethod = Field(
+        default=Index(),
+        description="How blocks of keys are chosen: a method's name, or a table.",
+        examples=["coverage"],
+    )
 
     @model_validator(mode="after")
     def _check_rules(self) -> Self:
@@ -230,6 +238,22 @@ class ChipDescription(Table):
         }
 
     @property
+    def coverage_rule(self) -> CoverageRule:
+        """What a coverage unit is asked for."""
+        names = ("gamma", "tau", "min_budget", "max_budget")
+        return CoverageRule(**{name: getattr(self.index, name) for name in names})
+
+    @property
+    def _index(self) -> dict[str, Any]:
+        """The index, derived values filled in."""
+        derived = {
+            "tokens": self.index.tokens or self.tokens,
+            "key_heads": self.index.key_heads or min(self.n_lanes, 4),
+        }
+        table = {**self.index.model_dump(), **derived}
+        return {name: value for name, value in table.items() if value is not None}
+
+    @property
     def derived(self) -> dict[str, int]:
         """Numbers of the hardware that follow from the description."""
         numerics = self.numerics
@@ -250,11 +274,14 @@ class ChipDescription(Table):
     def resolved(self) -> dict[str, Any]:
         """Return the description as plain tables, derived values filled in."""
         tables = self.model_dump(exclude_none=True)
-        del tables["softmax"]
+        del tables["softmax"], tables["index"]
         memory = {**tables.pop("memory"), "data_width": self.data_width}
         lanes = [dict(group) for group in tables.pop("lanes")]
         widths = {name: self.lane_parameters[name] for name in ("row_width", "out_width")}
-        return {**tables, **widths, "lanes": lanes, "softmax": self._softmax, "memory": memory}
+        # Chips that choose no blocks stay as they are.
+        index = {"index": self._index} if self.index != Index() else {}
+        inner = {"softmax": self._softmax, "memory": memory, **index}
+        return {**tables, **widths, "lanes": lanes, **inner}
 
     def replace(self, **changes: Any) -> "ChipDescription":
         """Return a variant with some keys changed, checked like any description."""
@@ -266,6 +293,7 @@ _TABLES: dict[str, type[BaseModel]] = {
     "lanes": LaneGroup,
     "softmax": Softmax,
     "memory": Memory,
+    "index": Index,
 }
 
 
@@ -298,15 +326,16 @@ def _mistakes(error: ValidationError, tables: Mapping[str, Any]) -> list[Mistake
         broken = detail.get("ctx", {}).get("error")
         if isinstance(broken, BrokenRulesError):
             return broken.mistakes
-    wrong = {str(name) for detail in details for name in detail["loc"]}
-    inner = [tables.get(name, {}) for name in ("softmax", "memory")]
-    given = dict(tables)
-    for table in inner:
-        given |= table if isinstance(table, Mapping) else {}
+    wrong = {
+        flat_name(str(detail["loc"][0]), str(name)) for detail in details for name in detail["loc"]
+    }
+    given = flatten(tables)
     known = {
-        name: given.get(name, field.default)
-        for table in (ChipDescription, Softmax, Memory)
-        for name, field in table.model_fields.items()
-        if name not in wrong and (name in given or field.default is not PydanticUndefined)
+        flat: given.get(flat, field.default)
+        for table, model in _TABLES.items()
+        if model is not LaneGroup
+        for name, field in model.model_fields.items()
+        for flat in [flat_name(table, name)]
+        if flat not in wrong and (flat in given or field.default is not PydanticUndefined)
     }
     return [translate(detail, _TABLES) for detail in details] + broken_rules(known)

@@ -10,9 +10,12 @@ from ...rtl.lane.numerics import Numerics
 from ..keywords import KEYWORDS, TAKEN
 from ..mistakes import Mistake
 from .defaults import default_data_width, default_p_width
-from .tables import LaneGroup
+from .tables import LaneGroup, as_index
 
 __all__ = ["broken_rules", "flatten"]
+
+_MOST_CHOSEN, _MOST_BLOCKS, _FORECAST_BLOCK = 128, 8192, 64
+"""Of a forecast: blocks that it chooses, blocks that it chooses from, and tokens of one."""
 
 _Rule = Callable[..., Mistake | None]
 _RULES: list[_Rule] = []
@@ -25,12 +28,24 @@ def _rule(check: _Rule) -> _Rule:
 
 
 def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a description and of the tables inside it, by their own names."""
+    """Return the values of a description and of the tables inside it, by their own names.
+
+    Those of ``index`` have its name in front: it has ``tokens`` too.
+    """
     flat = dict(values)
-    for name in ("softmax", "memory"):
+    for name in ("softmax", "memory", "index"):
         table = values.get(name)
-        flat |= table.__dict__ if isinstance(table, BaseModel) else table or {}
+        if name == "index":
+            table = as_index(table)
+        inner = table.__dict__ if isinstance(table, BaseModel) else table
+        if isinstance(inner, Mapping):
+            flat |= {flat_name(name, key): value for key, value in inner.items()}
     return flat
+
+
+def flat_name(table: str, key: str) -> str:
+    """Return what a key of a table is called among all values."""
+    return f"{table}_{key}" if table == "index" else key
 
 
 def broken_rules(values: Mapping[str, Any]) -> list[Mistake]:
@@ -235,6 +250,108 @@ def _acc_width(tokens: int, p_width: int, stationary_width: int) -> int:
         stream_width=8 if p_width in Numerics.p_widths(8) else 4,
         stationary_width=stationary_width,
     ).acc_width
+
+
+@_rule
+def _selections_are_taken(index_method: str, sparse: bool) -> Mistake | None:
+    if sparse or index_method == "dense":
+        return None
+    return Mistake(
+        "index.method",
+        f'"{index_method}"',
+        'must be "dense" of a chip whose calls take no selection',
+        "add sparse = true, or leave index out",
+    )
+
+
+@_rule
+def _budgets_agree(index_min_budget: int, index_max_budget: int | None) -> Mistake | None:
+    if index_max_budget is None or index_max_budget >= index_min_budget:
+        return None
+    return Mistake(
+        "index.max_budget",
+        str(index_max_budget),
+        f"must be at least min_budget, {index_min_budget}",
+        f"use {index_min_budget} or more, or leave it out",
+    )
+
+
+@_rule
+def _index_is_within(index_tokens: int | None, tokens: int) -> Mistake | None:
+    if index_tokens is None or index_tokens <= tokens:
+        return None
+    return Mistake(
+        "index.tokens",
+        str(index_tokens),
+        f"must be at most tokens, {tokens}, the longest sequence of the chip",
+        f"use {tokens} or leave it out",
+    )
+
+
+@_rule
+def _coverage_has_blocks(index_method: str, block: int, size: int) -> Mistake | None:
+    if index_method != "coverage" or block in (sizes := _block_sizes(size)):
+        return None
+    return Mistake(
+        "block",
+        str(block),
+        f'must be a power of two from {sizes[0]} to 128 with index = "coverage", since blocks are '
+        "counted in tiles and averaged by shifts",
+        f"use {min(sizes, key=lambda allowed: abs(allowed - block))}, or another method",
+    )
+
+
+@_rule
+def _coverage_has_equal_operands(
+    index_method: str, stream_width: int, stationary_width: int
+) -> Mistake | None:
+    if index_method != "coverage" or stream_width == stationary_width:
+        return None
+    return Mistake(
+        "index.method",
+        '"coverage"',
+        f"must be another one unless stream_width and stationary_width are equal, not "
+        f"{stream_width} and {stationary_width}: averages of queries and of keys have one format",
+        "use the same bits for both, or another method",
+    )
+
+
+@_rule
+def _forecast_has_room(
+    index_method: str, index_top_k: int, index_init_blocks: int, index_local_blocks: int
+) -> Mistake | None:
+    always = index_init_blocks + index_local_blocks + 1
+    if index_method != "forecast" or always <= index_top_k:
+        return None
+    remedy = f"use {always} or more, or" if always <= _MOST_CHOSEN else "use"
+    return Mistake(
+        "index.top_k",
+        str(index_top_k),
+        f"must be at least {always}: init_blocks, local_blocks and the query's own block, which "
+        "are always taken",
+        f"{remedy} fewer init_blocks and local_blocks",
+    )
+
+
+@_rule
+def _forecast_holds_blocks(
+    index_method: str, index_tokens: int | None, tokens: int
+) -> Mistake | None:
+    n, most = index_tokens or tokens, _MOST_BLOCKS * _FORECAST_BLOCK
+    if index_method != "forecast" or n <= most:
+        return None
+    return Mistake(
+        "tokens" if index_tokens is None else "index.tokens",
+        str(n),
+        f'must be at most {most} with index = "forecast", which chooses from up to {_MOST_BLOCKS} '
+        f"blocks of {_FORECAST_BLOCK} tokens",
+        f"use index.tokens = {most} or less, or another method",
+    )
+
+
+def _block_sizes(size: int) -> list[int]:
+    """Return the blocks that a coverage unit may have, ascending."""
+    return [block for block in (8, 16, 32, 64, 128) if block % size == 0]
 
 
 def _divisor(value: int, size: int) -> int:

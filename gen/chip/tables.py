@@ -1,4 +1,4 @@
-"""The tables inside the description of a chip: lanes, softmax, memory."""
+"""The tables inside the description of a chip: lanes, softmax, memory, index."""
 
 from numbers import Number
 from typing import Annotated, Any, Literal
@@ -6,7 +6,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-__all__ = ["EqualInteger", "LaneGroup", "Memory", "Softmax", "Table"]
+__all__ = [
+    "EqualInteger",
+    "Index",
+    "IndexOrMethod",
+    "LaneGroup",
+    "Memory",
+    "Softmax",
+    "Table",
+    "as_index",
+]
 
 
 class Table(BaseModel):
@@ -83,3 +92,81 @@ class Memory(Table):
         "array's tile has.",
         examples=[256],
     )
+
+
+Method = Literal["coverage", "forecast", "window", "dense"]
+
+
+class Index(Table):
+    """How the blocks of keys that each block of queries attends to are chosen."""
+
+    method: Method = Field(
+        default="dense",
+        description="`coverage`: those that the last queries of a head attend to most; `forecast`: "
+        "those that a vector of the layer before foretells; `window`: the first and the latest "
+        "ones; `dense`: all.",
+        examples=["coverage"],
+    )
+    gamma: float = Field(
+        default=0.9,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Share of the attention that is to be covered; with 1 every head is dense.",
+    )
+    tau: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Divergence below which a head is query-aware; 0: never.",
+    )
+    min_budget: int = Field(
+        default=1024,
+        ge=0,
+        le=1 << 20,
+        description="Fewest tokens of block columns, and of diagonals.",
+    )
+    max_budget: int | None = Field(
+        default=None,
+        ge=1,
+        le=1 << 20,
+        description="Most tokens of block columns, and of diagonals. No limit if absent.",
+        examples=[8192],
+    )
+    tokens: int | None = Field(
+        default=None,
+        ge=1,
+        le=1 << 20,
+        description="Longest sequence that is selected from. The chip's `tokens` if absent.",
+        examples=[1024],
+    )
+    key_heads: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="Heads of keys of which the coverage unit makes averages at a time. As many as "
+        "there are lanes if absent, 4 at most.",
+        examples=[2],
+    )
+    top_k: int = Field(
+        default=128, ge=1, le=128, description="Most blocks of 64 tokens that a forecast chooses."
+    )
+    init_blocks: int = Field(
+        default=1, ge=0, le=128, description="First blocks, which are always taken."
+    )
+    local_blocks: int = Field(
+        default=2,
+        ge=0,
+        le=127,
+        description="Latest blocks, beside the query's own, which are always taken.",
+    )
+
+
+def as_index(value: Any) -> Any:
+    """Return the table that a method's name alone stands for."""
+    return {"method": value} if isinstance(value, str) else value
+
+
+IndexOrMethod = Annotated[Index, BeforeValidator(as_index, json_schema_input_type=Index | Method)]
+"""An index, or the name of its method and all else by default."""

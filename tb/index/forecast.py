@@ -6,6 +6,7 @@ pooled to blocks of 64 tokens, the first and the latest blocks are always taken,
 the others up to ``top_k`` in all (SparDA's public code). Ties: the lower block first.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ __all__ = [
     "compress_keys",
     "forecast",
     "forecast_from",
+    "foretell",
     "pool_scores",
     "select_blocks",
 ]
@@ -29,6 +31,33 @@ KERNEL, STRIDE = 32, 16
 
 _PER_BLOCK = 4
 """Compressed keys that begin in a block; a block's score is of these and of one more before."""
+
+
+def foretell(q: NDArray[Any], kv_heads: int, snr: float | None = None, seed: int = 0) -> Reals:
+    """Return what a layer before would foretell: vectors (kv_heads, queries, head_dim), float32.
+
+    SparDA's Forecast is trained; this one is the true queries' mean over a group, and noise in
+    place of what training leaves wrong.
+
+    Parameters
+    ----------
+    q : array (heads, queries, head_dim)
+        True queries.
+    kv_heads : int
+        Groups that heads make.
+    snr : float, optional
+        Power of the mean over that of the noise, in dB. ``None``: no noise, an oracle.
+    seed : int
+        Of the noise.
+    """
+    q = np.asarray(q, np.float32)
+    mean: Reals = q.reshape(kv_heads, -1, *q.shape[1:]).mean(axis=1)
+    if snr is None:
+        return mean
+    noise = np.random.default_rng(seed).standard_normal(mean.shape, np.float32)
+    size = math.sqrt(float((mean**2).mean()) / 10 ** (snr / 10))
+    noisy: Reals = mean + np.float32(size) * noise
+    return noisy
 
 
 def forecast(

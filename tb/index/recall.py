@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from ..attention import attention
 from ..errors import InputError
+from .forecast import foretell
 from .places import Places
 
 __all__ = ["Attend", "Induction", "Recall", "dense_attend", "recall"]
@@ -209,17 +210,9 @@ class Induction:
     def forecasts(self, snr: float | None = None, seed: int = 0) -> Singles:
         """Return what a layer before would foretell: vectors (kv_heads, questions, head_dim).
 
-        SparDA's Forecast is trained; this one is the true queries' mean over a group, and noise in
-        place of what training leaves wrong: ``snr`` is power over power in dB. ``None``: an oracle.
+        See :func:`~qkloom.tb.index.forecast.foretell`.
         """
-        q = self.q[:, self.task.questions]
-        mean: Singles = q.reshape(-1, self.group, *q.shape[1:]).mean(axis=1)
-        if snr is None:
-            return mean
-        noise = np.random.default_rng(seed).standard_normal(mean.shape, np.float32)
-        size = math.sqrt(float((mean**2).mean()) / 10 ** (snr / 10))
-        noisy: Singles = mean + np.float32(size) * noise
-        return noisy
+        return foretell(self.q[:, self.task.questions], len(self.k), snr, seed)
 
 
 def _codes(task: Recall, head_dim: int, subject: float, rng: np.random.Generator) -> Singles:

@@ -14,7 +14,7 @@ from qkloom.gen.emit import emit
 from qkloom.rtl.index.forecast import Forecast
 from qkloom.tb.engines import check
 from qkloom.tb.index.forecast_exact import Query
-from tests.rtl.index.queries import bench
+from qkloom.tb.index.forecast_stream import forecast_program
 
 TOKENS, HEADS, HEAD_DIM = 131_072, 2, 128
 WINDOWS = (TOKENS - 32) // 16 + 1
@@ -43,7 +43,7 @@ def rows() -> Iterator[dict[str, Any]]:
     queries = layer(np.random.default_rng(0))
     for width in (32, 128):
         unit = Forecast(width=width)
-        cycles = check(emit(unit), bench(unit, queries)).cycles
+        cycles = check(emit(unit), forecast_program(unit, queries)).cycles
         least = HEADS * WINDOWS * HEAD_DIM // width
         yield {
             "name": f"Forecast, {TOKENS:,} tokens, {width} bytes a cycle, a layer",

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from qkloom.gen.call import build_core
 from qkloom.gen.chip import ChipDescription, LaneGroup, preset_names, read_chip
+from qkloom.tb.index.exact import CoverageRule
 from qkloom.tb.tensors import InputError
 
 Tables = dict[str, Any]
@@ -113,8 +114,49 @@ class TestDescription:
         with pytest.raises(ValidationError, match="must be a multiple of size, 8"):
             ChipDescription(**{**plain, "block": 12, "lanes": (LaneGroup(matrix="plain", n=1),)})
 
+    def test_index_is_a_name_or_a_table(self, plain: Tables, tmp_path: Path) -> None:
+        given = {**plain, "sparse": True}
+        chip = read_chip({**given, "index": "coverage"})
+        assert chip == read_chip({**given, "index": {"method": "coverage"}})
+        assert chip == read_chip(given).replace(index="coverage")
+        assert chip.resolved()["index"] == {
+            "method": "coverage",
+            "gamma": 0.9,
+            "tau": 0.1,
+            "min_budget": 1024,
+            "tokens": 512,
+            "key_heads": 1,
+            "top_k": 128,
+            "init_blocks": 1,
+            "local_blocks": 2,
+        }
+        file = tmp_path / "copy.toml"
+        file.write_text(chip.to_toml())
+        assert read_chip(file).to_toml() == file.read_text()
+
+    def test_index_follows_the_chip(self, plain: Tables) -> None:
+        lanes = [{"matrix": "plain", "n": 6}]
+        chip = read_chip({**plain, "lanes": lanes, "sparse": True, "index": "window"})
+        assert chip.resolved()["index"]["key_heads"] == 4
+        table = {"method": "coverage", "gamma": 0.8, "tau": 0, "min_budget": 64, "max_budget": 128}
+        rule = read_chip({**plain, "sparse": True, "index": table}).coverage_rule
+        assert rule == CoverageRule(gamma=0.8, tau=0.0, min_budget=64, max_budget=128)
+
+    def test_chips_without_an_index_do_not_show_one(self, plain: Tables) -> None:
+        chip = read_chip(plain)
+        assert chip.index.method == "dense"
+        assert "index" not in chip.resolved()
+        assert "index" not in chip.to_toml()
+        assert chip.kernel_parameters == read_chip({**plain, "index": "dense"}).kernel_parameters
+
     def test_schema_describes_every_key(self) -> None:
         schema = ChipDescription.model_json_schema()
         for name, entry in schema["properties"].items():
             assert entry.get("description") or name in ("softmax", "memory")
+        (table, word) = schema["properties"]["index"]["anyOf"]
+        assert table["$ref"] == "#/$defs/Index"
+        assert word["enum"] == ["coverage", "forecast", "window", "dense"]
+        assert all(
+            entry["description"] for entry in schema["$defs"]["Index"]["properties"].values()
+        )
         assert schema["additionalProperties"] is False

@@ -107,11 +107,76 @@ def mistakes(tables: dict[str, Any]) -> list[str]:
             r"gemm = true: must be false if heads .*, 2048, is not below 512, .*; use fewer ",
         ),
         ({"acc_width": 8}, r"acc_width = 8: must be at least 35, .*; use 35, or leave it out$"),
+        ({"index": 3}, r"index = 3: must be a table; for example index = \"coverage\"$"),
+        (
+            {"index": "covrage"},
+            r"index\.method = \"covrage\": must be one of 'coverage', 'forecast', 'w.*; ",
+        ),
+        ({"index": {"gama": 0.9}}, r"index\.gama = 0\.9: is not a key of .*did you mean gamma"),
+        (
+            {"index": {"gamma": 1.01}},
+            r"index\.gamma = 1\.01: must be at most 1\.0; .* gamma = 0\.9$",
+        ),
+        (
+            {"index": {"gamma": -0.1}},
+            r"index\.gamma = -0\.1: must be at least 0\.0; .* gamma = 0\.9$",
+        ),
+        ({"index": {"gamma": float("nan")}}, r"index\.gamma = nan: must be a finite number; "),
+        ({"index": {"tau": 2}}, r"index\.tau = 2: must be at most 1\.0; for example tau = 0\.1$"),
+        ({"index": {"min_budget": -1}}, r"index\.min_budget = -1: must be at least 0; "),
+        (
+            {"index": {"min_budget": 64, "max_budget": 32}},
+            r"index\.max_budget = 32: must be at least min_budget, 64; use 64 or more, or leave ",
+        ),
+        (
+            {"index": {"tokens": 513}},
+            r"index\.tokens = 513: must be at most tokens, 512, .*; use 512 or leave it out$",
+        ),
+        ({"index": {"top_k": 129}}, r"index\.top_k = 129: must be at most 128; .* top_k = 128$"),
+        (
+            {"index": "coverage"},
+            r"index\.method = \"coverage\": must be \"dense\" of a chip .*; add sparse = true, or ",
+        ),
+        (
+            {"index": "coverage", "sparse": True, "block": 24},
+            r"block = 24: must be a power of two from 8 to 128 with .*; use 16, or another method$",
+        ),
+        (
+            {"index": "coverage", "sparse": True, "block": 256},
+            r"block = 256: must be a power of two .*; use 128, or another method$",
+        ),
+        (
+            {"index": "coverage", "sparse": True, "stationary_width": 4},
+            r"index\.method = \"coverage\": must be another one unless .*, not 8 and 4: .*; use ",
+        ),
+        (
+            {"index": {"method": "forecast", "top_k": 8, "local_blocks": 7}, "sparse": True},
+            r"index\.top_k = 8: must be at least 9: init_blocks, .*; use 9 or more, or fewer init_",
+        ),
+        (
+            {"index": {"method": "forecast", "local_blocks": 127}, "sparse": True},
+            r"index\.top_k = 128: must be at least 129: .* always taken; use fewer init_blocks ",
+        ),
+        (
+            {"index": "forecast", "sparse": True, "tokens": 524289},
+            r"tokens = 524289: must be at most 524288 .* 8192 blocks of 64 tokens; use index\.",
+        ),
+        (
+            {"index": {"method": "forecast", "tokens": 1 << 20}, "sparse": True, "tokens": 1 << 20},
+            r"index\.tokens = 1048576: must be at most 524288 with ",
+        ),
     ],
 )
 def test_one(changes: dict[str, Any], message: str, plain: Tables) -> None:
     (line,) = mistakes({**plain, **changes})
     assert re.match(message, line), line
+
+
+def test_a_small_array_has_no_blocks_of_its_size(plain: Tables) -> None:
+    small = {**plain, "size": 4, "sparse": True, "index": "coverage"}
+    (line,) = mistakes({**small, "block": 4})
+    assert line.startswith("block = 4: must be a power of two from 8 to 128 with ")
+    assert read_chip({**small, "block": 8}).index.method == "coverage"
 
 
 def test_wide_enough_accumulator_is_fine(plain: Tables) -> None:
@@ -135,6 +200,7 @@ def test_all_at_once_and_rules_of_what_is_right_by_itself(plain: Tables) -> None
             "softmax": {"p_width": 3},
             "acc_width": 2,
             "color": "red",
+            "index": {"method": "coverage", "tokens": "all", "max_budget": 1},
         }
     )
     paths = [re.split(" = |:", line)[0] for line in lines]
@@ -145,7 +211,11 @@ def test_all_at_once_and_rules_of_what_is_right_by_itself(plain: Tables) -> None
         "lanes[1].matrix",
         "tokens",
         "softmax.p_width",
+        "index.tokens",
         "color",
+        "block",
+        "index.method",
+        "index.max_budget",
         "block",
     ]
 

@@ -1,72 +1,10 @@
-"""Queries for the Forecast unit, as testbenches: what goes in, and what the exact model answers."""
+"""Random queries for the Forecast unit."""
 
 import numpy as np
-from amaranth.hdl import Value
 
-from qkloom.tb.index.forecast_exact import Query, pack_lists, select_exactly
-from qkloom.tb.simulate import to_bits
-from qkloom.tb.stalls import FREE
-from qkloom.tb.testbench import Expectation, Stimulus, Testbench
+from qkloom.tb.index.forecast_exact import Query
 
-__all__ = ["bench", "draw"]
-
-
-def bench(unit, queries, stalls=None, **options):
-    """Return the testbench of queries one after the other."""
-    stalls = stalls or {}
-    sizes = {name: unit.parameters[name] for name in ("k_max", "blocks", "head_dim")}
-    width = unit.parameters["width"]
-    answers = [select_exactly(query, **sizes) for query in queries]
-    sent = {
-        "query": [
-            {
-                "windows": len(q.keys),
-                "position": q.position,
-                "k": q.k,
-                "init": q.init,
-                "local": q.local,
-                "beats": q.keys.shape[1] // width,
-            }
-            for q in queries
-        ],
-        "resident": pack_lists(q.resident for q in queries),
-    }
-    expected = {
-        "result": [answer.flags for answer in answers],
-        "chosen": pack_lists(answer.chosen for answer in answers),
-        "load": pack_lists(answer.load for answer in answers),
-        "evict": pack_lists(answer.evict for answer in answers),
-    }
-
-    def words(name, items):
-        payload = getattr(unit, name).payload
-        return rows_of([to_bits(payload.shape(), item) for item in items], payload)
-
-    rows = {name: words(name, items) for name, items in sent.items()}
-    rows["vector"] = beats_of([q.vector for q in queries], width)
-    rows["keys"] = beats_of([q.keys for q in queries], width)
-    return Testbench(
-        inputs={name: Stimulus(x, stalls.get(name, FREE)) for name, x in rows.items()},
-        outputs={
-            name: Expectation(words(name, items), stalls.get(name, FREE))
-            for name, items in expected.items()
-        },
-        max_cycles=20_000 + 40 * sum(map(len, rows.values())),
-        **options,
-    )
-
-
-def beats_of(vectors, width):
-    """Return the words of int8 vectors, in beats of ``width``, a multiple of 4."""
-    beats = np.concatenate([np.asarray(x, np.int8).reshape(-1, width) for x in vectors])
-    return np.ascontiguousarray(beats).view(np.uint32)
-
-
-def rows_of(values, payload):
-    """Return the words of payloads, as an engine takes them."""
-    n = -(-len(Value.cast(payload)) // 32)
-    rows = [[x >> 32 * k & (1 << 32) - 1 for k in range(n)] for x in values]
-    return np.array(rows, np.uint32).reshape(-1, n)
+__all__ = ["draw"]
 
 
 def draw(rng, *, k_max, blocks, head_dim, width, refused=True):

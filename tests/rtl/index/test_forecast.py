@@ -10,8 +10,9 @@ from qkloom.gen.emit import emit
 from qkloom.rtl.index.forecast import Forecast
 from qkloom.tb.engines import check
 from qkloom.tb.index.forecast_exact import Query, select_exactly
+from qkloom.tb.index.forecast_stream import forecast_program
 from qkloom.tb.stalls import Stall
-from tests.rtl.index.queries import bench, draw
+from tests.rtl.index.queries import draw
 
 SMALL = {"k_max": 5, "blocks": 12, "head_dim": 8, "width": 4}
 LARGE = {"k_max": 128, "blocks": 512, "head_dim": 16, "width": 8}
@@ -32,20 +33,23 @@ def test_thousands_of_small_queries(designs, seed):
     queries = [draw(rng, **SMALL) for _ in range(500)]
     names = ("query", "vector", "keys", "resident", "result", "chosen", "load", "evict")
     stalls = {x: Stall(float(rng.choice([0, 0.3, 0.8])), seed=seed) for x in names}
-    check(design, bench(unit, queries, stalls, aborted_cycles=30 + 7 * seed))
+    check(design, forecast_program(unit, queries, stalls, aborted_cycles=30 + 7 * seed))
 
 
 def test_hundreds_of_larger_queries(designs):
     unit, design = designs["large"]
     rng = np.random.default_rng(7)
-    check(design, bench(unit, [draw(rng, **LARGE) for _ in range(200)]))
+    check(design, forecast_program(unit, [draw(rng, **LARGE) for _ in range(200)]))
 
 
 @pytest.mark.parametrize("stream", ["query", "vector", "keys", "resident", "result", "load"])
 def test_a_slow_stream(designs, stream):
     unit, design = designs["small"]
     rng = np.random.default_rng(11)
-    check(design, bench(unit, [draw(rng, **SMALL) for _ in range(12)], {stream: Stall(0.97)}))
+    check(
+        design,
+        forecast_program(unit, [draw(rng, **SMALL) for _ in range(12)], {stream: Stall(0.97)}),
+    )
 
 
 def flags(query, sizes=SMALL):
@@ -90,7 +94,7 @@ def test_bad_input_has_a_defined_answer(designs):
         expected = dict.fromkeys(found.flags, 0) | {"chosen": (), "load": (), "evict": ()} | answer
         lists = {"chosen": found.chosen, "load": found.load, "evict": found.evict}
         assert found.flags | lists == expected, name
-    check(design, bench(unit, [asked for asked, _ in CASES.values()] * 2))
+    check(design, forecast_program(unit, [asked for asked, _ in CASES.values()] * 2))
 
 
 def test_keys_of_the_next_query_wait_for_the_cells_only(designs):
@@ -100,7 +104,7 @@ def test_keys_of_the_next_query_wait_for_the_cells_only(designs):
     rng = np.random.default_rng(3)
     one = Query(rng.integers(-128, 128, 8), rng.integers(-128, 128, (255, 8)), 4095, 8, 1, 2)
     design = emit(unit)
-    cycles = [check(design, bench(unit, [one] * n)).cycles for n in (2, 3)]
+    cycles = [check(design, forecast_program(unit, [one] * n)).cycles for n in (2, 3)]
     assert 256 + 20 < cycles[1] - cycles[0] <= 256 + sizes["k_max"] + 10
 
 

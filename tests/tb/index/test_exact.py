@@ -11,6 +11,7 @@ from qkloom.tb.index.contexts import families, generate
 from qkloom.tb.index.coverage import coverage
 from qkloom.tb.index.divergence import distance
 from qkloom.tb.index.exact import CoverageRule, exact_coverage
+from qkloom.tb.index.report import jaccard
 from qkloom.tb.quantize import quantize
 from qkloom.tb.tensors import default_tensors
 
@@ -27,10 +28,6 @@ def select(q, k, rule, *, block, size=16):
         operands.q, operands.k, operands.mantissa, operands.shift, numerics, rule
     )
     return found, reference, operands, numerics
-
-
-def jaccard(a, b):
-    return (a & b).sum() / (a | b).sum()
 
 
 def real():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from qkloom.tb.errors import InputError
-from qkloom.tb.index.forecast import compress_keys, forecast, pool_scores, select_blocks
+from qkloom.tb.index.forecast import compress_keys, forecast, foretell, pool_scores, select_blocks
 
 
 def in_loops(f, k, position, top_k, init, local):
@@ -63,3 +63,12 @@ def test_refused():
         select_blocks(np.zeros(100), top_k=33, init=1, local=32)
     with pytest.raises(InputError, match=r"^f and k must be \(kv_heads, head_dim\) and "):
         forecast(np.zeros((2, 8)), np.zeros((1, 64, 8)), 3)
+
+
+def test_what_is_foretold():
+    q = np.random.default_rng(0).standard_normal((4, 5, 8))
+    oracle = foretell(q, 2)
+    np.testing.assert_allclose(oracle[1], q[2:].mean(axis=0), rtol=1e-6)
+    noisy = foretell(q, 2, 0.0, seed=1)
+    assert (noisy == foretell(q, 2, 0.0, seed=1)).all()
+    assert (noisy != foretell(q, 2, 0.0, seed=2)).any()
