@@ -8,7 +8,8 @@ from .chip import ChipDescription, read_chip
 
 if TYPE_CHECKING:
     from .index import Index
-    from .simulate import Progress, Simulation
+    from .progress import Progress
+    from .simulate import Simulation
 
 __all__ = ["Chip", "load"]
 
@@ -71,6 +72,7 @@ class Chip:
         scale: float | None = None,
         query_bits: int | None = None,
         block_mask: Any = None,
+        index: str | None = None,
         engine: str = "cxxrtl",
         waves: str | Path | None = None,
         verilator: str | Path | None = None,
@@ -98,6 +100,9 @@ class Chip:
             (heads, query blocks, KV blocks), with batch in front if the tensors have it, or what
             broadcasts to that; blocks are of as many tokens as the description says. A query that
             is left with nothing gives zeros. The chip has ``sparse = true``.
+        index : str, optional
+            ``coverage``: the hardware selects blocks itself, in a call before, by the rule of the
+            description, whose index is ``coverage`` too. With ``causal``.
         engine : str
             ``cxxrtl``, ``verilator`` or ``pysim``.
         waves : path, optional
@@ -128,6 +133,7 @@ class Chip:
             scale=scale,
             query_bits=query_bits,
             block_mask=block_mask,
+            index=index,
             engine=engine,
             waves=waves,
             verilator=verilator,

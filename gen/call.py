@@ -1,6 +1,8 @@
 """An attention call on a chip: checked, quantized, and answered by the exact model."""
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,10 +96,12 @@ def prepare(
     scale: float | None = None,
     query_bits: int | None = None,
     block_mask: Any = None,
+    choose: Callable[[Call], Bools] | None = None,
 ) -> Prepared:
     """Check and quantize tensors, and compute what the hardware must answer.
 
-    Parameters are those of :meth:`qkloom.Chip.simulate`.
+    Parameters are those of :meth:`qkloom.Chip.simulate`; ``choose`` makes a selection of a call
+    without one, in place of ``block_mask``.
 
     Raises
     ------
@@ -147,6 +151,21 @@ def prepare(
         operands = quantize(q, k, v, numerics, query_bits=query_bits)
     except ValueError as error:
         raise InputError(str(error)) from error
+    call = Call(
+        q=_fold(operands.q, description.size),
+        k=_fold(operands.k, description.size),
+        v=_fold(operands.v, description.size),
+        mantissa=operands.mantissa.reshape(-1),
+        shift=operands.shift.reshape(-1),
+        causal=causal,
+        q_start=q_start,
+        query_bits=query_bits or numerics.stream_width,
+        block_mask=None if mask is None else mask.reshape(-1, *mask.shape[-2:]),
+    )
+    if choose is not None:
+        call = replace(call, block_mask=choose(call))
+        assert call.block_mask is not None
+        mask = call.block_mask.reshape(*operands.mantissa.shape, *call.block_mask.shape[-2:])
     expected = exact_attention(
         operands.q,
         operands.k,
@@ -158,17 +177,6 @@ def prepare(
         causal=causal,
         q_start=q_start,
         block_mask=mask,
-    )
-    call = Call(
-        q=_fold(operands.q, description.size),
-        k=_fold(operands.k, description.size),
-        v=_fold(operands.v, description.size),
-        mantissa=operands.mantissa.reshape(-1),
-        shift=operands.shift.reshape(-1),
-        causal=causal,
-        q_start=q_start,
-        query_bits=query_bits or numerics.stream_width,
-        block_mask=None if mask is None else mask.reshape(-1, *mask.shape[-2:]),
     )
     # As if one lane did it all, slowly.
     passes = -(-n_kv // description.size) * -(-head_dim // description.size)

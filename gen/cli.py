@@ -17,7 +17,8 @@ import typer
 import typer.core
 
 if TYPE_CHECKING:
-    from .simulate import Progress, Simulation
+    from .progress import Progress
+    from .simulate import Simulation
 
 __all__ = ["app", "main"]
 

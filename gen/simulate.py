@@ -1,7 +1,7 @@
 """Attention on a chip: quantize, run the hardware, compare with exact model and float64."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ..platforms.targets import TARGETS
 from ..rtl.kernel.kernel import Kernel
-from ..tb.attention import attention, compare
+from ..tb.attention import Bools, attention, compare
+from ..tb.core import Call
 from ..tb.design import Design
 from ..tb.engines import ENGINES
 from ..tb.errors import CallError
@@ -28,12 +29,11 @@ from ..tb.tensors import InputError
 from .call import build_kernel, memory_model, prepare
 from .chip import ChipDescription
 from .emit import emit
+from .index.hardware import Selected, Selecting, prepare_index
 from .mistakes import suggestion
+from .progress import Progress
 
-__all__ = ["Progress", "Simulation", "simulate"]
-
-Progress = Callable[[str, float | None], None]
-"""Is told each step as it begins, and while the hardware runs the share of its answers."""
+__all__ = ["Simulation", "simulate"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class Simulation:
         max_abs_error mean_abs_error rms_relative_error`` and more. Errors are against float64
         attention on the same quantized inputs, ``input_...`` ones on the tensors as they are given;
         with a selection, on the same blocks. ``dense_...`` ones are against attention without it;
-        ``density`` is the share of the visible (query, key) pairs that it keeps.
+        ``density`` is the share of the visible (query, key) pairs that it keeps. ``index``: of the
+        call that made the selection, if the hardware did.
     """
 
     output: NDArray[Any]
@@ -73,6 +74,7 @@ def simulate(
     scale: float | None = None,
     query_bits: int | None = None,
     block_mask: Any = None,
+    index: str | None = None,
     engine: str = "cxxrtl",
     waves: str | Path | None = None,
     verilator: str | Path | None = None,
@@ -91,6 +93,22 @@ def simulate(
     if waves is not None:
         check_writable(waves)
     tell = progress or (lambda step, share: None)
+    tell("emitting", None)
+    kernel, design = _emitted(description, engine == "verilator")
+    selecting: Selecting | None = None
+    if index is not None:
+        _check_index(index, causal=causal, q_start=q_start, block_mask=block_mask)
+
+    def choose(call: Call) -> Bools:
+        nonlocal selecting
+        if call.q.shape[1] != call.k.shape[1]:
+            raise InputError(
+                f"q and k must have as many tokens, since blocks are selected for all of them, not "
+                f"{call.q.shape[1]} and {call.k.shape[1]}; cut the longer one"
+            )
+        selecting = prepare_index(description, kernel, call, description.coverage_rule)
+        return selecting.masks
+
     tell("exact model", None)
     prepared = prepare(
         description,
@@ -102,12 +120,13 @@ def simulate(
         scale=scale,
         query_bits=query_bits,
         block_mask=block_mask,
+        choose=None if index is None else choose,
     )
     operands, call = prepared.operands, prepared.call
-    tell("emitting", None)
-    kernel, design = _emitted(description, engine == "verilator")
     image = Image(kernel.n_channels)
-    task = place(kernel, call, image)
+    index_task = None if selecting is None else selecting.place(kernel, image)
+    selection = None if index_task is None else index_task.selection
+    task = place(kernel, call, image, selection=selection)
     planned = planned_bytes(kernel, call)
     tell("building the simulator", None)
     with start_kernel(
@@ -120,6 +139,12 @@ def simulate(
         memory = [simulation.memory[channel] for channel in range(kernel.n_channels)]
         image.write(memory)
         host = Host(simulation, kernel.registers)
+        selected: Selected | None = None
+        if selecting is not None and index_task is not None:
+            tell("selecting blocks", None)
+            selected = selecting.run(index_task, host, memory)
+            simulation.reset()  # counters begin again, and memory stays: what follows is measured
+            host = Host(simulation, kernel.registers)
         outcome = host.call(
             task.arguments,
             prepared.cycle_limit,
@@ -132,7 +157,7 @@ def simulate(
         stored = task.result(memory)
     tell("comparing with float64", None)
     raw = _unfold(stored, operands)
-    bit_exact = bool((raw == prepared.expected).all())
+    bit_exact = bool((raw == prepared.expected).all()) and (selected is None or selected.bit_exact)
     output = operands.dequantize(raw)
     shape, block = operands.shape, description.block
     seen: dict[str, Any] = {"causal": causal, "q_start": q_start}
@@ -172,6 +197,8 @@ def simulate(
         "stalls": traffic.stalls,
         "seconds_at_clock": outcome.cycles / (description.clock_mhz * 1e6),
     }
+    if selecting is not None and selected is not None:
+        report["index"] = _index_report(selecting, selected, outcome.cycles)
     return Simulation(output.astype(prepared.dtype), outcome.cycles, bit_exact, report)
 
 
@@ -181,6 +208,35 @@ def _emitted(description: ChipDescription, verilog: bool) -> tuple[Kernel, Desig
     kernel = build_kernel(description)
     target = TARGETS[description.target] if verilog else None
     return kernel, emit(kernel, name=description.identifier, verilog=verilog, target=target)
+
+
+def _check_index(index: Any, *, causal: bool, q_start: int, block_mask: Any) -> None:
+    """Refuse what goes with no selection by the hardware."""
+    if index != "coverage":
+        raise InputError(
+            f"index must be 'coverage', which the kernel selects by, not {index!r}; give the "
+            "selection of another method as a block_mask"
+        )
+    if block_mask is not None:
+        raise InputError("block_mask and index must not come together; leave one of them out")
+    if not causal or q_start:
+        raise InputError(
+            "index must come with causal and without q_start: blocks are selected for all tokens"
+        )
+
+
+def _index_report(selecting: Selecting, selected: Selected, cycles: int) -> dict[str, Any]:
+    """Return the figures of the call that selected, beside the cycles of attention."""
+    return {
+        "method": "coverage",
+        **vars(selecting.call.rule),
+        "cycles": selected.cycles,
+        "share_of_time": selected.cycles / (selected.cycles + cycles),
+        "bit_exact": selected.bit_exact,
+        "bytes": selected.n_bytes,
+        "planned_bytes": selecting.planned,
+        "query_aware_heads": sum(head.is_aware for head in selected.heads),
+    }
 
 
 def _unfold(raw: NDArray[np.int64], operands: Operands) -> NDArray[np.int64]:

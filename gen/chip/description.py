@@ -7,6 +7,7 @@ import tomli_w
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import PydanticUndefined
 
+from ...rtl.index.numerics import IndexNumerics
 from ...rtl.lane.numerics import Numerics
 from ...tb.errors import InputError
 from ...tb.index.exact import CoverageRule
@@ -234,8 +235,21 @@ class ChipDescription(Table):
             "channels": self.channels,
             "data_width": self.data_width,
             **({"sparse": True} if self.sparse else {}),
+            **self._index_parameters,
             **({"crossings": True} if self.is_spread else {}),
         }
+
+    @property
+    def _index_parameters(self) -> dict[str, int]:
+        """What makes the kernel select blocks by itself."""
+        if self.index.method != "coverage":
+            return {}
+        return {"index_tokens": self._index["tokens"], "key_heads": self._index["key_heads"]}
+
+    @property
+    def index_numerics(self) -> IndexNumerics:
+        """Number formats of a coverage unit."""
+        return IndexNumerics(lane=self.numerics, block=self.block, tokens=self._index["tokens"])
 
     @property
     def coverage_rule(self) -> CoverageRule:

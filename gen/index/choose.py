@@ -29,7 +29,7 @@ from ..call import check_fits
 from ..chip import ChipDescription
 from ..emit import emit
 from ..mistakes import suggestion
-from ..simulate import Progress
+from ..progress import Progress
 
 __all__ = ["METHODS", "Index", "index"]
 

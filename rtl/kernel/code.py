@@ -40,8 +40,8 @@ _TEXTS = {
     Code.HEADS: "heads or KV heads are 0 or too many, or KV heads do not divide heads",
     Code.QUERIES: "n_q is 0, above the longest sequence, or above a block in an index call",
     Code.KEYS: "n_kv is 0, above the longest sequence, or not heads * head_dim of a product",
-    Code.START: "q_start is beyond the longest sequence, not 0 without causal, or not n_kv - n_q of an "
-    "index call",
+    Code.START: "q_start is beyond the longest sequence, not 0 without causal, or not n_kv - n_q "
+    "of an index call",
     Code.HEAD_DIM: "head_dim is 0, too large, no multiple of the array's size, or of a product "
     "above a block",
     Code.BITS: "query_bits is below 2 or above the operand's width",

@@ -63,7 +63,11 @@ class Task:
 
 
 def place(
-    kernel: Kernel, call: Call, image: Image, places: NDArray[np.int64] | None = None
+    kernel: Kernel,
+    call: Call,
+    image: Image,
+    places: NDArray[np.int64] | None = None,
+    selection: int | None = None,
 ) -> Task:
     """Place a call's tensors and tables in an image of memory.
 
@@ -77,6 +81,8 @@ def place(
         Gets them.
     places : int array, optional
         Number in memory of each KV block: what the block table says.
+    selection : int, optional
+        Where the call's selection is, or will be; it is placed if absent.
     """
     given, channels = kernel.parameters, kernel.channels
     block = given["block_rows"]
@@ -101,8 +107,10 @@ def place(
         arguments["table"] = image.add(tables, table)
     flags = int(call.causal) | (places is not None) << 1
     if call.block_mask is not None:
-        rows = selection_rows(call.block_mask, row_bytes(kernel))
-        arguments["selection"] = image.add(tables, rows)
+        if selection is None:
+            rows = selection_rows(call.block_mask, row_bytes(kernel))
+            selection = image.add(tables, rows)
+        arguments["selection"] = selection
         flags |= SPARSE
     arguments |= {
         "flags": flags,

@@ -1,0 +1,147 @@
+"""A kernel that selects blocks of keys: what it is told, what it says, and what it should say."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...rtl.kernel.kernel import Kernel
+from ...tb.attention import Bools
+from ...tb.core import Call
+from ...tb.errors import InputError
+from ...tb.index.exact import CoverageRule, ExactHead, exact_coverage
+from ...tb.kernel.host import Host
+from ...tb.kernel.image import Bytes, Image
+from ...tb.kernel.index import HeadResult, IndexCall, IndexTask, place_index, planned_index_bytes
+from ..chip import ChipDescription
+
+__all__ = ["Selected", "Selecting", "prepare_index"]
+
+
+@dataclass(frozen=True, eq=False)
+class Selected:
+    """What a kernel selected.
+
+    Members
+    -------
+    masks : bool array (heads, query blocks, KV blocks)
+        The selection in memory.
+    heads : list of HeadResult
+        What the kernel says of each head.
+    cycles : int
+        From the start of the call to its interrupt.
+    bit_exact : bool
+        Whether all of it is the exact model's.
+    n_bytes : dict
+        Bytes moved: last queries ``q``, keys ``k``, queries of query-aware heads ``v``.
+    """
+
+    masks: Bools
+    heads: list[HeadResult]
+    cycles: int
+    bit_exact: bool
+    n_bytes: dict[str, int]
+
+    @property
+    def head_cycles(self) -> list[int]:
+        """Cycles from a head's result to the next one's; the first one's from the beginning."""
+        ends = [0, *(head.cycles for head in self.heads)]
+        return [end - begin for begin, end in itertools.pairwise(ends)]
+
+
+@dataclass(frozen=True, eq=False)
+class Selecting:
+    """An index call that is to be run.
+
+    Members
+    -------
+    call : IndexCall
+        What is asked.
+    expected : sequence of ExactHead
+        What the exact model says.
+    planned : dict
+        Bytes that it must move, by the kernel's own formula.
+    cycle_limit : int
+        More cycles than a run takes that gets on.
+    """
+
+    call: IndexCall
+    expected: Sequence[ExactHead]
+    planned: dict[str, int]
+    cycle_limit: int
+
+    @property
+    def masks(self) -> Bools:
+        """What the exact model selects."""
+        return np.stack([head.verdict.mask for head in self.expected])
+
+    def place(self, kernel: Kernel, image: Image) -> IndexTask:
+        """Place the call in an image of memory."""
+        return place_index(kernel, self.call, image)
+
+    def run(self, task: IndexTask, host: Host, memory: list[Bytes]) -> Selected:
+        """Let the kernel of a host run the call that is in its memory.
+
+        Raises
+        ------
+        CallError
+            When the hardware breaks a rule of its buses, or does not finish.
+        """
+        before = {name: host.read(f"{name}_bytes") for name in "qkv"}
+        outcome = host.call(task.arguments, self.cycle_limit)
+        moved = {name: host.read(f"{name}_bytes") - n for name, n in before.items()}
+        masks, heads = task.masks(memory), task.results(memory)
+        exact = bool((masks == self.masks).all()) and all(
+            _agrees(head, made) for head, made in zip(heads, self.expected, strict=True)
+        )
+        return Selected(masks, heads, outcome.cycles, exact, moved)
+
+
+def prepare_index(
+    description: ChipDescription, kernel: Kernel, call: Call, rule: CoverageRule
+) -> Selecting:
+    """Return an index call for the queries and keys of an attention call, with its answer.
+
+    Raises
+    ------
+    InputError
+        When the chip selects no blocks, or not from so many tokens.
+    """
+    most = kernel.parameters["index_tokens"]
+    if not most:
+        raise InputError(
+            f'{description.name} selects no blocks; describe a chip with index = "coverage"'
+        )
+    heads, tokens, head_dim = call.q.shape
+    if tokens > most:
+        raise InputError(
+            f"tokens to select from must be at most {most:,}, which {description.name} has tables "
+            f"for, not {tokens:,}; describe a chip with a larger index.tokens"
+        )
+    asked = IndexCall(call.q, call.k, call.mantissa, call.shift, rule, call.query_bits)
+    expected = exact_coverage(
+        call.q, call.k, call.mantissa, call.shift, description.index_numerics, rule
+    )
+    aware = [head.verdict.is_aware for head in expected]
+    # As if one lane scored all of it, slowly; and every head were query-aware.
+    size, blocks = description.size, -(-tokens // description.block)
+    tiles = -(-tokens // size) * -(-head_dim // size)
+    planes = description.numerics.stream_width if description.has_runtime_precision else 1
+    of_head = 2 * planes * description.block * tiles + 8 * tokens * head_dim // size
+    limit = 50_000 + heads * (of_head + 4 * blocks * blocks + 200 * blocks + 10_000)
+    return Selecting(asked, expected, planned_index_bytes(kernel, asked, aware), limit)
+
+
+def _agrees(head: HeadResult, made: ExactHead) -> bool:
+    """Tell whether a kernel says of a head what the exact model does."""
+    verdict = made.verdict
+    kinds = [verdict.columns, verdict.diagonals, *([verdict.pairs] if verdict.pairs else [])]
+    counts = [kind.count for kind in kinds] + [0] * (3 - len(kinds))
+    flat = [kind.flat for kind in kinds] + [False] * (3 - len(kinds))
+    return (
+        head.is_aware == verdict.is_aware
+        and head.divergence == verdict.divergence
+        and [head.columns, head.diagonals, head.pairs] == counts
+        and list(head.flat) == [bool(x) for x in flat]
+    )
