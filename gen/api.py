@@ -102,7 +102,7 @@ class Chip:
             is left with nothing gives zeros. The chip has ``sparse = true``.
         index : str, optional
             ``coverage``: the hardware selects blocks itself, in a call before, by the rule of the
-            description, whose index is ``coverage`` too. With ``causal``.
+            description, whose index is ``coverage`` too. Implies ``causal``.
         engine : str
             ``cxxrtl``, ``verilator`` or ``pysim``.
         waves : path, optional

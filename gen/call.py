@@ -1,5 +1,6 @@
 """An attention call on a chip: checked, quantized, and answered by the exact model."""
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,10 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..platforms.targets import TARGETS
 from ..rtl.core import Core
 from ..rtl.kernel.kernel import Kernel
 from ..tb.attention import Bools
 from ..tb.core import Call
+from ..tb.design import Design
 from ..tb.exact import exact_attention
 from ..tb.kernel.image import CHANNEL_BYTES, Image
 from ..tb.memory.parameters import MemoryModel
@@ -19,8 +22,17 @@ from ..tb.quantize import Operands, quantize
 from ..tb.selection import as_block_mask
 from ..tb.tensors import InputError, Shape, Tensors, as_tensors, check_shapes
 from .chip import ChipDescription
+from .emit import emit
 
-__all__ = ["Prepared", "build_core", "build_kernel", "check_fits", "memory_model", "prepare"]
+__all__ = [
+    "Prepared",
+    "build_core",
+    "build_kernel",
+    "check_fits",
+    "emitted_kernel",
+    "memory_model",
+    "prepare",
+]
 
 
 class Prepared(NamedTuple):
@@ -58,6 +70,24 @@ def build_core(description: ChipDescription) -> Core:
 def build_kernel(description: ChipDescription) -> Kernel:
     """Return the hardware of a description with its registers and buses."""
     return Kernel(**description.kernel_parameters)
+
+
+def emitted_kernel(description: ChipDescription, verilog: bool) -> tuple[Kernel, Design]:
+    """Emit a chip once for any number of runs: as its target builds it, if it is Verilog.
+
+    Chips that differ only in what their calls are told, such as gamma, have one design.
+    """
+    parameters = tuple(description.kernel_parameters.items())
+    return _emitted(parameters, description.identifier, description.target if verilog else None)
+
+
+@functools.lru_cache(maxsize=4)
+def _emitted(
+    parameters: tuple[tuple[str, Any], ...], name: str, target: str | None
+) -> tuple[Kernel, Design]:
+    kernel = Kernel(**dict(parameters))
+    verilog = target is not None
+    return kernel, emit(kernel, name=name, verilog=verilog, target=TARGETS[target or "generic"])
 
 
 def memory_model(description: ChipDescription, image: Image) -> MemoryModel:

@@ -398,6 +398,13 @@ def simulate(
             "(heads, query blocks, KV blocks); .npy, or .npz with one array.",
         ),
     ] = None,
+    index: Annotated[
+        str | None,
+        typer.Option(
+            metavar="coverage",
+            help="Let the hardware select blocks first, by the chip's rule; implies --causal.",
+        ),
+    ] = None,
     engine: Annotated[
         str, typer.Option(metavar="NAME", help="cxxrtl, verilator or pysim.")
     ] = "cxxrtl",
@@ -452,6 +459,7 @@ def simulate(
             query_bits=query_bits,
             q_start=q_start,
             block_mask=block_mask,
+            index=index,
             engine=engine,
             waves=waves,
             verilator=verilator,
@@ -577,10 +585,20 @@ def _log_shown() -> Iterator[None]:
 
 
 def _selection_rows(report: Mapping[str, Any]) -> dict[str, str]:
-    """Return what is said of a selection that leaves something out."""
+    """Return what is said of a selection: who made it, and what it leaves out."""
+    rows = {}
+    if "index" in report:
+        of = report["index"]
+        rows = {
+            "selection by the hardware": f"{of['query_aware_heads']} heads of "
+            f"{report['batch'] * report['heads']} query-aware, bit exact: "
+            f"{'yes' if of['bit_exact'] else 'NO'}",
+            "its cycles, share of both calls": f"{of['cycles']:,}, {of['share_of_time']:.1%}",
+            "its bytes": _counts(of["bytes"]),
+        }
     if report["density"] == 1:
-        return {}
-    return {
+        return rows
+    return rows | {
         "visible pairs that the selection keeps": f"{report['density']:.1%}",
         "error against float64, dense, max": f"{report['dense_max_abs_error']:.3g}",
         "RMS relative to dense": f"{report['dense_rms_relative_error']:.3g}",

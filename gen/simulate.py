@@ -1,6 +1,5 @@
 """Attention on a chip: quantize, run the hardware, compare with exact model and float64."""
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..platforms.targets import TARGETS
-from ..rtl.kernel.kernel import Kernel
 from ..tb.attention import Bools, attention, compare
 from ..tb.core import Call
-from ..tb.design import Design
 from ..tb.engines import ENGINES
 from ..tb.errors import CallError
 from ..tb.exact import count_macs
@@ -26,9 +22,8 @@ from ..tb.kernel.traffic import measure_traffic
 from ..tb.quantize import Operands
 from ..tb.selection import density
 from ..tb.tensors import InputError
-from .call import build_kernel, memory_model, prepare
+from .call import emitted_kernel, memory_model, prepare
 from .chip import ChipDescription
-from .emit import emit
 from .index.hardware import Selected, Selecting, prepare_index
 from .mistakes import suggestion
 from .progress import Progress
@@ -94,10 +89,11 @@ def simulate(
         check_writable(waves)
     tell = progress or (lambda step, share: None)
     tell("emitting", None)
-    kernel, design = _emitted(description, engine == "verilator")
+    kernel, design = emitted_kernel(description, engine == "verilator")
     selecting: Selecting | None = None
     if index is not None:
-        _check_index(index, causal=causal, q_start=q_start, block_mask=block_mask)
+        _check_index(index, q_start=q_start, block_mask=block_mask)
+        causal = True
 
     def choose(call: Call) -> Bools:
         nonlocal selecting
@@ -202,15 +198,7 @@ def simulate(
     return Simulation(output.astype(prepared.dtype), outcome.cycles, bit_exact, report)
 
 
-@functools.lru_cache(maxsize=4)
-def _emitted(description: ChipDescription, verilog: bool) -> tuple[Kernel, Design]:
-    """Emit a chip once for any number of runs: as its target builds it, if it is Verilog."""
-    kernel = build_kernel(description)
-    target = TARGETS[description.target] if verilog else None
-    return kernel, emit(kernel, name=description.identifier, verilog=verilog, target=target)
-
-
-def _check_index(index: Any, *, causal: bool, q_start: int, block_mask: Any) -> None:
+def _check_index(index: Any, *, q_start: int, block_mask: Any) -> None:
     """Refuse what goes with no selection by the hardware."""
     if index != "coverage":
         raise InputError(
@@ -219,9 +207,9 @@ def _check_index(index: Any, *, causal: bool, q_start: int, block_mask: Any) -> 
         )
     if block_mask is not None:
         raise InputError("block_mask and index must not come together; leave one of them out")
-    if not causal or q_start:
+    if q_start:
         raise InputError(
-            "index must come with causal and without q_start: blocks are selected for all tokens"
+            f"q_start must be 0 with index, not {q_start}: blocks are selected for all tokens"
         )
 
 

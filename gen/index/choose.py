@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 
 from ...rtl.index.forecast import Forecast
-from ...rtl.index.numerics import IndexNumerics
 from ...tb.attention import Bools, Floats
 from ...tb.design import Design
 from ...tb.engines import ENGINES, Result, find_difference, run
 from ...tb.index.compress import compress_exactly
 from ...tb.index.coverage import coverage
-from ...tb.index.exact import CoverageRule, exact_coverage
 from ...tb.index.flexprefill import flexprefill
 from ...tb.index.forecast import KERNEL, STRIDE, compress_keys, forecast_from, foretell
 from ...tb.index.forecast_exact import Query
@@ -30,6 +28,7 @@ from ..chip import ChipDescription
 from ..emit import emit
 from ..mistakes import suggestion
 from ..progress import Progress
+from .hardware import run_index
 
 __all__ = ["METHODS", "Index", "index"]
 
@@ -198,52 +197,28 @@ def _by_coverage(
     description: ChipDescription, operands: Operands, engine: str, tell: Progress
 ) -> _Found:
     rule = description.coverage_rule
-    masks, verdicts, cycles, k_bytes = _run_coverage(description, operands, rule, engine, tell)
+    selecting, selected = run_index(description, operands, rule, engine, tell)
+    verdicts = [head.verdict for head in selecting.expected]
     q, k, _ = operands.floats()
     reference = [head.mask for head in coverage(q, k, block=description.block, **vars(rule))]
     group = len(q) // len(k)
     choice = Choice(
-        masks,
-        ["query-aware" if verdict.is_aware else "vertical-slash" for verdict in verdicts],
+        selected.masks,
+        ["query-aware" if head.is_aware else "vertical-slash" for head in selected.heads],
         [
             _flags(verdict, operands.q[head, -description.block :], operands.k[head // group])
             for head, verdict in enumerate(verdicts)
         ],
     )
-    return _Found(choice, reference, description.block, "model", cycles, k_bytes)
-
-
-def _run_coverage(
-    description: ChipDescription,
-    operands: Operands,
-    rule: CoverageRule,
-    engine: str,
-    progress: Progress,
-) -> tuple[Bools, list[Verdict], list[int], list[int]]:
-    """Return masks and verdicts of all heads, and the cycles and bytes of keys that each took.
-
-    No kernel selects yet: this is the exact model of the unit, which takes neither.
-    """
-    numerics = IndexNumerics(
-        lane=description.numerics,
-        block=description.block,
-        tokens=description.index.tokens or description.tokens,
+    return _Found(
+        choice,
+        reference,
+        description.block,
+        engine,
+        selected.head_cycles,
+        selected.k_bytes(group),
+        bit_exact=selected.bit_exact,
     )
-    group = len(operands.q) // len(operands.k)
-    verdicts = []
-    for head, queries in enumerate(operands.q):
-        progress("exact model of the coverage unit", head / len(operands.q))
-        (made,) = exact_coverage(
-            queries[None],
-            operands.k[head // group, None],
-            operands.mantissa[head, None],
-            operands.shift[head, None],
-            numerics,
-            rule,
-        )
-        verdicts.append(made.verdict)
-    nothing = len(verdicts) * [0]
-    return np.stack([verdict.mask for verdict in verdicts]), verdicts, nothing, nothing
 
 
 def _flags(verdict: Verdict, queries: Int8s, keys: Int8s) -> tuple[str, ...]:

@@ -9,14 +9,18 @@ import numpy as np
 from ...rtl.kernel.kernel import Kernel
 from ...tb.attention import Bools
 from ...tb.core import Call
-from ...tb.errors import InputError
+from ...tb.errors import CallError, InputError
 from ...tb.index.exact import CoverageRule, ExactHead, exact_coverage
+from ...tb.kernel import start_kernel
 from ...tb.kernel.host import Host
 from ...tb.kernel.image import Bytes, Image
 from ...tb.kernel.index import HeadResult, IndexCall, IndexTask, place_index, planned_index_bytes
+from ...tb.quantize import Operands
+from ..call import emitted_kernel, memory_model
 from ..chip import ChipDescription
+from ..progress import Progress
 
-__all__ = ["Selected", "Selecting", "prepare_index"]
+__all__ = ["Selected", "Selecting", "prepare_index", "run_index"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +46,12 @@ class Selected:
     cycles: int
     bit_exact: bool
     n_bytes: dict[str, int]
+
+    def k_bytes(self, group: int) -> list[int]:
+        """Return the bytes of keys by query heads, those of a KV head shared by its group."""
+        heads = len(self.heads)
+        each = self.n_bytes["k"] // (heads // group)
+        return [each * (k % group + 1) // group - each * (k % group) // group for k in range(heads)]
 
     @property
     def head_cycles(self) -> list[int]:
@@ -131,6 +141,57 @@ def prepare_index(
     of_head = 2 * planes * description.block * tiles + 8 * tokens * head_dim // size
     limit = 50_000 + heads * (of_head + 4 * blocks * blocks + 200 * blocks + 10_000)
     return Selecting(asked, expected, planned_index_bytes(kernel, asked, aware), limit)
+
+
+def run_index(
+    description: ChipDescription,
+    operands: Operands,
+    rule: CoverageRule,
+    engine: str,
+    progress: Progress,
+) -> tuple[Selecting, Selected]:
+    """Let a chip's kernel select blocks of keys.
+
+    Parameters
+    ----------
+    description : ChipDescription
+        The chip.
+    operands : Operands
+        Queries (heads, tokens, head_dim), and keys.
+    rule : CoverageRule
+        What is asked for.
+    engine : str
+        ``cxxrtl``, ``verilator`` or ``pysim``.
+    progress : callable
+        Is told what is being done.
+
+    Raises
+    ------
+    InputError
+        When the chip selects no blocks, or not from so many tokens.
+    ToolError
+        When the simulator cannot be built or run.
+    CallError
+        When the hardware breaks a rule of its buses, or does not finish.
+    """
+    progress("emitting", None)
+    kernel, design = emitted_kernel(description, engine == "verilator")
+    padding = ((0, 0), (0, 0), (0, -operands.q.shape[-1] % description.size))
+    q, k = (np.pad(x, padding) for x in (operands.q, operands.k))
+    call = Call(q, k, k, operands.mantissa, operands.shift, causal=True)
+    progress("exact model", None)
+    selecting = prepare_index(description, kernel, call, rule)
+    image = Image(kernel.n_channels)
+    task = selecting.place(kernel, image)
+    progress("building the simulator", None)
+    with start_kernel(design, memory_model(description, image), engine) as simulation:
+        memory = [simulation.memory[channel] for channel in range(kernel.n_channels)]
+        image.write(memory)
+        progress("selecting blocks", None)
+        selected = selecting.run(task, Host(simulation, kernel.registers), memory)
+        if spoiled := image.changed(memory):
+            raise CallError(f"The kernel wrote outside its selection, at {spoiled[0]:#x}")
+    return selecting, selected
 
 
 def _agrees(head: HeadResult, made: ExactHead) -> bool:

@@ -7,11 +7,13 @@ from qkloom.gen.call import prepare
 from qkloom.gen.chip import read_chip
 from qkloom.gen.emit import emit
 from qkloom.rtl.kernel.kernel import Kernel
+from qkloom.tb.core import Call
 from qkloom.tb.kernel import start_kernel
 from qkloom.tb.kernel.host import Host
 from qkloom.tb.kernel.image import CHANNEL_BYTES, Image
 from qkloom.tb.kernel.task import place, planned_bytes, planned_selection_bytes
 from qkloom.tb.memory import MemoryModel
+from qkloom.tb.quantize import quantize
 from qkloom.tb.stalls import FREE
 
 CHIP = read_chip(
@@ -26,6 +28,7 @@ CHIP = read_chip(
         "heads": 8,
         "gemm": True,
         "sparse": True,
+        "index": "coverage",
         "memory": {"channels": 4},
     }
 )
@@ -58,9 +61,20 @@ class KernelBench:
         k, v = rng.normal(size=(2, kv_heads, n_kv, head_dim))
         return prepare(CHIP, q, k, v, **options)
 
-    def place(self, prepared, image, places=None):
+    def prepare(self, q, k, v, **options):
+        """Return a call on tensors, with its answer."""
+        return prepare(CHIP, q, k, v, **options)
+
+    def quantized(self, q, k):
+        """Return queries and keys (heads, tokens, head_dim) as the kernel takes them."""
+        operands = quantize(q, k, k, CHIP.numerics)
+        padding = ((0, 0), (0, 0), (0, -q.shape[-1] % CHIP.size))
+        tensors = (np.pad(x, padding) for x in (operands.q, operands.k, operands.k))
+        return Call(*tensors, operands.mantissa, operands.shift, causal=True)
+
+    def place(self, prepared, image, places=None, selection=None):
         """Place a call in an image."""
-        return place(self.kernel, prepared.call, image, places)
+        return place(self.kernel, prepared.call, image, places, selection)
 
     def memory(self, simulation):
         """Return the arrays of all channels."""
