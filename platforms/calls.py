@@ -178,7 +178,7 @@ are query-aware are read, and no block table leads to them.
 Each head has a record of eight words of 32 bits, {record} bytes apart: bit 0 of word 0 says that it
 is query-aware, bits 1 to 3 that all columns, diagonals, pairs weigh the same, so that lower numbers
 decide; word 1 is the divergence, words 2 to 4 are how many columns, diagonals, pairs are taken,
-word 5 the cycles from the beginning of the call to the head's result, word 6 the blocks.
+word 5 the blocks of a sequence.
 """
 
 _PRODUCT = """

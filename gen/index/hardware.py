@@ -20,6 +20,9 @@ from ..call import emitted_kernel, memory_model
 from ..chip import ChipDescription
 from ..progress import Progress
 
+LOOK = 64
+"""Cycles from a look at a simulated memory to the next one."""
+
 __all__ = ["Selected", "Selecting", "prepare_index", "run_index"]
 
 
@@ -39,6 +42,9 @@ class Selected:
         Whether all of it is the exact model's.
     n_bytes : dict
         Bytes moved: last queries ``q``, keys ``k``, queries of query-aware heads ``v``.
+    head_cycles : list of int
+        Cycles from a head's record in memory to the next one's; the first one's from the start.
+        Memory is looked at every :data:`LOOK` cycles.
     """
 
     masks: Bools
@@ -46,18 +52,13 @@ class Selected:
     cycles: int
     bit_exact: bool
     n_bytes: dict[str, int]
+    head_cycles: list[int]
 
     def k_bytes(self, group: int) -> list[int]:
         """Return the bytes of keys by query heads, those of a KV head shared by its group."""
         heads = len(self.heads)
         each = self.n_bytes["k"] // (heads // group)
         return [each * (k % group + 1) // group - each * (k % group) // group for k in range(heads)]
-
-    @property
-    def head_cycles(self) -> list[int]:
-        """Cycles from a head's result to the next one's; the first one's from the beginning."""
-        ends = [0, *(head.cycles for head in self.heads)]
-        return [end - begin for begin, end in itertools.pairwise(ends)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,13 +100,22 @@ class Selecting:
             When the hardware breaks a rule of its buses, or does not finish.
         """
         before = {name: host.read(f"{name}_bytes") for name in "qkv"}
-        outcome = host.call(task.arguments, self.cycle_limit)
+        ends: list[int] = []
+        unwritten = task.records(memory).copy()
+
+        def look(cycles: int) -> None:
+            ends.extend([cycles] * (task.done(memory, unwritten) - len(ends)))
+
+        outcome = host.call(task.arguments, self.cycle_limit, look, every=LOOK)
+        look(outcome.cycles)
+        ends.extend([outcome.cycles] * (len(self.expected) - len(ends)))
         moved = {name: host.read(f"{name}_bytes") - n for name, n in before.items()}
         masks, heads = task.masks(memory), task.results(memory)
         exact = bool((masks == self.masks).all()) and all(
             _agrees(head, made) for head, made in zip(heads, self.expected, strict=True)
         )
-        return Selected(masks, heads, outcome.cycles, exact, moved)
+        of_heads = [end - begin for begin, end in itertools.pairwise([0, *ends])]
+        return Selected(masks, heads, outcome.cycles, exact, moved, of_heads)
 
 
 def prepare_index(

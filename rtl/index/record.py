@@ -21,9 +21,8 @@ class HeadRecord(Component):
     0     bit 0: query-aware; bits 1 to 3: all masses of columns, diagonals, pairs are equal
     1     square of the divergence, see :func:`~qkloom.rtl.index.head.verdict_layout`
     2-4   how many columns, diagonals, pairs are taken; no pairs of a head that is not aware
-    5     cycles from the beginning of the call to the head's last result
-    6     blocks of a sequence
-    7     0
+    5     blocks of a sequence
+    6, 7  0
     ====  ==================================================================================
 
     Parameters
@@ -35,8 +34,6 @@ class HeadRecord(Component):
 
     Members
     -------
-    begins : In(1)
-        A call begins.
     verdict : In(stream)
         :func:`~qkloom.rtl.index.head.verdict_layout`.
     result : In(stream)
@@ -59,7 +56,6 @@ class HeadRecord(Component):
         record = {"words": data.ArrayLayout(_WORD, 8)}
         super().__init__(
             {
-                "begins": In(1),
                 "verdict": In(stream.Signature(verdict_layout(blocks))),
                 "result": In(stream.Signature(data.StructLayout(result))),
                 "aware": Out(stream.Signature(data.StructLayout(aware))),
@@ -71,21 +67,17 @@ class HeadRecord(Component):
         """Take a verdict, tell it, take two results or three."""
         m = Module()
         verdict = Signal(self.verdict.payload.shape(), reset_less=True)
-        clock = Signal(_WORD)
-        ended = Signal(_WORD, reset_less=True)
         flat = Signal(3, reset_less=True)
         counts = Signal(data.ArrayLayout(_WORD, 3), reset_less=True)
         kind = Signal(range(3))
         words = self.o.payload.words
-        m.d.sync += clock.eq(Mux(self.begins, 0, clock + 1))
         m.d.comb += [
             self.aware.payload.blocks.eq(verdict.blocks),
             self.aware.payload.is_aware.eq(verdict.is_aware),
             words[0].eq(Cat(verdict.is_aware, flat)),
             words[1].eq(verdict.divergence),
             *(words[2 + k].eq(counts[k]) for k in range(3)),
-            words[5].eq(ended),
-            words[6].eq(verdict.blocks),
+            words[5].eq(verdict.blocks),
         ]
         with m.FSM():
             with m.State("verdict"):
@@ -100,7 +92,6 @@ class HeadRecord(Component):
                     m.next = "results"
             with m.State("results"):
                 m.d.comb += self.result.ready.eq(1)
-                m.d.sync += ended.eq(clock)
                 with m.If(self.result.valid):
                     m.d.sync += kind.eq(kind + 1)
                     for k in range(3):

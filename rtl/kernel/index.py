@@ -168,7 +168,6 @@ class IndexUnit(Component):
             asked.heads.eq(call.heads),
             asked.tokens.eq(call.tokens),
             *(asked[name].eq(call.rule[name]) for name in call.rule.shape().members),
-            record.begins.eq(begins),
             mover.begins.eq(begins),
             mover.selection.eq(call.selection),
             mover.verdicts.eq(call.verdicts),

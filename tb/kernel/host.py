@@ -66,7 +66,12 @@ class Host:
             self.write(name, value)
         self._simulation.write(_CONTROL, _START)
 
-    def wait(self, max_cycles: int, progress: Callable[[int], None] | None = None) -> Outcome:
+    def wait(
+        self,
+        max_cycles: int,
+        progress: Callable[[int], None] | None = None,
+        every: int = _CHUNK,
+    ) -> Outcome:
         """Wait for the oldest call that was started.
 
         Parameters
@@ -74,7 +79,9 @@ class Host:
         max_cycles : int
             How long.
         progress : callable, optional
-            Is told the cycles, now and then.
+            Is told the cycles since the start, now and then.
+        every : int
+            How often: after so many cycles.
 
         Raises
         ------
@@ -85,7 +92,7 @@ class Host:
         begin = simulation.cycle
         end = begin + max_cycles
         while True:
-            interrupted = simulation.run(min(_CHUNK, max(end - simulation.cycle, 1)))
+            interrupted = simulation.run(min(every, max(end - simulation.cycle, 1)))
             cycles = simulation.cycle - begin
             # That of the call before may last a cycle longer than the write which clears it.
             if interrupted and simulation.read(_CONTROL) & _DONE:
@@ -96,7 +103,7 @@ class Host:
                     "(`Host.reset`), or simulate with waves to see what waits"
                 )
             if progress is not None:
-                progress(simulation.cycle)
+                progress(simulation.cycle - begin)
         if broken := simulation.violations:
             raise CallError(f"The kernel broke rules of AXI: {', '.join(map(str, broken[:3]))}")
         code = Code(self.read("error") & 0xFF)
@@ -115,6 +122,7 @@ class Host:
         arguments: dict[str, int],
         max_cycles: int,
         progress: Callable[[int], None] | None = None,
+        every: int = _CHUNK,
     ) -> Outcome:
         """Start a call and wait for it.
 
@@ -124,7 +132,7 @@ class Host:
             When the kernel says that something went wrong, or nothing in time.
         """
         self.start(arguments)
-        outcome = self.wait(max_cycles, progress)
+        outcome = self.wait(max_cycles, progress, every)
         if outcome.code != Code.OK:
             raise CallError(f"The kernel ended the call with {outcome.code.text}", outcome.code)
         return outcome

@@ -70,8 +70,6 @@ class HeadResult:
         Square of the divergence.
     columns, diagonals, pairs : int
         How many are taken.
-    cycles : int
-        From the beginning of the call to the head's last result.
     blocks : int
         Blocks of the sequence.
     """
@@ -82,7 +80,6 @@ class HeadResult:
     columns: int
     diagonals: int
     pairs: int
-    cycles: int
     blocks: int
 
 
@@ -111,9 +108,18 @@ class IndexTask:
         content = read_bytes(memory, self.selection, self.heads * self.blocks * self.row)
         return read_selection(content, self.heads, self.blocks, self.row)
 
+    def records(self, memory: list[Bytes]) -> Bytes:
+        """Return the bytes of all heads' records."""
+        return read_bytes(memory, self.verdicts, self.heads * self.record)
+
+    def done(self, memory: list[Bytes], unwritten: Bytes) -> int:
+        """Return how many heads are complete, if their records were ``unwritten`` before."""
+        differs = (self.records(memory) != unwritten).reshape(self.heads, -1).any(axis=1)
+        return int(differs.sum())
+
     def results(self, memory: list[Bytes]) -> list[HeadResult]:
         """Return what is known of each head."""
-        return read_records(read_bytes(memory, self.verdicts, self.heads * self.record), self.heads)
+        return read_records(self.records(memory), self.heads)
 
 
 def read_selection(content: Bytes, heads: int, blocks: int, row: int) -> Bools:
@@ -125,14 +131,13 @@ def read_selection(content: Bytes, heads: int, blocks: int, row: int) -> Bools:
 def read_records(content: Bytes, heads: int) -> list[HeadResult]:
     """Return what is known of each head from the bytes of its record in memory."""
     words = np.ascontiguousarray(content.reshape(heads, -1)).view("<u4")
-    return [_result(*record[:7].tolist()) for record in words]
+    return [_result(*record[:6].tolist()) for record in words]
 
 
-def _result(
-    flags: int, divergence: int, columns: int, diagonals: int, pairs: int, cycles: int, blocks: int
-) -> HeadResult:
-    flat = (bool(flags & 2), bool(flags & 4), bool(flags & 8))
-    return HeadResult(bool(flags & 1), flat, divergence, columns, diagonals, pairs, cycles, blocks)
+def _result(flags: int, *numbers: int) -> HeadResult:
+    return HeadResult(
+        bool(flags & 1), (bool(flags & 2), bool(flags & 4), bool(flags & 8)), *numbers
+    )
 
 
 def place_index(
