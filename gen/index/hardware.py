@@ -23,7 +23,7 @@ from ..progress import Progress
 LOOK = 64
 """Cycles from a look at a simulated memory to the next one."""
 
-__all__ = ["Selected", "Selecting", "prepare_index", "run_index"]
+__all__ = ["Selected", "Selecting", "head_result", "prepare_index", "run_index"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,9 +111,8 @@ class Selecting:
         ends.extend([outcome.cycles] * (len(self.expected) - len(ends)))
         moved = {name: host.read(f"{name}_bytes") - n for name, n in before.items()}
         masks, heads = task.masks(memory), task.results(memory)
-        exact = bool((masks == self.masks).all()) and all(
-            _agrees(head, made) for head, made in zip(heads, self.expected, strict=True)
-        )
+        exact = bool((masks == self.masks).all())
+        exact &= heads == [head_result(made) for made in self.expected]
         of_heads = [end - begin for begin, end in itertools.pairwise([0, *ends])]
         return Selected(masks, heads, outcome.cycles, exact, moved, of_heads)
 
@@ -204,15 +203,18 @@ def run_index(
     return selecting, selected
 
 
-def _agrees(head: HeadResult, made: ExactHead) -> bool:
-    """Tell whether a kernel says of a head what the exact model does."""
+def head_result(made: ExactHead) -> HeadResult:
+    """Return what a kernel must say of a head."""
     verdict = made.verdict
     kinds = [verdict.columns, verdict.diagonals, *([verdict.pairs] if verdict.pairs else [])]
     counts = [kind.count for kind in kinds] + [0] * (3 - len(kinds))
-    flat = [kind.flat for kind in kinds] + [False] * (3 - len(kinds))
-    return (
-        head.is_aware == verdict.is_aware
-        and head.divergence == verdict.divergence
-        and [head.columns, head.diagonals, head.pairs] == counts
-        and list(head.flat) == [bool(x) for x in flat]
+    flat = [bool(kind.flat) for kind in kinds] + [False] * (3 - len(kinds))
+    return HeadResult(
+        is_aware=verdict.is_aware,
+        flat=(flat[0], flat[1], flat[2]),
+        divergence=verdict.divergence,
+        columns=counts[0],
+        diagonals=counts[1],
+        pairs=counts[2],
+        blocks=len(verdict.columns.taken),
     )

@@ -1,6 +1,6 @@
 """Test vectors of a chip: calls in the memory of its kernel, and what the exact model says."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -8,13 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...rtl.kernel.kernel import Kernel
+from ...tb.core import Call
 from ...tb.gemm import Product, as_heads, exact_gemm
-from ...tb.kernel.image import Bytes, Image, read_bytes, to_channels
+from ...tb.index.exact import CoverageRule
+from ...tb.kernel.image import Bytes, Image, read_bytes, selection_rows, to_channels
+from ...tb.kernel.index import record_of
 from ...tb.kernel.product import best_side, place_product
 from ...tb.kernel.task import place
-from ...tb.quantize import encode_factor
+from ...tb.quantize import encode_factor, quantize
 from ..call import Prepared, prepare
 from ..chip import ChipDescription
+from ..index.hardware import head_result, prepare_index
 
 __all__ = ["ChipVectors", "chip_vectors"]
 
@@ -56,12 +60,19 @@ class _Tensor(NamedTuple):
 
 
 class _Case(NamedTuple):
-    """A call: its registers, tensors that are read, and the one that is written."""
+    """A call: its registers, tensors that are read, the one that is written, and bytes that are."""
 
     arguments: dict[str, int]
     inputs: tuple[_Tensor, ...]
-    output: _Tensor
+    outputs: tuple[_Tensor, ...]
     max_cycles: int
+    content: tuple[tuple[int, Bytes], ...] = ()
+
+    @property
+    def n_words(self) -> int:
+        """Elements of outputs, words of others."""
+        sizes = [tensor.x.size for tensor in self.outputs]
+        return sum(sizes) + sum(len(content) // 4 for _, content in self.content)
 
 
 def chip_vectors(description: ChipDescription, kernel: Kernel, n: int) -> ChipVectors:
@@ -69,16 +80,11 @@ def chip_vectors(description: ChipDescription, kernel: Kernel, n: int) -> ChipVe
 
     Attention calls take turns: every lane once, or two query blocks; causal and not; keys and
     values in order, or where a block table says. Where calls may have a selection, every third one
-    has, and on a chip that multiplies matrices, every third one is a product. All are small, and
-    more calls begin with the same ones.
+    has, and on a chip that multiplies matrices, every third one is a product; where calls may
+    select, every fifth one does. All are small, and more calls begin with the same ones.
     """
     image = Image(kernel.n_channels)
-    cases = [
-        _product(kernel, description, image, case)
-        if description.gemm and case % 3 == 2
-        else _attention(kernel, description, image, case)
-        for case in range(n)
-    ]
+    cases = [_kind(kernel, case)(kernel, description, image, case) for case in range(n)]
     before = [np.empty(size, np.uint8) for size in image.sizes]
     image.write(before)
     guard = int(before[0][0])  # before the first buffer
@@ -88,16 +94,54 @@ def chip_vectors(description: ChipDescription, kernel: Kernel, n: int) -> ChipVe
                 part[~exists] = guard  # nobody may look where a block has no tokens
     after = [part.copy() for part in before]
     for case in cases:
-        for part, exists, content in _parts(kernel, case, case.output, after):
-            part[exists] = content[exists]
+        for tensor in case.outputs:
+            for part, exists, content in _parts(kernel, case, tensor, after):
+                part[exists] = content[exists]
+        for address, written in case.content:
+            read_bytes(after, address, len(written))[:] = written
     return ChipVectors(
         calls=[case.arguments for case in cases],
         before=before,
         after=after,
         guard=guard,
-        n_words=sum(case.output.x.size for case in cases),
+        n_words=sum(case.n_words for case in cases),
         max_cycles=sum(case.max_cycles for case in cases),
     )
+
+
+def _kind(kernel: Kernel, case: int) -> Callable[[Kernel, ChipDescription, Image, int], _Case]:
+    """Return what makes a case."""
+    if kernel.parameters["index_tokens"] and case % 5 == 4:
+        return _index
+    return _product if kernel.parameters["gemm"] and case % 3 == 2 else _attention
+
+
+def _index(kernel: Kernel, description: ChipDescription, image: Image, case: int) -> _Case:
+    """Place an index call of two heads over two blocks, one of which is query-aware."""
+    rng = np.random.default_rng(case)
+    size, block = description.size, description.block
+    tokens = min(block + size // 2 + 1, kernel.parameters["index_tokens"])
+    q, k = rng.standard_normal((2, 2, tokens, size))
+    q *= np.array([1e-3, 8])[:, None, None]
+    operands = quantize(q, k[:1], k[:1], description.numerics)
+    call = Call(operands.q, operands.k, operands.k, operands.mantissa, operands.shift)
+    selecting = prepare_index(description, kernel, call, CoverageRule(tau=0.3, min_budget=0))
+    task = selecting.place(kernel, image)
+    width = kernel.parameters["stream_width"]
+    inputs = (
+        _Tensor("q", call.q[:, -block:], width),
+        _Tensor("k", call.k, width),
+        _Tensor("v", call.q, width),
+    )
+    beat = description.data_width // 8
+    rows = selection_rows(selecting.masks, task.row).reshape(-1, task.row)
+    used = -(-selecting.masks.shape[-1] // (8 * beat)) * beat  # whole beats of a row
+    content = [(task.selection + k * task.row, row[:used]) for k, row in enumerate(rows)]
+    content += [
+        (task.verdicts + k * task.record, record_of(head_result(made), task.record))
+        for k, made in enumerate(selecting.expected)
+    ]
+    return _Case(task.arguments, inputs, (), selecting.cycle_limit, tuple(content))
 
 
 def _attention(kernel: Kernel, description: ChipDescription, image: Image, case: int) -> _Case:
@@ -113,7 +157,7 @@ def _attention(kernel: Kernel, description: ChipDescription, image: Image, case:
         _Tensor("k", call.k, given["stationary_width"], places),
         _Tensor("v", call.v, given["stationary_width"], places),
     )
-    return _Case(task.arguments, inputs, _Tensor("o", output, 32), prepared.cycle_limit)
+    return _Case(task.arguments, inputs, (_Tensor("o", output, 32),), prepared.cycle_limit)
 
 
 def _product(kernel: Kernel, description: ChipDescription, image: Image, case: int) -> _Case:
@@ -131,7 +175,7 @@ def _product(kernel: Kernel, description: ChipDescription, image: Image, case: i
     task = place_product(kernel, product, image)
     inputs = (_Tensor("q", as_heads(x, size), 8), _Tensor("k", as_heads(w, size), 8))
     output = as_heads(exact_gemm(product, description.numerics), size)
-    return _Case(task.arguments, inputs, _Tensor("o", output, 8), 10_000 + 64 * m * k)
+    return _Case(task.arguments, inputs, (_Tensor("o", output, 8),), 10_000 + 64 * m * k)
 
 
 def _parts(kernel: Kernel, case: _Case, tensor: _Tensor, memory: list[Bytes]) -> Any:

@@ -24,6 +24,7 @@ __all__ = [
     "planned_index_bytes",
     "read_records",
     "read_selection",
+    "record_of",
 ]
 
 INDEX = 1 << 4
@@ -135,9 +136,16 @@ def read_records(content: Bytes, heads: int) -> list[HeadResult]:
 
 
 def _result(flags: int, *numbers: int) -> HeadResult:
-    return HeadResult(
-        bool(flags & 1), (bool(flags & 2), bool(flags & 4), bool(flags & 8)), *numbers
-    )
+    flat = (bool(flags & 2), bool(flags & 4), bool(flags & 8))
+    return HeadResult(bool(flags & 1), flat, *numbers)
+
+
+def record_of(head: HeadResult, record: int) -> Bytes:
+    """Return the bytes of a head's record."""
+    flags = head.is_aware | sum(bit << 1 + k for k, bit in enumerate(head.flat))
+    words = (flags, head.divergence, head.columns, head.diagonals, head.pairs, head.blocks, 0, 0)
+    content = np.array(words, "<u4").view(np.uint8)
+    return np.pad(content, (0, record - len(content)))
 
 
 def place_index(
