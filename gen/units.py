@@ -64,6 +64,9 @@ _EXAMPLES_OF = {
     "weigher": {"rows": "4", "partial-width": "23", "mass-width": "29"},
     "log2": {"width": "26"},
     "turns": {"shape": "x:8,last:1"},
+    "aware-queries": {"block": "16"},
+    "selection-mover": {"row-bytes": "32"},
+    "index-unit": {"block": "16", "lane-tokens": "1024", "row-bytes": "32"},
     "coverage-unit": {"block": "16", "lane-tokens": "1024", "dot-width": "64"},
 }
 
