@@ -147,6 +147,7 @@ class Chip:
         *,
         snr: float | None = None,
         seed: int = 0,
+        first_head: int = 0,
         engine: str = "cxxrtl",
         progress: "Progress | None" = None,
         **changes: Any,
@@ -166,6 +167,8 @@ class Chip:
             in dB. No noise when absent.
         seed : int
             Of the noise.
+        first_head : int
+            Number of the first head, if these are some of more.
         engine : str
             ``cxxrtl``, ``verilator`` or ``pysim``.
         progress : callable, optional
@@ -187,7 +190,15 @@ class Chip:
         from .index import index
 
         return index(
-            self.description, q, k, snr=snr, seed=seed, engine=engine, progress=progress, **changes
+            self.description,
+            q,
+            k,
+            snr=snr,
+            seed=seed,
+            first_head=first_head,
+            engine=engine,
+            progress=progress,
+            **changes,
         )
 
 

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,11 +30,11 @@ from ..mistakes import suggestion
 from ..progress import Progress
 from .hardware import run_index
 
-__all__ = ["METHODS", "Index", "index"]
+__all__ = ["FORECAST_BLOCK", "METHODS", "Index", "index", "variant_of"]
 
 METHODS = ("coverage", "forecast", "window", "dense")
 
-_FORECAST_BLOCK = 64
+FORECAST_BLOCK = 64
 """Tokens of a block that a forecast chooses."""
 
 
@@ -86,6 +86,7 @@ def index(
     *,
     snr: float | None = None,
     seed: int = 0,
+    first_head: int = 0,
     engine: str = "cxxrtl",
     progress: Progress | None = None,
     **changes: Any,
@@ -98,10 +99,7 @@ def index(
         )
     if snr is not None and not math.isfinite(snr):
         raise InputError(f"snr must be a finite number of dB, not {snr}; leave it out for none")
-    given = {name: value for name, value in changes.items() if value is not None}
-    if given:
-        table = description.index.model_dump(exclude_none=True)
-        description = description.replace(index={**table, **given})
+    description = variant_of(description, changes)
     tell = progress or (lambda step, share: None)
     operands, batch = _operands(description, q, k)
     method = description.index.method
@@ -112,7 +110,7 @@ def index(
         found = _by_forecast(description, operands, snr, seed, engine, tell)
     else:
         found = _by_place(description, operands)
-    attended, heads = _rows(description, operands, found, tell)
+    attended, heads = _rows(description, operands, found, first_head, tell)
     masks = found.choice.masks
     rule = description.resolved().get("index", description.index.model_dump(exclude_none=True))
     report = {
@@ -120,7 +118,8 @@ def index(
         "engine": found.engine,
         "bit_exact": found.bit_exact,
         "block": found.block,
-        **operands.shape._asdict(),
+        "kv_heads": operands.shape.kv_heads,
+        "head_dim": operands.shape.head_dim,
         **rule,
         **({"snr": snr, "seed": seed} if method == "forecast" else {}),
         "tokens": operands.shape.n_kv,
@@ -131,6 +130,13 @@ def index(
         "heads": [asdict(row) for row in heads],
     }
     return Index(heads, masks.reshape(*batch, -1, *masks.shape[1:]), attended, report)
+
+
+def variant_of(description: ChipDescription, changes: Mapping[str, Any]) -> ChipDescription:
+    """Return a chip of which some keys of ``index`` are other ones; None leaves a key as it is."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    table = description.index.model_dump(exclude_none=True)
+    return description.replace(index={**table, **given}) if given else description
 
 
 def _operands(description: ChipDescription, q: Any, k: Any) -> tuple[Operands, tuple[int, ...]]:
@@ -155,7 +161,7 @@ def _operands(description: ChipDescription, q: Any, k: Any) -> tuple[Operands, t
 
 
 def _rows(
-    description: ChipDescription, operands: Operands, found: _Found, tell: Progress
+    description: ChipDescription, operands: Operands, found: _Found, first_head: int, tell: Progress
 ) -> tuple[Floats, tuple[HeadRow, ...]]:
     """Hold what was found against float64, on the numbers that the integers stand for."""
     q, k, _ = operands.floats()
@@ -180,7 +186,7 @@ def _rows(
                 k_bytes=found.k_bytes[head],
             )
         )
-    return np.stack(attended), tuple(rows)
+    return np.stack(attended), tuple(replace(row, head=first_head + row.head) for row in rows)
 
 
 def _by_place(description: ChipDescription, operands: Operands) -> _Found:
@@ -242,7 +248,7 @@ def _by_forecast(
     tell: Progress,
 ) -> _Found:
     """Let the Forecast unit choose: for each KV head, of the last query of each query block."""
-    block, of = _FORECAST_BLOCK, description.index
+    block, of = FORECAST_BLOCK, description.index
     heads, tokens, _ = operands.q.shape
     kv_heads, n = len(operands.k), -(-tokens // block)
     q, k, _ = operands.floats()

@@ -1,20 +1,26 @@
 """How well each choice of KV blocks recalls, and from how many of them."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from ...rtl.index.numerics import IndexNumerics
 from ..attention import Bools
 from ..errors import InputError
+from ..quantize import quantize
 from .coverage import coverage
+from .exact import CoverageRule, exact_coverage
 from .flexprefill import flexprefill
 from .forecast import KERNEL, compress_keys, forecast_from
+from .pool import Reals
 from .recall import Attend, Induction, Recall, dense_attend, recall
 from .window import window
 
 __all__ = ["METHODS", "MethodRow", "compare_methods"]
+
+_RULE = CoverageRule()
 
 METHODS = ("dense", "window", "coverage", "flexprefill", "forecast")
 
@@ -38,6 +44,8 @@ class MethodRow:
         Share of questions, per head, for which the block with the answer was among them.
     keys : float
         Keys that a question is compared with, in the mean, whole blocks.
+    chosen : bool array (heads, query blocks, KV blocks), optional
+        Pairs of blocks of the whole context, of methods that choose for blocks of queries.
     """
 
     method: str
@@ -45,6 +53,7 @@ class MethodRow:
     density: float
     found: float
     keys: float
+    chosen: Bools | None = field(default=None, compare=False, repr=False)
 
 
 def compare_methods(
@@ -59,12 +68,13 @@ def compare_methods(
     questions: int = 256,
     sources: int = 16,
     subject: float = 0.1,
-    gamma: float = 0.9,
-    min_budget: int = 1024,
+    rule: CoverageRule = _RULE,
+    numerics: IndexNumerics | None = None,
     window_tokens: int = 2048,
     top_k: int = 96,
     seed: int = 0,
     attend: Attend = dense_attend,
+    tell: Callable[[str], None] = lambda method: None,
 ) -> list[MethodRow]:
     """Let each method answer the same questions, in the second layer of an induction head.
 
@@ -84,8 +94,10 @@ def compare_methods(
         Of the layers (:class:`.Induction`).
     block, questions, sources
         Of the text (:func:`.recall`).
-    gamma, min_budget
+    rule : CoverageRule
         Of ``coverage`` and ``flexprefill``.
+    numerics : IndexNumerics, optional
+        Numbers of a coverage unit: ``coverage`` chooses with its bits. In float64 when absent.
     window_tokens : int
         Latest tokens, beside the first block and the query's own, that ``window`` and ``forecast``
         always take.
@@ -95,6 +107,8 @@ def compare_methods(
         Of everything random.
     attend : callable
         What computes attention.
+    tell : callable
+        Is told each method as it begins.
 
     Raises
     ------
@@ -116,27 +130,36 @@ def compare_methods(
     )
     rows = []
     for method in methods:
+        tell(method)
         if method == "forecast":
             local = window_tokens // _BLOCK
             rows += [_by_forecast(layers, snr, top_k, local, seed, attend) for snr in snrs]
         else:
-            chosen = _choose(method, layers, gamma, min_budget, window_tokens)
+            chosen = _choose(method, layers, rule, numerics, window_tokens)
             rows.append(_by_blocks(method, layers, chosen, attend))
     return rows
 
 
 def _choose(
-    method: str, layers: Induction, gamma: float, min_budget: int, window_tokens: int
+    method: str,
+    layers: Induction,
+    rule: CoverageRule,
+    numerics: IndexNumerics | None,
+    window_tokens: int,
 ) -> Bools:
     """Return pairs of blocks (heads, query blocks, KV blocks)."""
     block, n = layers.task.block, len(layers.task.tokens) // layers.task.block
     if method in ("dense", "window"):
         whole = window(n, local=n if method == "dense" else window_tokens // block)
         return np.broadcast_to(whole, (len(layers.q), n, n))
-    rule: Any = coverage if method == "coverage" else flexprefill
-    budget = min(min_budget, n * block)
-    found = rule(layers.q, layers.k, block=block, gamma=gamma, min_budget=budget)
-    return np.stack([head.mask for head in found])
+    if method == "coverage" and numerics is not None:
+        operands = quantize(layers.q, layers.k, layers.k, numerics.lane)
+        of = operands.q, operands.k, operands.mantissa, operands.shift, numerics, rule
+        return np.stack([head.verdict.mask for head in exact_coverage(*of)])
+    # No more than there is: with less than its least budget FlexPrefill is dense.
+    given = {**vars(rule), "min_budget": min(rule.min_budget, n * block)}
+    by: Any = coverage if method == "coverage" else flexprefill
+    return np.stack([head.mask for head in by(layers.q, layers.k, block=block, **given)])
 
 
 def _by_blocks(method: str, layers: Induction, chosen: Bools, attend: Attend) -> MethodRow:
@@ -155,6 +178,7 @@ def _by_blocks(method: str, layers: Induction, chosen: Bools, attend: Attend) ->
         float((blocks / seen).mean()),
         float(mask[:, row, _sources(task) // task.block].mean()),
         float(blocks.mean()) * task.block,
+        chosen,
     )
 
 
@@ -168,17 +192,17 @@ def _by_forecast(
     blocks, found, density = [], [], []
     for kv_head, (k, v) in enumerate(zip(layers.k, layers.v, strict=True)):
         compressed = compress_keys(k.astype(float))
+        in_blocks = [_in_blocks(x.astype(float)) for x in (k, v)]
         heads = slice(kv_head * group, (kv_head + 1) * group)
         for index, position in enumerate(task.questions):
             taken = forecast_from(
                 vectors[kv_head, index], compressed, position, top_k=top_k, init=1, local=local
             )
-            keys = (taken[:, None] * _BLOCK + np.arange(_BLOCK)).reshape(-1)
-            keys = keys[keys <= position]
+            # The query's own block is the last one taken, and what is behind it there is not seen.
+            n = (len(taken) - 1) * _BLOCK + position % _BLOCK + 1
+            keys, values = (x[taken].reshape(1, -1, x.shape[2])[:, :n] for x in in_blocks)
             query = layers.q[heads, position, None]
-            out[heads, index] = attend(query, k[None, keys], v[None, keys], q_start=len(keys) - 1)[
-                :, 0
-            ]
+            out[heads, index] = attend(query, keys, values, q_start=n - 1)[:, 0]
             blocks.append(len(taken))
             density.append(len(taken) / (position // _BLOCK + 1))
             found.append(_sources(task)[index] // _BLOCK in taken)
@@ -190,6 +214,11 @@ def _by_forecast(
         float(np.mean(found)),
         float(np.mean(blocks)) * _BLOCK,
     )
+
+
+def _in_blocks(x: Reals) -> Reals:
+    """Return (tokens, head_dim) as (blocks, tokens of one, head_dim), filled up with zeros."""
+    return np.pad(x, ((0, -len(x) % _BLOCK), (0, 0))).reshape(-1, _BLOCK, x.shape[1])
 
 
 def _sources(task: Recall) -> Any:

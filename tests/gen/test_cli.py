@@ -65,6 +65,7 @@ class TestHelp:
             "generate",
             "synth",
             "simulate",
+            "index",
             "build",
         ):
             assert f"\n  {command} " in text
@@ -396,6 +397,136 @@ class TestSimulate:
         assert message.startswith(
             "qkloom: CXX names a compiler that is not there: no-such-compiler"
         )
+
+
+class TestIndex:
+    KEYS = [
+        *["head", "pattern", "blocks", "covered_mass", "jaccard", "jaccard_exact", "density"],
+        *["cycles", "k_bytes", "flags"],
+    ]
+
+    @pytest.fixture
+    def tensors(self, tmp_path: Path) -> Path:
+        rng = np.random.default_rng(1)
+        file = tmp_path / "input.npz"
+        arrays = {
+            f"layers.{n}.{x}": rng.standard_normal((2, 100, 8)) for n in (0, 3) for x in "qkv"
+        }
+        np.savez(file, **arrays)
+        return file
+
+    def test_table_of_the_extract(self, shell: Shell) -> None:
+        text = shell.run("index", "u280-tiny", "--method", "coverage", "--min-budget", "32")
+        first, *rows = text.splitlines()
+        assert first.split()[:2] == ["head", "pattern"]
+        assert [row.split()[0] for row in rows[:12]] == [str(n) for n in range(12)]
+        assert "u280-tiny, coverage: 512 tokens in blocks of 16; in the mean 65.0% of the" in text
+        assert "exact model of the hardware: no cycles, no bytes were counted" in text
+
+    def test_budgets_that_keep_everything(self, shell: Shell) -> None:
+        words = ["index", "u280-tiny", "--head", "2", "--tokens", "64"]
+        assert "min_budget, 1,024 tokens, keeps all of these heads; choose a" in shell.run(*words)
+        assert "min_budget" not in shell.run(*words, "--min-budget", "32")
+
+    def test_json_of_a_layer(self, shell: Shell, tensors: Path) -> None:
+        words = ["--input", str(tensors), "--layer", "3", "--head", "1", "--tokens", "90"]
+        report = json.loads(shell.run("index", "u280-tiny", *words, "--json", "--gamma", "0.5"))
+        assert [report[x] for x in ("method", "gamma", "tokens", "engine")] == [
+            *["coverage", 0.5, 90, "model"]
+        ]
+        (row,) = report["heads"]
+        assert list(row) == self.KEYS
+        assert row["head"] == 1
+
+    def test_forecast_runs_the_hardware(self, shell: Shell, tensors: Path, require: Any) -> None:
+        require("compiler")
+        words = ["--input", str(tensors), "--layer", "0", "--method", "forecast"]
+        words += ["--top-k", "5", "--snr", "3"]
+        text = shell.run("index", "u280-tiny", *words)
+        assert "chosen by the Forecast unit on cxxrtl, bit exact: yes; " in text
+        assert "nothing is trained; noise at 3 dB" in text
+        words[-1] = "oracle"
+        report = json.loads(shell.run("index", "u280-tiny", *words, "--json"))
+        assert (report["bit_exact"], report["snr"], report["block"]) == (True, None, 64)
+        assert report["cycles"] > 0 < report["k_bytes"]
+
+    def test_hardware_that_is_wrong(
+        self, shell: Shell, tensors: Path, monkeypatch: pytest.MonkeyPatch, require: Any
+    ) -> None:
+        require("compiler")
+        monkeypatch.setattr("qkloom.gen.index.choose.find_difference", lambda *_: "differs")
+        words = ["--input", str(tensors), "--layer", "0", "--method", "forecast", "--top-k", "5"]
+        assert "bit exact: NO" in shell.run("index", "u280-tiny", *words, code=1)
+
+    def test_the_chip_says_how(self, shell: Shell, mini: qkloom.Chip, tmp_path: Path) -> None:
+        file = tmp_path / "mini.toml"
+        file.write_text(mini.description.replace(index="window").to_toml())
+        assert "mini, window: 64 tokens in blocks of 8; " in shell.run("index", str(file))
+        assert "mini, dense: 64 tokens" in shell.run("index", str(file), "--method", "dense")
+        file.write_text(mini.description.to_toml())
+        assert "mini, coverage: 64 tokens" in shell.run("index", str(file))
+
+    def test_plot(self, shell: Shell, tensors: Path, tmp_path: Path) -> None:
+        plot = tmp_path / "map.svg"
+        words = ["--input", str(tensors), "--layer", "0", "--plot", str(plot)]
+        shell.run("index", "u280-tiny", *words)
+        assert plot.read_text().startswith("<svg ")
+        assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == []
+
+    def test_recall(self, shell: Shell, tmp_path: Path) -> None:
+        plot = tmp_path / "recall.svg"
+        words = ["index", "u280-tiny", "--task", "recall", "--tokens", "512", "--method"]
+        text = shell.run(*words, "all", "--min-budget", "64", "--snr", "10", "--plot", str(plot))
+        names = [line.split()[1] for line in text.splitlines()[1:5]]
+        assert names == ["dense", "window", "coverage", "forecast"]
+        assert "counted by MAC slots, not measured" in text
+        assert "in-context recall" in plot.read_text()
+        report = json.loads(shell.run(*words, "window", "--json"))
+        (row,) = report["rows"]
+        assert (row["tokens"], row["method"], report["cycles_are"]) == (512, "window", "counted")
+        assert {"accuracy", "density", "cycles"} < set(row)
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            ([], "CHIP must be given unless there is a --task, such as `index u280-tiny`"),
+            (["u280-tiny", "--gamma", "1.5"], "The variant has a mistake:\n  index.gamma = 1.5: "),
+            (
+                ["u280-tiny", "--min-budget", "64", "--max-budget", "32"],
+                "The variant has a mistake:\n  index.max_budget = 32: must be at least min_budg",
+            ),
+            (
+                ["u280-tiny", "--method", "best"],
+                'The variant has a mistake:\n  index.method = "bes',
+            ),
+            (["u280-tiny", "--method", "all"], "--method all compares methods by a task; add "),
+            (["u280-tiny", "--engine", "icarus"], "Engine must be one of "),
+            (
+                ["u280-tiny", "--snr", "loud"],
+                "--snr must be a number of dB or `oracle`, not 'loud'",
+            ),
+            (
+                ["u280-tiny", "--layer", "3"],
+                "--layer chooses one of a file, and is 3 without --inp",
+            ),
+            (["u280-tiny", "--head", "12"], "--head must be 0 to 11 or `all`, not 12"),
+            (["u280-tiny", "--tokens", "600"], "Tokens must be 1 to 512, as many as the tensors "),
+            (["u280-tiny", "--plot", "map.png"], "--plot must be a .svg file in a folder that exi"),
+            (
+                ["u280-max"],
+                'The variant has a mistake:\n  index.method = "coverage": must be "dense"',
+            ),
+            (["--task", "recal"], "--task must be recall, not 'recal'"),
+            (["--task", "recall", "--head", "1"], "--task goes without --head; leave it out"),
+            (
+                ["--task", "recall", "--tokens", "4k"],
+                "--tokens must be numbers with commas between",
+            ),
+            (["--task", "recall", "--method", "best"], "method must be one of all, coverage, "),
+        ],
+    )
+    def test_mistakes(self, shell: Shell, words: list[str], message: str) -> None:
+        assert shell.refuse("index", *words).startswith("qkloom: " + message)
 
 
 class TestBuild:

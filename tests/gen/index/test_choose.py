@@ -13,33 +13,9 @@ from qkloom.tb.index.coverage import coverage
 from qkloom.tb.index.flexprefill import flexprefill
 from qkloom.tb.index.report import jaccard
 from qkloom.tb.quantize import quantize
-from qkloom.tb.tensors import Tensors, default_tensors
+from qkloom.tb.tensors import Tensors
 
 SHARED = ["pattern", "blocks", "covered_mass", "jaccard", "jaccard_exact", "density"]
-
-
-@pytest.fixture(scope="session")
-def chip() -> qkloom.Chip:
-    return qkloom.load(
-        {
-            "name": "chooser",
-            "clock_mhz": 100.0,
-            "lanes": [{"matrix": "plain", "n": 1}],
-            "size": 8,
-            "block": 16,
-            "head_dim": 32,
-            "tokens": 512,
-            "sparse": True,
-            "index": {"method": "coverage", "min_budget": 32, "top_k": 5},
-        }
-    )
-
-
-@pytest.fixture(scope="module")
-def tensors() -> Tensors:
-    """Return four heads, of which two share keys each."""
-    given = default_tensors()
-    return Tensors(given.q[:4], given.k[:2], given.v[:2])
 
 
 class TestCoverage:
@@ -69,6 +45,12 @@ class TestCoverage:
         names = ["head", *SHARED, "cycles", "k_bytes", "flags"]
         assert [list(row) for row in report["heads"]] == 4 * [names]
         assert report["density"] == pytest.approx(np.mean([x["density"] for x in report["heads"]]))
+
+    def test_some_heads_of_more(self, chip: qkloom.Chip, tensors: Tensors) -> None:
+        found = chip.index(tensors.q[2:], tensors.k[1:], first_head=2)
+        assert [row.head for row in found.heads] == [2, 3]
+        whole = chip.index(tensors.q, tensors.k)
+        assert found.heads == whole.heads[2:]
 
     def test_selection_is_a_block_mask(self, chip: qkloom.Chip, tensors: Tensors) -> None:
         q, k = (x[None, :, :64] for x in (tensors.q, tensors.k))

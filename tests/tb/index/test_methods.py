@@ -2,11 +2,15 @@
 
 import pytest
 
+from qkloom.rtl.index.numerics import IndexNumerics
+from qkloom.rtl.lane.numerics import Numerics
 from qkloom.tb.errors import InputError
+from qkloom.tb.index.exact import CoverageRule
 from qkloom.tb.index.methods import METHODS, compare_methods
 from qkloom.tb.index.recall import dense_attend
 
-SIZE = {"block": 32, "questions": 64, "min_budget": 128, "window_tokens": 128, "top_k": 6}
+RULE = CoverageRule(min_budget=128)
+SIZE = {"block": 32, "questions": 64, "rule": RULE, "window_tokens": 128, "top_k": 6}
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +41,18 @@ def test_coverage_finds_most(rows):
     assert rows["coverage"].density < 0.5
     assert rows["coverage"].accuracy > rows["flexprefill"].accuracy
     assert rows["coverage"].density > rows["flexprefill"].density
+
+
+def test_coverage_with_the_bits_of_the_hardware(rows):
+    lane = Numerics(size=16, head_dim=64, tokens=2048)
+    numerics = IndexNumerics(lane=lane, block=32, tokens=2048)
+    told = []
+    given = {"numerics": numerics, "tell": told.append}
+    (exact,) = compare_methods(2048, methods=["coverage"], **SIZE, **given)
+    assert told == ["coverage"]
+    assert exact.accuracy == pytest.approx(rows["coverage"].accuracy, abs=0.05)
+    assert (exact.chosen != rows["coverage"].chosen).mean() < 0.02
+    assert exact.chosen.shape == (4, 64, 64)
 
 
 def test_forecasts(rows):
