@@ -56,6 +56,7 @@ _EXAMPLES_OF = {
     "skew": {"lanes": "4"},
     "step-start": {"shape": "slot:1,gemm:1", "row-shape": "slot:1"},
     "spacer": {"shape": "row:i8x4,new_tile:1"},
+    "beat-memory": {"width": "16"},
     "vector-memory": {"width": "16"},
     "block-masses": {"block": "16", "lane-tokens": "1024"},
     "row-partials": {"block": "16"},
