@@ -65,7 +65,9 @@ _EXAMPLES_OF = {
     "weigher": {"rows": "4", "partial-width": "23", "mass-width": "29"},
     "log2": {"width": "26"},
     "turns": {"shape": "x:8,last:1"},
-    "coverage-unit": {"block": "16", "lane-tokens": "1024", "dot-width": "64"},
+    "coverage-unit": {"block": "16", "lane-tokens": "1024", "dot-width": "64", "key-heads": "2"},
+    "key-store": {"block": "16", "dot-width": "64"},
+    "tile-pool": {"block": "16"},
 }
 
 
