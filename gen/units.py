@@ -56,6 +56,7 @@ _EXAMPLES_OF = {
     "skew": {"lanes": "4"},
     "step-start": {"shape": "slot:1,gemm:1", "row-shape": "slot:1"},
     "spacer": {"shape": "row:i8x4,new_tile:1"},
+    "beat-memory": {"width": "16"},
     "vector-memory": {"width": "16"},
     "block-masses": {"block": "16", "lane-tokens": "1024"},
     "row-partials": {"block": "16"},
@@ -67,7 +68,9 @@ _EXAMPLES_OF = {
     "aware-queries": {"block": "16"},
     "selection-mover": {"row-bytes": "32"},
     "index-unit": {"block": "16", "lane-tokens": "1024", "row-bytes": "32"},
-    "coverage-unit": {"block": "16", "lane-tokens": "1024", "dot-width": "64"},
+    "coverage-unit": {"block": "16", "lane-tokens": "1024", "dot-width": "64", "key-heads": "2"},
+    "key-store": {"block": "16", "dot-width": "64"},
+    "tile-pool": {"block": "16"},
 }
 
 

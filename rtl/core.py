@@ -54,7 +54,7 @@ class Core(Component):
         ``index``: the number of the lane, ``item``: an output row. Rows of one lane stay in order.
     o_mass : Out(stream)
         With ``index_tokens``, what the lanes say, head by head: in the order of the heads' first
-        jobs.
+        jobs. A head's masses wait in a queue of its lane, which scores its next head meanwhile.
     n_lanes : int
         Number of lanes.
     lane_parameters : mapping
@@ -102,6 +102,7 @@ class Core(Component):
         if block_rows % size:
             # A KV tile is sent once to all lanes: it must be the same tile for every block.
             raise ValueError(f"Block rows must be a multiple of size {size}, not {block_rows}")
+        self._blocks = -(-index_tokens // block_rows)  # most of a head
         n = len(lanes)
         members = {}
         # Activations are sent once, too, to all lanes that need them.
@@ -157,7 +158,11 @@ class Core(Component):
             connect_stream(m, values.o[number], lane["i_value"])
             connect_stream(m, lane["o"], merge.i[number])
             if "o_mass" in lane:
-                connect_stream(m, lane["o_mass"], m.submodules.turns.i[number])
+                m.submodules[f"masses_{number}"] = masses = Queue(
+                    shape=shapes["o_mass"], depth=self._blocks, registered=True
+                )
+                connect_stream(m, lane["o_mass"], masses.i)
+                connect_stream(m, masses.o, m.submodules.turns.i[number])
         return m
 
     def _add_turns(self, m: Module) -> None:

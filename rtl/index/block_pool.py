@@ -1,27 +1,20 @@
 """Means of blocks of tokens: queries and keys of a head, pooled."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from ..check import check_count
-from ..component import Component
+from ..component import Component, pass_over
 from ..formats import Integer, ceil_log2
 from ..lane.job import index
-from ..lane.pipeline import delayed
-from ..product import Product
-from ..stream import Queue, connect_stream
-from ..stream.level import count_level
+from .block_means import BlockMeans, check_block
 from .block_sums import BlockSums
 from .dot import beats_of, vector_layout
 
 __all__ = ["BlockPool"]
-
-_ONE = 23
-"""Bits of a reciprocal of a count."""
-_LATENCY = Product.latency + 2
-"""Cycles from the address of a chunk of sums to the means of its first group."""
 
 
 class BlockPool(Component):
@@ -29,19 +22,16 @@ class BlockPool(Component):
 
     ::
 
-        i --> register --> (+) <--> sums of two blocks --> group of a chunk
-                                                                  |
-        tokens in a block --> table of reciprocals ------------> (*) --> chunk --> queue --> o
+        i --> register --> (+) <--> sums of two blocks --> means of blocks --> o
 
     While the sums of one block are multiplied, a few at a time, those of the next one are made: in
     less than half of the time that these take to come. So with blocks of eight tokens and more a
     head goes in at a chunk a cycle, if ``o`` is taken. Between heads it is two cycles more, and up
     to half a block's time if the last block of the one before was short.
 
-    Elements are multiplied ``ceil(2 * size / block)`` at a time. The last chunk of a block's means
-    comes 7 cycles after the block's last one, and those that it takes to multiply all.
-
-    A mean is ``sum * round(2**23 / tokens) / 2**23``, rounded to nearest, ties up.
+    The last chunk of a block's means comes 7 cycles after the block's last one, and those that it
+    takes to multiply all: see :class:`~qkloom.rtl.index.block_means.BlockMeans`, also for what a
+    mean is.
 
     Parameters
     ----------
@@ -88,16 +78,18 @@ class BlockPool(Component):
         fraction: int = 4,
     ) -> None:
         self._chunks = beats_of(width=size, head_dim=head_dim)
-        check_count("Block", block, most=128)
-        if block == 1 or block & block - 1:
-            raise ValueError(f"Block must be a power of two from 2 to 128, not {block}")
+        check_block(block)
         check_count("Tokens", tokens)
-        check_count("Width", width, most=8)
-        check_count("Fraction", fraction, most=8)
-        self._size, self._block, self._width, self._fraction = size, block, width, fraction
-        self._sum_width = width + ceil_log2(block)
-        # Half of the time that a block takes to come leaves room for what is done once per block.
-        self._multipliers = -(-2 * size // block)
+        self._means: dict[str, Any] = {
+            "size": size,
+            "head_dim": head_dim,
+            "block": block,
+            "width": width,
+            "fraction": fraction,
+            "tag": data.StructLayout({"done": 1}),
+        }
+        pass_over(BlockMeans(**self._means))
+        self._size, self._block, self._width = size, block, width
         call = data.StructLayout({"tokens": range(tokens + 1), "filled": 1})
         chunk = data.StructLayout({"row": data.ArrayLayout(Integer(width), size), "last": 1})
         mean = vector_layout(Integer(width + fraction), size)
@@ -114,7 +106,6 @@ class BlockPool(Component):
         m = Module()
         size, chunk = self._size, self.i.payload
         block_bits, chunk_bits = ceil_log2(self._block), ceil_log2(self._chunks)
-        element = signed(self._sum_width)
 
         # What is done with a chunk: it is added, or it fills a tile.
         left = Signal.like(self.call.payload.tokens, reset_less=True)  # behind the one at hand
@@ -127,13 +118,11 @@ class BlockPool(Component):
         is_end = Signal()
         is_block_end = Signal()
         block_end = Signal()
-        leaves = Signal()
         # A bank is full until its sums have been multiplied.
         full = Signal(2)
         r_bank = Signal()
         w_bank = Signal()
         has_room = Signal()
-        has_some = Signal()
         # Which token is the last one, of a block or of all, is found out a token ahead.
         is_last_token = Signal(reset_less=True)
         is_last_in_block = Signal()
@@ -144,7 +133,6 @@ class BlockPool(Component):
         w_chunk = Signal(index(self._chunks))
         m.d.comb += [
             has_room.eq(~Mux(w_bank, full[1], full[0])),
-            has_some.eq(Mux(r_bank, full[1], full[0])),
             self.call.ready.eq(~begins & ~takes & ~drops),
             self.i.ready.eq((takes & has_room) | drops),
             moves.eq(self.i.valid & self.i.ready),
@@ -194,102 +182,26 @@ class BlockPool(Component):
         ]
 
         # What is known of a block when its tokens are there.
-        about = data.StructLayout({"count": block_bits, "chunk": index(self._chunks), "done": 1})
-        blocks = Signal(data.ArrayLayout(about, 2), reset_less=True)
-        now = Signal(about)
+        m.submodules.means = means = BlockMeans(**self._means)
+        blocks = Signal(data.ArrayLayout(means.i.payload.shape(), 2), reset_less=True)
         for bank in range(2):
             with m.If(block_end & (w_bank == bank)):
                 m.d.sync += [
-                    blocks[bank].count.eq(in_block),
+                    blocks[bank].tokens.eq(in_block),
                     blocks[bank].chunk.eq(w_chunk),
-                    blocks[bank].done.eq(is_last_token),
+                    blocks[bank].tag.done.eq(is_last_token),
                 ]
-        m.d.comb += now.eq(Mux(r_bank, blocks[1], blocks[0]))
-        m.submodules.reciprocals = reciprocals = Memory(
-            shape=_ONE + 1,
-            depth=self._block,
-            init=[((1 << _ONE) + n // 2) // n for n in range(1, self._block + 1)],
-        )
-        scale = reciprocals.read_port()
-        count = Signal(block_bits, reset_less=True)
-        m.d.sync += count.eq(now.count)
-        m.d.comb += scale.addr.eq(count)
-
-        # Groups of a chunk, once there will be a place for it.
-        n = self._multipliers
-        groups = -(-size // n)
-        runs = Signal()
-        steps = Signal()
-        starts = Signal()
-        r_chunk = Signal(index(self._chunks))
-        group = Signal(index(groups))
-        is_first_group = Signal(init=1)
-        is_last_group = Signal(init=groups == 1)
-        is_last_chunk = Signal()
-        n_places = (_LATENCY + 4) // groups + 3
-        n_chunks = Signal(range(n_places + 1))
-        places = count_level(
-            m,
-            n_chunks,
-            most=n_places,
-            comes=starts,
-            goes=self.o.valid & self.o.ready,
-            name="places_",
-        )
         m.d.comb += [
-            steps.eq(runs & (~is_first_group | places.has_room)),
-            starts.eq(runs & is_first_group & places.has_room),
-            is_last_chunk.eq(r_chunk == now.chunk),
-            leaves.eq(steps & is_last_group & is_last_chunk),
-            sums.r_place.eq(Cat(r_chunk[:chunk_bits], r_bank)),
+            means.i.valid.eq(Mux(r_bank, full[1], full[0])),
+            means.i.payload.eq(Mux(r_bank, blocks[1], blocks[0])),
+            sums.r_place.eq(Cat(means.chunk[:chunk_bits], r_bank)),
+            means.sums.eq(sums.o),
+            self.o.valid.eq(means.o.valid),
+            means.o.ready.eq(self.o.ready),
+            self.o.payload.x.eq(means.o.payload.x),
+            self.o.payload.last.eq(means.o.payload.last),
+            self.o.payload.done.eq(means.o.payload.last & means.o.payload.tag.done),
         ]
-        with m.If(steps):
-            m.d.sync += [
-                group.eq(Mux(is_last_group, 0, group + 1)),
-                is_first_group.eq(is_last_group),
-                is_last_group.eq(group == groups - 2 if groups > 1 else 1),
-            ]
-        with m.If(steps & is_last_group):
-            m.d.sync += r_chunk.eq(Mux(is_last_chunk, 0, r_chunk + 1))
-        with m.If(leaves):
-            m.d.sync += [runs.eq(0), r_bank.eq(~r_bank), full.bit_select(r_bank, 1).eq(0)]
-        with m.Elif(has_some):
-            m.d.sync += runs.eq(1)
-
-        # Multiplied, and put together again: nothing stops.
-        word = Signal(data.ArrayLayout(element, n * groups), reset_less=True)
-        means = Signal(data.ArrayLayout(self.o.payload.x.shape().elem_shape, n * groups))
-        mean_width = self._width + self._fraction
-        drop = _ONE - self._fraction
-        later = Cat(word.as_value()[n * self._sum_width :], Const(0, n * self._sum_width))
-        m.d.sync += word.eq(Mux(is_first_group, sums.o.as_value(), later))
-        new: list[Signal] = []
-        for k in range(n):
-            m.submodules[f"product_{k}"] = product = Product(
-                a=Integer(_ONE + 1, is_signed=False),
-                b=Integer(self._sum_width),
-                constant=1 << drop - 1,
-            )
-            rounded = Signal(mean_width, name=f"mean_{k}")
-            m.d.comb += [
-                product.i_a.eq(scale.data),
-                product.i_b.eq(word[k]),
-                rounded.eq(product.o[drop : drop + mean_width]),
-            ]
-            new.append(rounded)
-        collected = Signal(len(means.as_value()), reset_less=True)
-        m.d.sync += collected.eq(Cat(collected, *new)[n * mean_width :])
-        m.d.comb += means.eq(collected)
-
-        ends = Signal(_LATENCY)
-        flags = Cat(is_last_chunk, is_last_chunk & now.done)
-        m.submodules.queue = queue = Queue(shape=self.o.payload.shape(), depth=n_places)
-        m.d.sync += ends.eq(Cat(steps & is_last_group, ends))
-        out = queue.i.payload
-        m.d.comb += [
-            queue.i.valid.eq(ends[-1]),
-            out.x.eq(means.as_value()[: size * mean_width]),
-            Cat(out.last, out.done).eq(delayed(m, flags, _LATENCY, name="flags")),
-        ]
-        connect_stream(m, queue.o, wiring.flipped(self.o))
+        with m.If(means.i.valid & means.i.ready):
+            m.d.sync += [r_bank.eq(~r_bank), full.bit_select(r_bank, 1).eq(0)]
         return m

@@ -8,10 +8,12 @@ from amaranth.lib.wiring import In, Out
 
 from ..check import check_count
 from ..component import Component, pass_over
+from ..lane.job import index
 from ..lane.numerics import Numerics
 from ..stream import connect_stream
 from .block_pool import BlockPool
 from .head import HeadSelector, ask_layout, verdict_layout
+from .key_store import KeyStore
 from .list import list_layout
 from .lists import SelectionLists
 from .masses import mass_layout
@@ -32,14 +34,15 @@ class CoverageUnit(Component):
                        |    +--> o_verdict: is the head query-aware?
                      pairs
                        ^
-        i_key ---> block pool --+
+        i_key ---> key store ---+
         i_query -> block pool --+
 
-    A head is asked for, then come its masses, from lanes that scored its last queries
-    (:class:`~qkloom.rtl.index.masses.BlockMasses`). The first head of a KV head says so: the keys
-    pass by, and their means are kept for all of its group. A head whose verdict is that it is
-    query-aware gets its queries, which are averaged too; of other heads they are not wanted. Then
-    follow masks and lists of its query blocks.
+    A call is heads of as many tokens, in *rounds*: heads whose keys come at the same time. Keys of
+    a round's KV heads come tile by tile, and their means are kept until the last head of the round
+    is done with them; meanwhile come those of the next round. Of each head come the masses, from
+    lanes that scored its last queries (:class:`~qkloom.rtl.index.masses.BlockMasses`). A head whose
+    verdict is that it is query-aware gets its queries, which are averaged too; of other heads they
+    are not wanted. Then follow masks and lists of its query blocks.
 
     Parameters
     ----------
@@ -51,19 +54,33 @@ class CoverageUnit(Component):
         Tokens of a block, a power of two, up to 128.
     tokens : int
         Longest sequence that is selected from.
+    heads : int
+        Most heads of a call.
+    key_heads : int
+        Most KV heads of a round.
     dot_width : int
         Elements of averages that are multiplied a cycle: with ``head_dim``, a pair a cycle.
 
     Members
     -------
+    call : In(stream)
+        What holds for all heads that follow: how many ``heads``, 1 at least, of how many
+        ``tokens``; ``gamma``, ``limit``, ``least``, ``most``: see
+        :func:`~qkloom.rtl.index.head.ask_layout`. Taken when all heads of the call before have been
+        selected; the last words of their masks may still wait, in order.
     ask : In(stream)
-        :func:`~qkloom.rtl.index.head.ask_layout` of a head, and ``tokens``, ``new_keys``: keys
-        follow. One head after the other.
+        Of each head ``mantissa``, ``shift``: its score factor; ``key_head``: number of its KV head
+        in the round; ``ends``: it is the last head of its round. A call's last head is, too. Each
+        KV head of a round has a head.
     i_mass : In(stream)
-        :func:`~qkloom.rtl.index.masses.mass_layout`.
-    i_key, i_query : In(stream)
-        Chunks of ``size`` elements, token-major, ``last`` on a token's last one; in whole tiles of
-        ``size`` tokens: what is beyond the head's does not count.
+        :func:`~qkloom.rtl.index.masses.mass_layout`, head after head.
+    i_key : In(stream)
+        Of each round tile 0 of KV head 0, of KV head 1, ..., tile 1 of KV head 0, ...:
+        :func:`~qkloom.rtl.index.tile_pool.tile_row_layout`, token-major, ``size`` tokens a tile;
+        what is beyond the tokens does not count. Taken during a call, two rounds ahead of heads at
+        most; so whoever sends keys of the next call does so when that has been taken.
+    i_query : In(stream)
+        Chunks of ``size`` elements, token-major, ``last`` on a token's last one; in whole tiles.
     o_verdict : Out(stream)
         :func:`~qkloom.rtl.index.head.verdict_layout`.
     masks : Out(stream)
@@ -91,11 +108,14 @@ class CoverageUnit(Component):
         p_width: int,
         segments: int,
         fraction: int,
+        heads: int,
+        key_heads: int,
         dot_width: int,
         stream_width: int = 8,
         stationary_width: int = 8,
     ) -> None:
         check_count("Tokens", tokens)
+        check_count("Heads", heads)
         lane = Numerics(
             size=size,
             head_dim=head_dim,
@@ -117,6 +137,7 @@ class CoverageUnit(Component):
             width=width,
             fraction=numbers.pool_fraction,
         )
+        self._keys: dict[str, Any] = self._pool | dict(dot_width=dot_width, key_heads=key_heads)
         self._pairs: dict[str, Any] = dict(
             size=size,
             dot_width=dot_width,
@@ -134,21 +155,19 @@ class CoverageUnit(Component):
             fraction=fraction,
         )
         pass_over(pool := BlockPool(**self._pool))
+        pass_over(keys := KeyStore(**self._keys))
         pass_over(head := HeadSelector(**self._head))
-        ask = data.StructLayout(
-            {
-                **{name: field.shape for name, field in ask_layout(blocks)},
-                "tokens": range(tokens + 1),
-                "new_keys": 1,
-            }
-        )
-        rows = stream.Signature(pool.i.payload.shape())
+        asked = dict(ask_layout(blocks).members)
+        factor = {name: asked.pop(name) for name in ("mantissa", "shift")}
+        call = data.StructLayout({"heads": range(heads + 1), "tokens": range(tokens + 1), **asked})
+        ask = data.StructLayout({**factor, "key_head": index(key_heads), "ends": 1})
         super().__init__(
             {
+                "call": In(stream.Signature(call)),
                 "ask": In(stream.Signature(ask)),
                 "i_mass": In(stream.Signature(mass_layout(numbers))),
-                "i_key": In(rows),
-                "i_query": In(rows),
+                "i_key": In(stream.Signature(keys.i.payload.shape())),
+                "i_query": In(stream.Signature(pool.i.payload.shape())),
                 "o_verdict": Out(stream.Signature(verdict_layout(blocks))),
                 "masks": Out(stream.Signature(word_layout(32))),
                 "lists": Out(stream.Signature(list_layout(blocks))),
@@ -166,44 +185,67 @@ class CoverageUnit(Component):
         m = Module()
         m.submodules.head = head = HeadSelector(**self._head)
         m.submodules.pairs = pairs = PairSource(**self._pairs)
-        m.submodules.key_pool = key_pool = BlockPool(**self._pool)
+        m.submodules.keys = keys = KeyStore(**self._keys)
         m.submodules.query_pool = query_pool = BlockPool(**self._pool)
         m.submodules.lists = lists = SelectionLists(blocks=self._numerics.blocks)
         connect_stream(m, wiring.flipped(self.i_mass), head.i_mass)
-        connect_stream(m, wiring.flipped(self.i_key), key_pool.i)
         connect_stream(m, wiring.flipped(self.i_query), query_pool.i)
-        connect_stream(m, key_pool.o, pairs.keys)
         connect_stream(m, query_pool.o, pairs.queries)
         connect_stream(m, pairs.o, head.i_pair)
         connect_stream(m, head.o, lists.i)
         connect_stream(m, lists.masks, wiring.flipped(self.masks))
         connect_stream(m, lists.lists, wiring.flipped(self.lists))
         connect_stream(m, head.o_result, wiring.flipped(self.o_result))
+        in_call = Signal()
+        m.d.comb += [
+            keys.i.payload.eq(self.i_key.payload),
+            keys.i.valid.eq(self.i_key.valid & in_call),
+            self.i_key.ready.eq(keys.i.ready & in_call),
+        ]
+
+        # What is asked for, and of whose keys.
+        call = Signal(self.call.payload.shape(), reset_less=True)
+        ask = Signal(self.ask.payload.shape(), reset_less=True)
+        left = Signal.like(self.call.payload.heads, reset_less=True)  # heads to be asked for
+        verdict = Signal(head.o_verdict.payload.shape(), reset_less=True)
+        key_head = Signal.like(ask.key_head, reset_less=True)  # whose pairs are told
+        highest = Signal.like(ask.key_head)  # KV head of the round
+        is_complete = Signal()
+        all_complete = Signal()
+        m.d.sync += [
+            is_complete.eq(keys.complete.bit_select(ask.key_head, 1)),
+            all_complete.eq(keys.complete.bit_select(highest, 1)),
+        ]
 
         # What each part is told: a bit for who has not heard it yet.
-        ask = self.ask.payload
-        asked = Signal(ask.shape(), reset_less=True)
-        loads = Signal()  # keys
-        verdict = Signal(head.o_verdict.payload.shape(), reset_less=True)
         tells = Signal(4)
         told = Signal(4)
-        parts = (head.ask, key_pool.call, pairs.call)
         with m.FSM():
             with m.State("idle"):
+                m.d.comb += self.call.ready.eq(1)
+                m.d.sync += [call.eq(self.call.payload), left.eq(self.call.payload.heads)]
+                with m.If(self.call.valid):
+                    m.next = "begin"
+            with m.State("begin"):
+                m.d.comb += keys.call.valid.eq(1)
+                with m.If(keys.call.ready):
+                    m.d.sync += in_call.eq(1)
+                    m.next = "next"
+            with m.State("next"):
                 m.d.comb += self.ask.ready.eq(1)
-                m.d.sync += [asked.eq(ask), loads.eq(ask.new_keys)]
+                m.d.sync += ask.eq(self.ask.payload)
                 with m.If(self.ask.valid):
-                    m.d.sync += tells.eq(1 | ask.new_keys.replicate(3) & 0b110)
+                    m.d.sync += left.eq(left - 1)
+                    with m.If(self.ask.payload.key_head > highest):
+                        m.d.sync += highest.eq(self.ask.payload.key_head)
                     m.next = "ask"
             with m.State("ask"):
-                m.d.sync += tells.eq(tells & ~told)
-                with m.If(tells == 0):
+                m.d.comb += head.ask.valid.eq(1)
+                with m.If(head.ask.ready):
                     m.next = "judge"
-                for bit, part in enumerate(parts):
-                    m.d.comb += [part.valid.eq(tells[bit]), told[bit].eq(part.ready)]
             with m.State("judge"):
                 m.d.comb += head.o_verdict.ready.eq(1)
-                m.d.sync += [verdict.eq(head.o_verdict.payload), loads.eq(0)]
+                m.d.sync += verdict.eq(head.o_verdict.payload)
                 with m.If(head.o_verdict.valid):
                     m.d.sync += tells.eq(
                         0b0011 | head.o_verdict.payload.is_aware.replicate(4) & 0b1100
@@ -212,25 +254,46 @@ class CoverageUnit(Component):
             with m.State("tell"):
                 m.d.sync += tells.eq(tells & ~told)
                 with m.If(tells == 0):
-                    m.next = "idle"
-                for bit, part in enumerate(
-                    (self.o_verdict, lists.call, query_pool.call, pairs.call)
-                ):
+                    m.next = "next"
+                    with m.If(ask.ends | (left == 0)):
+                        m.next = "release"
+                for bit, part in enumerate((self.o_verdict, lists.call, query_pool.call)):
                     m.d.comb += [part.valid.eq(tells[bit]), told[bit].eq(part.ready)]
+                # Pairs need the keys, and while they are told these stay.
+                m.d.comb += [
+                    pairs.call.valid.eq(tells[3] & is_complete),
+                    told[3].eq(pairs.call.ready & is_complete),
+                ]
+            with m.State("release"), m.If(pairs.call.ready & all_complete):
+                m.d.comb += keys.releases.eq(1)
+                m.d.sync += highest.eq(0)
+                m.next = "next"
+                with m.If(left == 0):
+                    m.next = "end"
+            # All kinds have been selected, and the last row of masks is on its way.
+            with m.State("end"), m.If(head.ask.ready & lists.call.ready):
+                m.d.sync += in_call.eq(0)
+                m.next = "idle"
+        with m.If(pairs.call.valid & pairs.call.ready):
+            m.d.sync += key_head.eq(ask.key_head)
         for name, _ in head.ask.payload.shape():
-            m.d.comb += head.ask.payload[name].eq(asked[name])
+            source = ask if name in ask.shape().members else call
+            m.d.comb += head.ask.payload[name].eq(source[name])
         m.d.comb += [
             self.o_verdict.payload.eq(verdict),
             lists.call.payload.n.eq(verdict.blocks),
             lists.call.payload.pairs.eq(verdict.is_aware),
-            key_pool.call.payload.tokens.eq(asked.tokens),
-            key_pool.call.payload.filled.eq(1),
-            query_pool.call.payload.tokens.eq(asked.tokens),
+            keys.call.payload.tokens.eq(call.tokens),
+            keys.key_head.eq(key_head),
+            keys.vector.eq(pairs.key_vector),
+            pairs.key.eq(keys.o),
+            query_pool.call.payload.tokens.eq(call.tokens),
             query_pool.call.payload.filled.eq(1),
-            pairs.call.payload["keys"].eq(loads),
-            pairs.call.payload.queries.eq(~loads),
-            pairs.call.payload.plays.eq(~loads),
-            pairs.call.payload.mantissa.eq(asked.mantissa),
-            pairs.call.payload["shift"].eq(asked["shift"]),
+            pairs.call.payload.queries.eq(1),
+            pairs.call.payload.plays.eq(1),
+            pairs.call.payload.mantissa.eq(ask.mantissa),
+            pairs.call.payload["shift"].eq(ask["shift"]),
         ]
+        if "key_beat" in pairs.signature.members:
+            m.d.comb += keys.beat.eq(pairs.key_beat)
         return m

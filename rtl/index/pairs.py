@@ -34,9 +34,9 @@ class PairSource(Component):
 
         queries --> memory --+
                              v
-        keys -----> memory -(*)-> dot product --> scale --+--> sums of rows
-                     ^                                    |         |
-        call --> order of pairs                           +---------+--> share --> queue --> o
+        keys, a beat a cycle (*)-> dot product --> scale --+--> sums of rows
+                     ^                                     |         |
+        call --> order of pairs                            +---------+--> share --> queue --> o
 
     A first sweep over the pairs finds each query block's largest score and the sum of its powers;
     ``passes`` sweeps then give the codes of all shares, query blocks ascending, and of each the KV
@@ -70,12 +70,17 @@ class PairSource(Component):
     Members
     -------
     call : In(stream)
-        ``keys``, ``queries``: new ones are loaded first, in any order; else those from before are
-        there still. ``plays``: pairs are told. ``mantissa``, ``shift``: of scores of what was
-        pooled, see :class:`~qkloom.rtl.lane.scale.Scale`. Calls are answered one after the other.
-    keys, queries : In(stream)
-        Chunks as :class:`~qkloom.rtl.index.block_pool.BlockPool` gives them. There are at least as
-        many keys as queries, with the same head_dim.
+        ``queries``: new ones are loaded first; else those from before are there still. ``plays``:
+        pairs are told. ``mantissa``, ``shift``: of scores of what was pooled, see
+        :class:`~qkloom.rtl.lane.scale.Scale`. Calls are answered one after the other: the next one
+        is taken when the last pair of the one before has been read.
+    queries : In(stream)
+        Chunks as :class:`~qkloom.rtl.index.block_pool.BlockPool` gives them.
+    key_vector, key_beat : Out
+        Which beat of keys is needed; ``key_beat`` if there may be several.
+    key : In
+        It, a cycle later, as of :class:`~qkloom.rtl.index.vectors.VectorMemory`. There are at least
+        as many keys as queries, with the same head_dim, and they stay as long as a call plays.
     o : Out(stream)
         Candidates for :class:`~qkloom.rtl.index.selector.CoverageSelector`: ``code``; ``always``
         is 0; ``last`` of a sweep.
@@ -143,7 +148,6 @@ class PairSource(Component):
         chunk = vector_layout(element, size)
         call = data.StructLayout(
             {
-                "keys": 1,
                 "queries": 1,
                 "plays": 1,
                 "mantissa": Numerics.mantissa_width,
@@ -152,14 +156,16 @@ class PairSource(Component):
         )
         code = code_width(value_width, code_fraction)
         item = data.StructLayout({"code": code, "always": 1, "last": 1})
-        super().__init__(
-            {
-                "call": In(stream.Signature(call)),
-                "keys": In(stream.Signature(chunk)),
-                "queries": In(stream.Signature(chunk)),
-                "o": Out(stream.Signature(item)),
-            }
-        )
+        members: dict[str, Any] = {
+            "call": In(stream.Signature(call)),
+            "queries": In(stream.Signature(chunk)),
+            "key_vector": Out(index(blocks)),
+            "key": In(data.ArrayLayout(element, dot_width)),
+            "o": Out(stream.Signature(item)),
+        }
+        if self._beats > 1:
+            members["key_beat"] = Out(index(self._beats))
+        super().__init__(members)
 
     @property
     def latency(self) -> int:
@@ -183,12 +189,10 @@ class PairSource(Component):
     def elaborate(self, platform: object) -> Module:
         """Load; play a sweep for the rows, then the others."""
         m = Module()
-        m.submodules.key_memory = keys = VectorMemory(**self._vectors)
         m.submodules.query_memory = queries = VectorMemory(**self._vectors)
         m.submodules.order = order = PairOrder(blocks=self._blocks, beats=self._beats)
         m.submodules.sums = sums = RowSums(**self._powers)
         m.submodules.share = share = PairShare(**self._powers, **self._share)
-        connect_stream(m, wiring.flipped(self.keys), keys.i)
         connect_stream(m, wiring.flipped(self.queries), queries.i)
         step = order.o.payload
 
@@ -212,11 +216,10 @@ class PairSource(Component):
                 mantissa.eq(call.mantissa),
                 asked_shift.eq(call.shift),
             ]
-        for memory, asked in ((keys, call.keys), (queries, call.queries)):
-            with m.If(takes):
-                m.d.sync += memory.loads.eq(asked)
-            with m.Elif(memory.done):
-                m.d.sync += memory.loads.eq(0)
+        with m.If(takes):
+            m.d.sync += queries.loads.eq(call.queries)
+        with m.Elif(queries.done):
+            m.d.sync += queries.loads.eq(0)
 
         # Sweeps: the first one is over when the last row's sum is there, a call when the last pair
         # has been scaled.
@@ -232,7 +235,7 @@ class PairSource(Component):
                 m.d.comb += self.call.ready.eq(1)
                 with m.If(self.call.valid):
                     m.next = "load"
-            with m.State("load"), m.If(~keys.loads & ~queries.loads):
+            with m.State("load"), m.If(~queries.loads):
                 m.d.sync += [surveys.eq(1), left.eq(self._passes)]
                 m.next = "idle"
                 with m.If(plays):
@@ -268,13 +271,13 @@ class PairSource(Component):
         m.d.comb += [
             order.o.ready.eq(places.has_room),
             enters.eq(order.o.valid & places.has_room),
-            keys.vector.eq(step.column),
+            self.key_vector.eq(step.column),
             queries.vector.eq(step.row),
             beat.a.eq(queries.o),
-            beat.b.eq(keys.o),
+            beat.b.eq(self.key),
         ]
         if self._beats > 1:
-            m.d.comb += [keys.beat.eq(step.beat), queries.beat.eq(step.beat)]
+            m.d.comb += [self.key_beat.eq(step.beat), queries.beat.eq(step.beat)]
         m.d.sync += [
             dot.i.valid.eq(enters),
             beat.first.eq(step.first),

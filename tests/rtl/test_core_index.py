@@ -84,6 +84,18 @@ def test_no_head_is_forgotten_when_masses_wait():
     assert found["last"].tolist() == 40 * [1]
 
 
+def test_masses_wait_while_the_next_head_is_scored():
+    core = Core(lanes=("plain",), **PARAMETERS)
+    q, k, mantissa, shift = heads_of(np.random.default_rng(5), 2, 2, 256)
+    call = Call(q[:, -16:], k, k, mantissa, shift, causal=True, q_start=240)
+    testbench = scoring_program(core, call, max_cycles=100_000)
+    late = replace(testbench.outputs["o_mass"], stall=Stall(0.5, burst=5000, seed=6))
+    testbench = replace(testbench, outputs={**testbench.outputs, "o_mass": late})
+    result = run(emit(core), testbench)
+    assert result.transfers["o_mass"][0] >= 5000
+    assert result.transfers["i_key"][-1] < 5000
+
+
 def test_attention_is_what_it_is_without():
     core = Core(lanes=("plain", "plain"), **PARAMETERS)
     rng = np.random.default_rng(3)

@@ -4,17 +4,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
 
+from qkloom.rtl.component import Component, pass_over
+from qkloom.rtl.formats import Integer
 from qkloom.rtl.index.numerics import IndexNumerics
 from qkloom.rtl.index.pairs import PairSource
+from qkloom.rtl.index.vectors import VectorMemory
 from qkloom.rtl.lane.numerics import Numerics
+from qkloom.rtl.stream import connect_stream
 from qkloom.tb.index.code import encode
 from qkloom.tb.index.pairs import pair_shares
 from qkloom.tb.packing import pack
 from qkloom.tb.stalls import FREE
 from qkloom.tb.testbench import Expectation, Stimulus, Testbench
 
-__all__ = ["Call", "bench_of", "codes_of", "draw", "numerics_of", "source_of"]
+__all__ = ["Call", "WithKeys", "bench_of", "codes_of", "draw", "numerics_of", "source_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +46,72 @@ def numerics_of(*, head_dim=8, blocks=9, block=4, fraction=8, width=8):
     return IndexNumerics(lane=lane, block=block, tokens=blocks * block)
 
 
+class WithKeys(Component):
+    """A source of pairs with a memory of keys, which a call may load before it is passed on."""
+
+    def __init__(
+        self,
+        *,
+        size,
+        dot_width,
+        head_dim,
+        blocks,
+        fraction,
+        passes=3,
+        width=8,
+        pool_fraction=4,
+        exp_fraction=28,
+        value_width=32,
+        code_fraction=11,
+    ):
+        pass_over(source := PairSource(**self.parameters))
+        self.latency, self.overhead = source.latency, source.overhead
+        self._memory = {
+            "size": size,
+            "width": dot_width,
+            "head_dim": head_dim,
+            "vectors": blocks,
+            "element": Integer(width + pool_fraction),
+        }
+        call = data.StructLayout({"keys": 1, **source.call.payload.shape().members})
+        super().__init__(
+            {
+                "call": In(stream.Signature(call)),
+                "keys": In(stream.Signature(source.queries.payload.shape())),
+                "queries": In(stream.Signature(source.queries.payload.shape())),
+                "o": Out(stream.Signature(source.o.payload.shape())),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.source = source = PairSource(**self.parameters)
+        m.submodules.memory = memory = VectorMemory(**self._memory)
+        connect_stream(m, wiring.flipped(self.keys), memory.i)
+        connect_stream(m, wiring.flipped(self.queries), source.queries)
+        connect_stream(m, source.o, wiring.flipped(self.o))
+        for name in source.call.payload.shape().members:
+            m.d.comb += source.call.payload[name].eq(self.call.payload[name])
+        m.d.comb += [memory.vector.eq(source.key_vector), source.key.eq(memory.o)]
+        if "key_beat" in source.signature.members:
+            m.d.comb += memory.beat.eq(source.key_beat)
+        loads, is_loaded = self.call.payload["keys"], Signal()
+        m.d.comb += [
+            source.call.valid.eq(self.call.valid & (~loads | is_loaded)),
+            self.call.ready.eq(source.call.ready & (~loads | is_loaded)),
+        ]
+        with m.If(self.call.valid & self.call.ready):
+            m.d.sync += is_loaded.eq(0)
+        with m.Elif(memory.done):
+            m.d.sync += [memory.loads.eq(0), is_loaded.eq(1)]
+        with m.Elif(self.call.valid & loads & source.call.ready & ~is_loaded):
+            m.d.sync += memory.loads.eq(1)
+        return m
+
+
 def source_of(numerics, *, size=4, dot_width=4, passes=3):
-    """Return the unit of these numbers."""
-    return PairSource(
+    """Return the unit of these numbers, with a memory of keys."""
+    return WithKeys(
         size=size,
         dot_width=dot_width,
         head_dim=numerics.lane.head_dim,

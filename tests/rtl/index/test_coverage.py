@@ -1,20 +1,27 @@
 """The coverage unit selects what its exact model does, head after head."""
 
 import re
+from dataclasses import replace
+from itertools import takewhile
 
 import numpy as np
 import pytest
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In
 
 from qkloom.gen.emit import emit
+from qkloom.rtl.component import Component, pass_over
 from qkloom.rtl.index.coverage import CoverageUnit
+from qkloom.rtl.stream import connect_stream
 from qkloom.tb.engines import run
 from qkloom.tb.index.contexts import generate
 from qkloom.tb.index.exact import CoverageRule, exact_coverage
-from qkloom.tb.index.stream import coverage_program
+from qkloom.tb.index.stream import CoverageCall, coverage_program
 from qkloom.tb.quantize import quantize
 from qkloom.tb.stalls import Stall
 from qkloom.tb.tensors import default_tensors
-from qkloom.tb.testbench import unpack
+from qkloom.tb.testbench import Stimulus, pack, unpack
 
 SMALL = {
     "size": 8,
@@ -25,46 +32,107 @@ SMALL = {
     "p_width": 14,
     "segments": 8,
     "fraction": 10,
+    "heads": 8,
+    "key_heads": 3,
     "dot_width": 32,
 }
+INPUTS = ("call", "ask", "i_mass", "i_key", "i_query")
 
 
-def check(q, k, rule, *, stall=0.0, **changes):
-    """Run a call of heads; everything must be the model's. Return verdicts and cycles."""
-    unit = CoverageUnit(**(SMALL | changes))
-    numerics = unit.numerics
-    operands = quantize(q, k, k, numerics.lane)
+class InCalls(Component):
+    """A coverage unit that gets keys of a call when it has taken the call, as in a kernel.
+
+    Rows have a bit ``of``: the number of their call, modulo 2.
+    """
+
+    def __init__(self, *, unit):
+        pass_over(unit := CoverageUnit(**dict(unit)))
+        members = dict(unit.signature.members)
+        rows = unit.i_key.payload.shape().members
+        members["i_key"] = In(stream.Signature(data.StructLayout({**rows, "of": 1})))
+        super().__init__(members)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.unit = unit = CoverageUnit(**dict(self.parameters["unit"]))
+        for name in unit.signature.members:
+            port, inner = getattr(self, name), getattr(unit, name)
+            if name != "i_key":
+                ends = (wiring.flipped(port), inner)
+                connect_stream(m, *(ends if name in INPUTS else reversed(ends)))
+        last_call = Signal(init=1)
+        with m.If(unit.call.valid & unit.call.ready):
+            m.d.sync += last_call.eq(~last_call)
+        is_open = self.i_key.payload.of == last_call
+        for name in unit.i_key.payload.shape().members:
+            m.d.comb += unit.i_key.payload[name].eq(self.i_key.payload[name])
+        m.d.comb += [
+            unit.i_key.valid.eq(self.i_key.valid & is_open),
+            self.i_key.ready.eq(unit.i_key.ready & is_open),
+        ]
+        return m
+
+
+def _n_rows(unit, call, round_heads):
+    """Return how many chunks of keys a call has."""
+    k, size = call.operands.k, unit.parameters["size"]
+    group = len(call.operands.q) // len(k)
+    rounds = call.rounds(round_heads or group * unit.parameters["key_heads"])
+    per_head = -(-k.shape[1] // size) * k.shape[2]
+    return sum(len(of) for _, of in rounds) * per_head
+
+
+def call_of(q, k, rule, unit):
+    """Return a call with the model's heads."""
+    operands = quantize(q, k, k, unit.numerics.lane)
     heads = exact_coverage(
-        operands.q, operands.k, operands.mantissa, operands.shift, numerics, rule
+        operands.q, operands.k, operands.mantissa, operands.shift, unit.numerics, rule
     )
-    n = -(-q.shape[1] // numerics.block)
-    verdicts = [head.verdict for head in heads]
-    kinds = [x for v in verdicts for x in (v.columns, v.diagonals, v.pairs) if x]
+    return CoverageCall(operands, heads, rule)
+
+
+def check_calls(calls, *, stall=0.0, round_heads=None, slow=(), **changes):
+    """Run calls, given as (q, k, rule); everything must be the model's. Return verdicts, result."""
+    parameters = SMALL | changes
+    pass_over(unit := CoverageUnit(**parameters))
+    calls = [call_of(*call, unit) for call in calls]
     testbench = coverage_program(
-        unit, operands, heads, rule, max_cycles=400_000, stall=Stall(stall, seed=3)
+        unit, calls, max_cycles=400_000, round_heads=round_heads, stall=Stall(stall, seed=3)
     )
-    result = run(emit(unit), testbench)
+    dut = InCalls(unit=tuple(parameters.items()))
+    rows = [_n_rows(unit, call, round_heads) for call in calls]
+    keys = unpack(unit.i_key.payload.shape(), testbench.inputs["i_key"].values)
+    keys["of"] = np.repeat(np.arange(len(calls)) % 2, rows)
+    inputs = dict(testbench.inputs)
+    inputs["i_key"] = Stimulus(pack(dut.i_key.payload.shape(), **keys), inputs["i_key"].stall)
+    for name, other in slow:
+        inputs[name] = replace(inputs[name], stall=other)
+    result = run(emit(dut), replace(testbench, inputs=inputs))
+    verdicts = [head.verdict for call in calls for head in call.heads]
+    kinds = [x for v in verdicts for x in (v.columns, v.diagonals, v.pairs) if x]
     found = {
         name: unpack(getattr(unit, name).payload.shape(), result.outputs[name])
         for name in testbench.outputs
     }
     assert found["o_verdict"]["is_aware"].tolist() == [int(v.is_aware) for v in verdicts]
     assert found["o_verdict"]["divergence"].tolist() == [v.divergence for v in verdicts]
-    assert found["o_verdict"]["blocks"].tolist() == len(heads) * [n]
-    bits = found["masks"]["mask"].reshape(len(heads), n, -1)[..., None] >> np.arange(32) & 1
-    masks = bits.reshape(len(heads), n, -1)[..., :n].astype(bool)
-    assert (masks == np.array([v.mask for v in verdicts])).all()
+    assert found["o_verdict"]["blocks"].tolist() == [len(v.mask) for v in verdicts]
+    words = iter(found["masks"]["mask"].tolist())
     lists = iter(zip(found["lists"]["block"].tolist(), found["lists"]["end"].tolist(), strict=True))
     for verdict in verdicts:
+        n = len(verdict.mask)
         for row in verdict.mask:
-            listed = []
-            for block, end in lists:
-                if end:
-                    break
-                listed.append(block)
-            assert listed == np.flatnonzero(row).tolist()
+            bits = sum(next(words) << 32 * k for k in range(-(-n // 32)))
+            assert [bits >> k & 1 for k in range(n)] == row.astype(int).tolist()
+            listed = list(takewhile(lambda item: not item[1], lists))
+            assert [block for block, _ in listed] == np.flatnonzero(row).tolist()
     assert found["o_result"]["count"].tolist() == [kind.count for kind in kinds]
-    return verdicts, result.cycles
+    return verdicts, result
+
+
+def check(q, k, rule, **options):
+    """Run a call of heads, see above."""
+    return check_calls([(q, k, rule)], **options)
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
@@ -75,18 +143,68 @@ def test_real_tensors(stall):
     assert {v.is_aware for v in verdicts} == {False, True}
 
 
-@pytest.mark.parametrize("family", ["sinks", "needles", "mixed", "flat"])
-def test_groups_of_planted_contexts(family):
-    # Two heads of a KV head: the second one takes the keys of the first.
-    context = generate(family, 450, heads=4, kv_heads=2, head_dim=64, seed=1, block=16)
-    check(context.q, context.k, CoverageRule(min_budget=0), head_dim=64, dot_width=16, size=16)
+@pytest.mark.parametrize(
+    ("family", "round_heads"), [("sinks", None), ("needles", 2), ("mixed", 1), ("flat", 4)]
+)
+def test_groups_of_planted_contexts(family, round_heads):
+    # A group's heads use the same keys, which come once or several times.
+    context = generate(family, 450, heads=8, kv_heads=2, head_dim=64, seed=1, block=16)
+    check(
+        context.q,
+        context.k,
+        CoverageRule(min_budget=0),
+        round_heads=round_heads,
+        head_dim=64,
+        dot_width=16,
+        size=16,
+        key_heads=1,
+    )
 
 
-@pytest.mark.parametrize("tokens", [1, 15, 16, 17, 100, 511])
-def test_any_length(tokens):
-    rng = np.random.default_rng(tokens)
-    q, k = rng.normal(size=(3, tokens, 32)), rng.normal(size=(3, tokens, 32))
-    check(q, k, CoverageRule(gamma=0.7, tau=0.3, min_budget=0), stall=0.2)
+def calls_of(rng, lengths, *, heads=3, kv_heads=3, taus=(0.3,)):
+    for number, tokens in enumerate(lengths):
+        q, k = rng.normal(size=(heads, tokens, 32)), rng.normal(size=(kv_heads, tokens, 32))
+        tau = taus[number % len(taus)]
+        yield q, k, CoverageRule(gamma=0.7, tau=tau, min_budget=0)
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.4])
+@pytest.mark.parametrize(("kv_heads", "round_heads"), [(6, None), (3, 3), (2, 2), (6, 1)])
+def test_calls_of_any_length(stall, kv_heads, round_heads):
+    """With none, some and all heads query-aware."""
+    calls = calls_of(
+        np.random.default_rng(kv_heads),
+        [1, 8, 15, 16, 17, 100, 511, 9],
+        heads=6,
+        kv_heads=kv_heads,
+        taus=(0.3, 0, 1, 0.1, 0.15),
+    )
+    check_calls(list(calls), stall=stall, round_heads=round_heads)
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.5])
+def test_only_the_last_head_of_a_round_is_query_aware(stall):
+    tokens, rng = 200, np.random.default_rng(5)
+    q, k = rng.normal(size=(2, 6, tokens, 32))
+    for head in (2, 5):
+        k[head] = 0  # only the last block differs from what averages foretell
+    verdicts, _ = check(q, 3 * k, CoverageRule(gamma=0.7, tau=0.125, min_budget=0), stall=stall)
+    assert [v.is_aware for v in verdicts] == [False, False, True, False, False, True]
+
+
+def test_two_rounds_of_keys_come_before_the_first_head_is_asked_for():
+    calls = list(calls_of(np.random.default_rng(6), [150], heads=6, kv_heads=6, taus=(1,)))
+    late = Stall(0.5, burst=5000, seed=11)
+    _, result = check_calls(calls, slow=[("ask", late)], round_heads=2)
+    keys = result.transfers["i_key"]
+    assert keys[len(keys) * 2 // 3 - 1] < 5000 <= result.transfers["ask"][0] < keys[-1]
+
+
+def test_a_head_waits_for_its_keys():
+    calls = list(calls_of(np.random.default_rng(7), [150], heads=4, kv_heads=4, taus=(1, 0)))
+    late = Stall(0.5, burst=5000, seed=19)
+    _, result = check_calls(calls, slow=[("i_key", late)])
+    assert result.transfers["i_query"][0] < 5000 <= result.transfers["i_key"][0]
 
 
 def test_with_gamma_1_every_block_is_selected():
@@ -101,6 +219,8 @@ def test_with_gamma_1_every_block_is_selected():
     [
         ({"block": 12}, "Block must be a power of two from 2 to 128, not 12"),
         ({"tokens": 0}, "Tokens must be a positive integer, not 0"),
+        ({"heads": 0}, "Heads must be a positive integer, not 0"),
+        ({"key_heads": 0}, "KV heads must be a positive integer, not 0"),
         ({"dot_width": 12}, "Head dimension must be a multiple of the width, 12, not 32"),
         ({"p_width": 3}, "P_width must be 7 to 16 when stream_width is 8, not 3"),
     ],

@@ -23,7 +23,7 @@ from qkloom.tb.index.selector import Ask, selector_words
 from qkloom.tb.packing import pack
 from qkloom.tb.stalls import FREE, Stall
 from qkloom.tb.testbench import Expectation, Stimulus, Testbench
-from tests.rtl.index.pairs import bench_of, codes_of, draw, numerics_of, source_of
+from tests.rtl.index.pairs import WithKeys, bench_of, codes_of, draw, numerics_of, source_of
 
 SMALL = {"size": 4, "dot_width": 8, "head_dim": 16, "blocks": 9, "fraction": 8}
 STREAMS = ("call", "keys", "queries", "o")
@@ -43,7 +43,8 @@ def stalls_of(name):
 class TestConstructor:
     def test_attributes(self):
         unit = PairSource(size=32, dot_width=128, head_dim=128, blocks=1024, fraction=10)
-        assert unit.keys.payload.x[0].shape().width == 12
+        assert unit.queries.payload.x[0].shape().width == 12
+        assert (len(unit.key_vector), unit.key.shape().length) == (10, 128)
         assert dict(unit.o.payload.shape())["code"].width == 16
         assert (unit.latency, unit.overhead) == (37, 69)
 
@@ -228,7 +229,7 @@ class Chain(Component):
         blocks = self._pairs["blocks"]
         return (
             BlockPool(**self._sizes, **self._pool),
-            PairSource(**self._sizes, **self._pairs),
+            WithKeys(**self._sizes, **self._pairs),
             CoverageSelector(candidates=blocks * (blocks + 1) // 2),
         )
 
