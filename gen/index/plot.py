@@ -84,12 +84,11 @@ def _panel(
     parts.append(
         f'<rect x="{left}" y="{top}" width="{side}" height="{side}" fill="none" stroke="#8a949e"/>'
     )
-    for number, at in ((0, 0.5 / n), (n - 1, 1 - 0.5 / n))[: min(n, 2)]:
-        x, y = left + at * side, top + at * side
-        parts += [
-            label(number, x, top + side + 12, _MIDDLE),
-            label(number, left - 4, y + 4, _END),
-        ]
+    for number, x, y, style in (
+        (0, left, top + side / (2 * n), _GREY),
+        (n - 1, left + side, top + side - side / (2 * n), _END),
+    )[: min(n, 2)]:
+        parts += [label(number, x, top + side + 12, style), label(number, left - 4, y + 4, _END)]
     parts += [
         label("block of keys", left + side / 2, top + side + 12, _MIDDLE),
         (

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...rtl.index.numerics import IndexNumerics
 from ..attention import Bools
@@ -133,7 +134,7 @@ def compare_methods(
         tell(method)
         if method == "forecast":
             local = window_tokens // _BLOCK
-            rows += [_by_forecast(layers, snr, top_k, local, seed, attend) for snr in snrs]
+            rows += _by_forecasts(layers, list(snrs), top_k, local, seed, attend)
         else:
             chosen = _choose(method, layers, rule, numerics, window_tokens)
             rows.append(_by_blocks(method, layers, chosen, attend))
@@ -182,37 +183,55 @@ def _by_blocks(method: str, layers: Induction, chosen: Bools, attend: Attend) ->
     )
 
 
-def _by_forecast(
-    layers: Induction, snr: float | None, top_k: int, local: int, seed: int, attend: Attend
-) -> MethodRow:
-    """Answer one question after the other, each from its own blocks."""
+def _by_forecasts(
+    layers: Induction,
+    snrs: list[float | None],
+    top_k: int,
+    local: int,
+    seed: int,
+    attend: Attend,
+) -> list[MethodRow]:
+    """Answer one question after the other, each from its own blocks: once for each noise."""
     task, group = layers.task, layers.group
-    vectors = layers.forecasts(snr, seed).astype(float)
-    out = np.zeros((len(layers.q), len(task.questions), layers.q.shape[2]))
-    blocks, found, density = [], [], []
+    vectors = [layers.forecasts(snr, seed).astype(float) for snr in snrs]
+    out = np.zeros((len(snrs), len(layers.q), len(task.questions), layers.q.shape[2]))
+    taken: list[list[NDArray[np.intp]]] = [[] for _ in snrs]
     for kv_head, (k, v) in enumerate(zip(layers.k, layers.v, strict=True)):
         compressed = compress_keys(k.astype(float))
         in_blocks = [_in_blocks(x.astype(float)) for x in (k, v)]
         heads = slice(kv_head * group, (kv_head + 1) * group)
         for index, position in enumerate(task.questions):
-            taken = forecast_from(
-                vectors[kv_head, index], compressed, position, top_k=top_k, init=1, local=local
-            )
-            # The query's own block is the last one taken, and what is behind it there is not seen.
-            n = (len(taken) - 1) * _BLOCK + position % _BLOCK + 1
-            keys, values = (x[taken].reshape(1, -1, x.shape[2])[:, :n] for x in in_blocks)
-            query = layers.q[heads, position, None]
-            out[heads, index] = attend(query, keys, values, q_start=n - 1)[:, 0]
-            blocks.append(len(taken))
-            density.append(len(taken) / (position // _BLOCK + 1))
-            found.append(_sources(task)[index] // _BLOCK in taken)
-    noise = "oracle" if snr is None else f"{snr:g} dB"
+            answers: dict[bytes, Any] = {}  # other noise may choose the same
+            for number, foretold in enumerate(vectors):
+                chosen = forecast_from(
+                    foretold[kv_head, index], compressed, position, top_k=top_k, init=1, local=local
+                )
+                taken[number].append(chosen)
+                if (key := chosen.tobytes()) not in answers:
+                    # The last one is the query's own, and what is behind it there is not seen.
+                    n = (len(chosen) - 1) * _BLOCK + position % _BLOCK + 1
+                    keys, values = (x[chosen].reshape(1, -1, x.shape[2])[:, :n] for x in in_blocks)
+                    query = layers.q[heads, position, None]
+                    answers[key] = attend(query, keys, values, q_start=n - 1)[:, 0]
+                out[number, heads, index] = answers[key]
+    return [_forecast_row(layers, snr, *of) for snr, *of in zip(snrs, out, taken, strict=True)]
+
+
+def _forecast_row(
+    layers: Induction, snr: float | None, out: Any, taken: list[NDArray[np.intp]]
+) -> MethodRow:
+    """Say what came of a forecast: ``taken`` of each question, one KV head after the other."""
+    task = layers.task
+    seen = np.tile(task.questions // _BLOCK + 1, len(layers.k))
+    sources = np.tile(_sources(task) // _BLOCK, len(layers.k))
+    blocks = np.array([len(chosen) for chosen in taken])
+    found = [source in chosen for source, chosen in zip(sources, taken, strict=True)]
     return MethodRow(
-        f"forecast {noise}",
+        f"forecast {'oracle' if snr is None else f'{snr:g} dB'}",
         layers.accuracy(out),
-        float(np.mean(density)),
+        float((blocks / seen).mean()),
         float(np.mean(found)),
-        float(np.mean(blocks)) * _BLOCK,
+        float(blocks.mean()) * _BLOCK,
     )
 
 
