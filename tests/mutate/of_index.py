@@ -22,7 +22,18 @@ N_ASKS = 120
 def units():
     """Yield the units, one after the other."""
     unit = CoverageSelector(**SIZES)
-    yield Unit("coverage selector", unit, selections(unit), is_timed=False)
+    yield Unit(
+        "coverage selector",
+        unit,
+        selections(unit),
+        is_timed=False,
+        explained={
+            f"{unit.module_name}: $auto$simple.cc:211:make_patterns_logic$238, A[0] const1": (
+                "What the bins of the higher digit write into the lower one, its own first bin "
+                "writes over: the rule still holds there."
+            ),
+        },
+    )
     unit = CodeEncoder(value_width=12, fraction=3, tag=3)
     rng = np.random.default_rng(12)
     values = rng.integers(0, 1 << 12, 400) >> rng.integers(0, 12, 400)

@@ -3,7 +3,7 @@
 import random
 
 import numpy as np
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import wiring
 
 from qkloom.rtl.component import Component
@@ -44,6 +44,7 @@ SELECTIONS = ("selection_", "selector_", "needs_")
 SET_AGAIN = "It is set before anybody looks at it: what it was in a reset does not matter."
 UNUSED = "An entry of the table is wider than what it holds: nobody looks at that bit."
 LOWER = "A call's lower bits are the same in all cycles, whichever they are taken in."
+MULTIPLE = "Blocks have eight keys and tiles four: these bits of a first key are always 0."
 
 EXPLAINED = {
     "dealer": {
@@ -93,6 +94,26 @@ EXPLAINED = {
         "places__payload.tile = $mux, S[0] const0": (
             "Blocks are asked for as a whole: the number of a tile is 0 in either."
         ),
+    },
+    "needs": {
+        "$auto$simple.cc:211:make_patterns_logic$208, A[0] cnot1 with bit 2": (
+            "A round's last mark is of a block that was there: blocks are as many with the mark "
+            "before."
+        ),
+    },
+    "selector": {
+        "bit = $sdffe, D[2] cnot1 with bit 0": (
+            "The count of bits comes to 31 after as many steps, on another way."
+        ),
+        "$auto$simple.cc:194:make_patterns_logic$6664, A[1] inv": (
+            "While a word is waited for it is compared as well, before the first bit of it."
+        ),
+    },
+    "walker of selections": {
+        "$auto$simple.cc:211:make_patterns_logic$7955, A[0] inv": MULTIPLE,
+        "$auto$simple.cc:211:make_patterns_logic$7955, A[0] const1": MULTIPLE,
+        "$auto$opt_share.cc:244:merge_operators$8096, B[0] const0": MULTIPLE,
+        "$auto$simple.cc:211:make_patterns_logic$7970, A[1] const1": LOWER,
     },
 }
 """Why mutants survive, by unit and place."""
@@ -189,15 +210,15 @@ def units():
         needs,
         paced(marks, {"o": n_needed}, max_cycles=60_000),
         without=PARTS,
-        explained=explained_of("needs"),
+        explained=explained_of("needs", needs.module_name),
     )
     selector = OnWords(part=Selector, parameters=frozen(**test_select.SHAPE))
     yield Unit(
         "selector",
         selector,
         rows(selector),
-        claims={"selector_": "fsm_state <= 5"},
-        explained=explained_of("selector"),
+        claims={"selector_": "fsm_state <= 5 && word__ready == (fsm_state == 2)"},
+        explained=explained_of("selector", selector.unit.module_name),
     )
     walked = SelectAndWalk(shape=tuple({**test_walk.SHAPE, "n_lanes": N_LANES}.items()))
     yield Unit(
@@ -205,7 +226,10 @@ def units():
         walked,
         calls(walked, test_walk.STREAMS, of_attention),
         without=("select_and_walk", "dealer_", "attention_", *SELECTIONS, *PARTS),
-        explained=explained_of("walker of selections"),
+        explained=explained_of(
+            "walker of selections",
+            f"walker_n_lanes{N_LANES}_slots2_heads{test_walk.SHAPE['heads']}_tokens100",
+        ),
     )
     sequencer = OnTables(
         part=Sequencer,
@@ -225,9 +249,9 @@ def units():
     )
 
 
-def explained_of(name):
+def explained_of(name, module=None):
     """Return why mutants of a unit survive, by their places in its module."""
-    module = f"{name.replace(' ', '_')}_n_lanes{N_LANES}_slots2_heads12_tokens100"
+    module = module or f"{name.replace(' ', '_')}_n_lanes{N_LANES}_slots2_heads12_tokens100"
     return {f"{module}: {place}": why for place, why in EXPLAINED.get(name, {}).items()}
 
 
@@ -298,7 +322,8 @@ class OnWords(Flat):
 
 def word_of(number):
     """Return a word of a selection: some bits of some rows."""
-    mixed = content(number, 64)
+    # Of fewer than 16 bits not all of a word would follow.
+    mixed = content(Cat(number, Const(0, 16)), 64)
     # A row is four words: of every fourth row all are 0, and of others some.
     return mixed[:32] & mixed[32:] & ~(number[2] & number[3] | mixed[5] & mixed[18]).replicate(32)
 
