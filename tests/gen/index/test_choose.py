@@ -135,6 +135,19 @@ class TestDegenerateInputs:
         assert found.heads[0].jaccard == 1
         assert found.selection[0].any(axis=1).all()
 
+    @pytest.mark.parametrize("method", ["coverage", "forecast"])
+    def test_queries_or_keys_that_tell_nothing(
+        self, chip: qkloom.Chip, method: str, require: Any
+    ) -> None:
+        require("compiler")
+        x = np.random.default_rng(0).standard_normal((1, 512, 32))
+        for q, k, flags in (
+            (0 * x, x, ("flat",)),
+            (x, 0 * x + x[:, :1], ("flat",)),
+            (x, x, ()),
+        ):
+            assert chip.index(q, k, method=method).heads[0].flags == flags
+
     @pytest.mark.parametrize(
         ("method", "flags"),
         [
