@@ -146,7 +146,7 @@ def _check_numbers(kernel: Kernel, numbers: Mapping[str, int]) -> None:
         of_rule = [
             ("gamma", 0, 1 << IndexNumerics.gamma_fraction, Code.RULE),
             ("limit", 0, (1 << 32) - 1, Code.RULE),
-            ("fewest", 1, most, Code.RULE),
+            ("fewest", 0, most, Code.RULE),
             ("most", 1, most, Code.RULE),
         ]
     for name, low, high, code in (

@@ -279,7 +279,6 @@ class Intake(Component):
             (Code.KEYS, flags.index & (given.n_kv > self._index_tokens)),
             (Code.START, flags.index & (start + given.n_q != given.n_kv)),
             (Code.RULE, flags.index & (given.gamma > 1 << GAMMA_BITS)),
-            (Code.RULE, flags.index & _out_of_range(given.fewest, most)),
             (Code.RULE, flags.index & _out_of_range(given.most, most)),
             (Code.RULE, flags.index & (given.most < given.fewest)),
         ]

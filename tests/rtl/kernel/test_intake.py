@@ -373,7 +373,7 @@ def index_call(rng=None, **changes):
     rng = rng or random.Random(0)
     n_kv = rng.choice([1, INDEX_TOKENS, rng.randint(1, INDEX_TOKENS)])
     n_q = rng.choice([1, min(BLOCK, n_kv)])
-    fewest = rng.randint(1, INDEX_TOKENS // BLOCK)
+    fewest = rng.randint(0, INDEX_TOKENS // BLOCK)
     given = {
         "flags": CAUSAL | INDEX | rng.choice([0, TABLE]),
         "n_q": n_q,
@@ -384,7 +384,7 @@ def index_call(rng=None, **changes):
         "gamma": rng.choice([0, 1 << 16, rng.randrange(1 << 16)]),
         "limit": rng.getrandbits(32),
         "fewest": fewest,
-        "most": rng.randint(fewest, INDEX_TOKENS // BLOCK),
+        "most": rng.randint(max(fewest, 1), INDEX_TOKENS // BLOCK),
         "chunks": rng.getrandbits(3),
     }
     return call(rng, **given | changes)
@@ -421,8 +421,8 @@ class TestIndexCalls:
             ({"n_q": 5, "n_kv": 4, "q_start": -1}, Code.START),
             ({"gamma": (1 << 16) + 1}, Code.RULE),
             ({"gamma": 1 << 31}, Code.RULE),
-            ({"fewest": 0}, Code.RULE),
             ({"fewest": 6, "most": 6}, Code.RULE),
+            ({"fewest": 0, "most": 0}, Code.RULE),
             ({"fewest": 3, "most": 2}, Code.RULE),
             ({"fewest": 1, "most": 6}, Code.RULE),
             ({"fewest": 1, "most": 1 << 31}, Code.RULE),
