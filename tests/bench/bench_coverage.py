@@ -121,7 +121,7 @@ def _latencies() -> Iterator[dict[str, Any]]:
                 "name": f"{kind} head of {blocks:,} blocks: from its last mass to its masks",
                 "value": int(moved["masks"][-1] - moved["i_mass"][-1]),
                 "unit": "cycles",
-                "asked": bound + 2000,
+                "asked": 1.1 * bound + 2000,
                 "better": "less",
                 "how": f"verdict after {int(moved['o_verdict'][0] - moved['i_mass'][-1]):,} cycles,"
                 f" first word of masks after {int(moved['masks'][0] - moved['i_mass'][-1]):,}",
