@@ -11,6 +11,7 @@ from ..check import check_count
 from ..component import Component
 from ..formats import Fixed, ceil_log2
 from ..lane.job import index
+from ..lane.output import check_memory
 from .dot import beats_of
 
 __all__ = ["BeatMemory"]
@@ -33,6 +34,8 @@ class BeatMemory(Component):
         Vectors that there is room for.
     element : Fixed
         Format of an element.
+    memory : str
+        What vectors are kept in: ``"auto"``, what synthesis finds best; ``"ultra"``, UltraRAM.
 
     Members
     -------
@@ -49,17 +52,27 @@ class BeatMemory(Component):
     Raises
     ------
     TypeError, ValueError
-        When a number is not a positive integer, or no multiple of what it must be.
+        When a number is not a positive integer, or no multiple of what it must be, or the memory is
+        unknown.
     """
 
     def __init__(
-        self, *, size: int, width: int, head_dim: int, vectors: int, element: Fixed
+        self,
+        *,
+        size: int,
+        width: int,
+        head_dim: int,
+        vectors: int,
+        element: Fixed,
+        memory: str = "auto",
     ) -> None:
         check_count("Size", size)
         self._beats = beats_of(width=width, head_dim=head_dim)
         if width % size:
             raise ValueError(f"Width must be a multiple of the size, {size}, not {width}")
         check_count("Number of vectors", vectors)
+        check_memory(memory)
+        self._attributes = {} if memory == "auto" else {"ram_style": memory}
         self._size, self._banks, self._vectors = size, width // size, vectors
         self._chunk = data.ArrayLayout(element, size)
         members: dict[str, Any] = {
@@ -90,7 +103,10 @@ class BeatMemory(Component):
         m.d.sync += address.eq(Cat(self.w_beat[:beat_bits], self.w_vector[:vector_bits]))
         for k in range(self._banks):
             m.submodules[f"bank_{k}"] = memory = Memory(
-                shape=self._chunk, depth=self._vectors << beat_bits, init=[]
+                shape=self._chunk,
+                depth=self._vectors << beat_bits,
+                init=[],
+                attrs=self._attributes,
             )
             w_port, r_port = memory.write_port(), memory.read_port()
             row = Signal(self._chunk, name=f"row_{k}", reset_less=True)

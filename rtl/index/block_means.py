@@ -62,12 +62,12 @@ class BlockMeans(Component):
         Most elements of a block's sums, a multiple of ``size``.
     block : int
         Most tokens of a block: a power of two from 2 to 128.
+    tag : shape-like
+        Of what goes along with a block.
     width : int
         Bits of an element of a token, signed; up to 8.
     fraction : int
         Bits of a mean below the last place of an element; up to 8.
-    tag : shape-like
-        Of what goes along with a block.
 
     Members
     -------
@@ -89,7 +89,14 @@ class BlockMeans(Component):
     """
 
     def __init__(
-        self, *, size: int, head_dim: int, block: int, width: int, fraction: int, tag: Any
+        self,
+        *,
+        size: int,
+        head_dim: int,
+        block: int,
+        tag: Any,
+        width: int = 8,
+        fraction: int = 4,
     ) -> None:
         self._chunks = beats_of(width=size, head_dim=head_dim)
         check_block(block)

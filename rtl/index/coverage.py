@@ -60,6 +60,9 @@ class CoverageUnit(Component):
         Most KV heads of a round.
     dot_width : int
         Elements of averages that are multiplied a cycle: with ``head_dim``, a pair a cycle.
+    memory : str
+        What means of keys are kept in: ``"auto"``, what synthesis finds best; ``"ultra"``,
+        UltraRAM.
 
     Members
     -------
@@ -113,6 +116,7 @@ class CoverageUnit(Component):
         dot_width: int,
         stream_width: int = 8,
         stationary_width: int = 8,
+        memory: str = "auto",
     ) -> None:
         check_count("Tokens", tokens)
         check_count("Heads", heads)
@@ -137,7 +141,9 @@ class CoverageUnit(Component):
             width=width,
             fraction=numbers.pool_fraction,
         )
-        self._keys: dict[str, Any] = self._pool | dict(dot_width=dot_width, key_heads=key_heads)
+        self._keys: dict[str, Any] = self._pool | dict(
+            dot_width=dot_width, key_heads=key_heads, memory=memory
+        )
         self._pairs: dict[str, Any] = dict(
             size=size,
             dot_width=dot_width,

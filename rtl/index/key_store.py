@@ -36,6 +36,8 @@ class KeyStore(Component):
         Elements of a beat, a multiple of ``size`` that divides ``head_dim``.
     key_heads : int
         Most KV heads of a round.
+    memory : str
+        What means are kept in: ``"auto"``, what synthesis finds best; ``"ultra"``, UltraRAM.
 
     Members
     -------
@@ -70,6 +72,7 @@ class KeyStore(Component):
         key_heads: int,
         width: int = 8,
         fraction: int = 4,
+        memory: str = "auto",
     ) -> None:
         self._key_heads = check_count("KV heads", key_heads)
         self._pool: dict[str, Any] = {
@@ -90,8 +93,9 @@ class KeyStore(Component):
             "head_dim": head_dim,
             "vectors": 2 * key_heads << self._block_bits,
             "element": Integer(width + fraction),
+            "memory": memory,
         }
-        pass_over(memory := BeatMemory(**self._memory))
+        pass_over(means := BeatMemory(**self._memory))
         self._has_beats = head_dim > dot_width
         members: dict[str, Any] = {
             "call": In(stream.Signature(pool.call.payload.shape())),
@@ -100,10 +104,10 @@ class KeyStore(Component):
             "releases": In(1),
             "key_head": In(index(key_heads)),
             "vector": In(index(blocks)),
-            "o": Out(memory.o.shape()),
+            "o": Out(means.o.shape()),
         }
         if self._has_beats:
-            members["beat"] = In(memory.beat.shape())
+            members["beat"] = In(means.beat.shape())
         super().__init__(members)
 
     def elaborate(self, platform: object) -> Module:

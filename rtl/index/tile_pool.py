@@ -255,7 +255,7 @@ class TilePool(Component):
         m.submodules.sums = sums = BlockSums(
             size=self._size, places=blocks << chunk_bits, width=self._width, tokens=self._block
         )
-        m.submodules.queue = queue = Queue(shape=about, depth=2 * self._heads)
+        m.submodules.queue = queue = Queue(shape=about, depth=2 * self._heads, registered=True)
         m.d.comb += [
             place_of_block.eq(_place(now.block)),
             has_room.eq(
@@ -270,9 +270,9 @@ class TilePool(Component):
             sums.begins.eq(now.begins),
             sums.row.eq(now.row),
             sums.w_place.eq(Cat(now.chunk[:chunk_bits], place_of_block)),
-            queue.i.valid.eq(ends),  # there is room for all
-            queue.i.payload.eq(now.block),
         ]
+        # There is room for all; a register, since much has been asked by then.
+        m.d.sync += [queue.i.valid.eq(ends), queue.i.payload.eq(now.block)]
 
         # Complete blocks, one after the other.
         read = Signal(range(blocks))

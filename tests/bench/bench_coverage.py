@@ -20,7 +20,7 @@ from qkloom.tb.core import Call, scoring_program
 from qkloom.tb.engines import run
 from qkloom.tb.index.contexts import generate
 from qkloom.tb.index.exact import CoverageRule, ExactHead, exact_coverage
-from qkloom.tb.index.stream import coverage_program
+from qkloom.tb.index.stream import CoverageCall, coverage_program
 from qkloom.tb.quantize import Operands, quantize
 from qkloom.tb.testbench import unpack
 
@@ -65,9 +65,12 @@ def rows() -> Iterator[dict[str, Any]]:
             p_width=lane["p_width"],
             segments=lane["segments"],
             fraction=lane["fraction"],
+            heads=HEADS,
+            key_heads=KV_HEADS,
             dot_width=HEAD_DIM,
         )
-        program = coverage_program(unit, operands, heads, CoverageRule(), max_cycles=10_000_000)
+        call = CoverageCall(operands, heads, CoverageRule())
+        program = coverage_program(unit, [call], max_cycles=10_000_000)
         result = run(emit(unit), program)
         aware = sum(head.verdict.is_aware for head in heads)
         yield {
@@ -78,6 +81,51 @@ def rows() -> Iterator[dict[str, Any]]:
             "better": "less",
             "how": f"{aware} of {HEADS} heads query-aware; for each also their queries",
         }
+    yield from _latencies()
+
+
+def _latencies() -> Iterator[dict[str, Any]]:
+    """Yield what a head takes from its last mass to its last word of masks: small vectors."""
+    size, most = 8, 1024
+    unit = CoverageUnit(
+        size=size,
+        head_dim=size,
+        block=size,
+        tokens=most * size,
+        lane_tokens=most * size,
+        p_width=14,
+        segments=8,
+        fraction=10,
+        heads=1,
+        key_heads=1,
+        dot_width=size,
+    )
+    design = emit(unit)
+    rng = np.random.default_rng(1)
+    for blocks in (32, most):
+        q, k = rng.normal(size=(2, 1, blocks * size, size))
+        operands = quantize(q, k, k, unit.numerics.lane)
+        factors = operands.mantissa, operands.shift
+        for tau, kind in ((0.0, "vertical-slash"), (1.0, "query-aware")):
+            rule = CoverageRule(tau=tau, min_budget=0)
+            heads = exact_coverage(operands.q, operands.k, *factors, unit.numerics, rule)
+            call = CoverageCall(operands, heads, rule)
+            result = run(design, coverage_program(unit, [call], max_cycles=10_000_000))
+            moved = result.transfers
+            pairs = blocks * (blocks + 1) // 2
+            # Comparison, columns, diagonals; then words or lists, or pairs four times.
+            listed = blocks + int(heads[0].verdict.mask.sum())
+            told = max(blocks * -(-blocks // 32), listed)
+            bound = 9 * blocks + (4 * pairs if tau else told)
+            yield {
+                "name": f"{kind} head of {blocks:,} blocks: from its last mass to its masks",
+                "value": int(moved["masks"][-1] - moved["i_mass"][-1]),
+                "unit": "cycles",
+                "asked": 1.1 * bound + 2000,
+                "better": "less",
+                "how": f"verdict after {int(moved['o_verdict'][0] - moved['i_mass'][-1]):,} cycles,"
+                f" first word of masks after {int(moved['masks'][0] - moved['i_mass'][-1]):,}",
+            }
 
 
 def _score(core: Core, design: Any, operands: Operands, heads: list[ExactHead]) -> int:

@@ -113,6 +113,7 @@ def keys_of(rng, heads, tokens, head_dim):
         ({"size": 16}, ValueError, "Block must be a multiple of the size, 16, not 8"),
         ({"dot_width": 6}, ValueError, "Head dimension must be a multiple of the width, 6, not 16"),
         ({"width": 9}, ValueError, "Width must be at most 8, not 9"),
+        ({"memory": "block"}, ValueError, "Memory must be one of 'auto', 'ultra', not 'block'"),
         ({"fraction": "4"}, TypeError, "Fraction must be a positive integer, not '4'"),
     ],
 )
@@ -125,7 +126,7 @@ def test_errors(changes, error, message):
     "changes",
     [
         {},
-        {"key_heads": 1, "dot_width": 16},
+        {"key_heads": 1, "dot_width": 16, "memory": "ultra"},
         {"size": 8, "key_heads": 2, "dot_width": 8, "head_dim": 8},  # a tile is a block
         {"size": 1, "head_dim": 1, "dot_width": 1, "block": 2, "tokens": 9},
         {"size": 2, "head_dim": 4, "dot_width": 2, "block": 16, "tokens": 13, "key_heads": 2},
