@@ -1,5 +1,7 @@
 """Which block columns, block diagonals and pairs of blocks a head takes."""
 
+from typing import ClassVar
+
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -98,6 +100,8 @@ class HeadSelector(Component):
     TypeError, ValueError
         When a parameter is out of range.
     """
+
+    keep_boundary: ClassVar[bool] = True
 
     def __init__(
         self,

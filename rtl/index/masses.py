@@ -1,6 +1,6 @@
 """Where the last queries of a head attend: attention per block column and block diagonal."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
@@ -100,6 +100,8 @@ class BlockMasses(Component):
     TypeError, ValueError
         When a parameter is out of range.
     """
+
+    keep_boundary: ClassVar[bool] = True
 
     def __init__(
         self,

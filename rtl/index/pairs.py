@@ -1,6 +1,6 @@
 """Pairs of a query block and a KV block, and the attention that averages foretell."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -90,6 +90,8 @@ class PairSource(Component):
     TypeError, ValueError
         When a parameter is no positive integer, out of range, or no multiple of what it must be.
     """
+
+    keep_boundary: ClassVar[bool] = True
 
     def __init__(
         self,

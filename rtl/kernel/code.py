@@ -49,7 +49,7 @@ _TEXTS = {
     Code.OVERLAP: "outputs would be written over an input, or over each other",
     Code.KIND: "the flags ask for what this kernel does not do",
     Code.CHUNKS: "chunks of a product are 0, or more than there can be heads",
-    Code.RULE: "gamma of an index call is above 1, or its budgets are beyond the blocks or contradict",
+    Code.RULE: "gamma of an index call is above 1, or its budgets contradict or exceed the blocks",
     Code.SLVERR: "a bus answered SLVERR",
     Code.DECERR: "a bus answered DECERR",
     Code.TIMEOUT: "nothing moved for too long: a channel does not answer; only a reset helps",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import reduce
 from operator import and_, or_
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
@@ -95,6 +95,8 @@ class Engine(Component):
     TypeError, ValueError
         When a parameter is out of range.
     """
+
+    keep_boundary: ClassVar[bool] = True
 
     def __init__(
         self,

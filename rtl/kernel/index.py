@@ -1,6 +1,6 @@
 """The index unit of a kernel: from keys, queries and masses to selections in memory."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -76,6 +76,8 @@ class IndexUnit(Component):
     TypeError, ValueError
         When a parameter is out of range.
     """
+
+    keep_boundary: ClassVar[bool] = True
 
     def __init__(
         self,

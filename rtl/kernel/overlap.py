@@ -2,7 +2,7 @@
 
 from functools import reduce
 from operator import or_
-from typing import Any
+from typing import Any, ClassVar
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream
@@ -65,6 +65,8 @@ class OverlapCheck(Component):
     TypeError, ValueError
         When a parameter is not a positive integer.
     """
+
+    keep_boundary: ClassVar[bool] = True
 
     def __init__(
         self,

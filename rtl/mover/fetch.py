@@ -2,7 +2,7 @@
 
 from functools import reduce
 from operator import or_
-from typing import Any
+from typing import Any, ClassVar
 
 from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import stream, wiring
@@ -75,6 +75,8 @@ class Fetcher(Component):
     TypeError, ValueError
         When a parameter is not a positive integer, or rows and beats do not divide each other.
     """
+
+    keep_boundary: ClassVar[bool] = True
 
     def __init__(
         self,

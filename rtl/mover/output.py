@@ -2,7 +2,7 @@
 
 from functools import reduce
 from operator import or_
-from typing import Any
+from typing import Any, ClassVar
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
@@ -63,6 +63,8 @@ class OutputMover(Component):
     TypeError, ValueError
         When a parameter is not a positive integer, or items do not divide beats.
     """
+
+    keep_boundary: ClassVar[bool] = True
 
     def __init__(
         self,

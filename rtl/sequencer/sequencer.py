@@ -1,6 +1,6 @@
 """The sequencer: everything that is asked of lanes and memory for a call."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -154,6 +154,8 @@ class Sequencer(Component):
     TypeError, ValueError
         When a parameter is out of range.
     """
+
+    keep_boundary: ClassVar[bool] = True
 
     def __init__(
         self,
