@@ -13,6 +13,7 @@ from qkloom.rtl.mover.fetch import Fetcher
 from qkloom.rtl.mover.frame import Framer
 from qkloom.rtl.mover.lane_queues import LaneQueues
 from qkloom.rtl.mover.output import OutputMover
+from qkloom.rtl.mover.selection import RECORD_WORDS, SelectionMover
 from qkloom.rtl.mover.widen import Widen
 from qkloom.tb.packing import pack, unpack
 from qkloom.tb.simulate import to_bits
@@ -25,6 +26,7 @@ from .unit import BEHIND, Unit, frozen, noise, paced
 __all__ = ["units"]
 
 D_TILES, TOKENS = 3, 6
+ROW_BYTES = 64
 
 UNASKED = "Nobody asks whether the half is full that is being filled."
 BOTH = "What one of them says decides, whatever the other one says."
@@ -140,6 +142,17 @@ def units():
         moved(mover),
         without=PARTS,
         explained={f"{name}: idle = $reduce_and, A[1] cnot0 with bit 0": BOTH},
+    )
+    mover = OnMemory(
+        part=SelectionMover,
+        parameters=frozen(row_bytes=ROW_BYTES, blocks=40, data_width=128, address_width=40),
+    )
+    yield Unit(
+        "selection mover, without its parts",
+        mover,
+        selected(mover),
+        without=PARTS,
+        claims={"selection_mover_": "fsm_state <= 3"},
     )
 
 
@@ -308,4 +321,41 @@ def moved(unit):
         counts = dict.fromkeys(f"bus_{k}_{name}" for name in ("aw", "w") for k in range(2))
         varied = {"levels": halting(unit, n, for_good=True)}
         benches += paced(sent, counts, max_cycles=2 * n, varied=varied)[: 8 if region == 2 else 3]
+    return benches
+
+
+def selected(unit):
+    """Rows and records of a call, of all lengths, a halt, and each response for either."""
+    rng = np.random.default_rng(9)
+    benches = []
+    shapes = [(1, 1), (40, 2), (2, 16), (3, 7), (5, 4), (9, 5), (17, 1), (32, 3)]
+    for number, (rows, n_words) in enumerate(shapes):
+        heads = 2 + 60 // rows
+        is_last = np.tile(np.arange(n_words) == n_words - 1, heads * rows)
+        masks = rng.integers(0, 1 << 32, len(is_last))
+        record = unit.record.payload.shape()
+        n = 2500
+        # Both pass the end of the lower half of an address.
+        selection, verdicts = (
+            (region << 38) + (int(rng.integers(1, 64)) << 32) - step * int(rng.integers(1, parts))
+            for region, step, parts in (
+                (number % 4, ROW_BYTES, heads * rows),
+                (number // 2 % 4, 4 * RECORD_WORDS, heads),
+            )
+        )
+        sent = {
+            "masks": pack(unit.masks.payload.shape(), mask=masks, last=is_last),
+            "record": noise(record, heads, rng),
+        }
+        levels = halting(
+            unit,
+            n,
+            for_good=True,
+            begins=np.arange(n) == 0,
+            rows=rows,
+            selection=selection,
+            verdicts=verdicts,
+        )
+        counts = dict.fromkeys(("bus_aw", "bus_w"))
+        benches += paced(sent, counts, max_cycles=2 * n, varied={"levels": levels})[:4]
     return benches

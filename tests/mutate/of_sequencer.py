@@ -14,6 +14,7 @@ from qkloom.rtl.sequencer.locate import Locator
 from qkloom.rtl.sequencer.lookup import Lookup
 from qkloom.rtl.sequencer.needs import Needs
 from qkloom.rtl.sequencer.product import ProductWalker
+from qkloom.rtl.sequencer.queries import AwareQueries
 from qkloom.rtl.sequencer.select import Selector
 from qkloom.rtl.sequencer.selection import Selection
 from qkloom.rtl.sequencer.sequencer import Sequencer
@@ -24,6 +25,7 @@ from tests.rtl.sequencer import (
     test_locate,
     test_needs,
     test_product,
+    test_queries,
     test_select,
     test_sequencer,
     test_walk,
@@ -35,7 +37,7 @@ from .unit import Unit, frozen, paced
 __all__ = ["units"]
 
 SHAPE = test_walk.SHAPE | {"heads": test_product.SHAPE["heads"]}
-N_LANES, PRODUCT_TILES = 3, 4
+N_LANES, PRODUCT_TILES, KEY_HEADS = 3, 4, 2
 PARTS = ("queue_", "register_slice_", "fork_", "delivery_")
 WALKERS = ("dealer_", "walker_", "attention_", "product_", "either_")
 SELECTIONS = ("selection_", "selector_", "needs_")
@@ -109,6 +111,10 @@ EXPLAINED = {
             "While a word is waited for it is compared as well, before the first bit of it."
         ),
     },
+    "aware queries": {
+        "left[6:2] = $sdffe, SRST[0] const0": SET_AGAIN,
+        "is_last = $sdffe, SRST[0] const0": SET_AGAIN,
+    },
     "walker of selections": {
         "$auto$simple.cc:211:make_patterns_logic$7955, A[0] inv": MULTIPLE,
         "$auto$simple.cc:211:make_patterns_logic$7955, A[0] const1": MULTIPLE,
@@ -174,6 +180,16 @@ def units():
         claims={"dealer_": "fsm_state <= 8"},
         explained=explained_of("dealer"),
     )
+    dealer = Flat(
+        part=Dealer, parameters=frozen(**SHAPE, n_lanes=N_LANES, gemm=True, key_heads=KEY_HEADS)
+    )
+    yield Unit(
+        "dealer of index calls",
+        dealer,
+        calls(dealer, ("o",), of_all),
+        claims={"dealer_": "fsm_state <= 8"},
+        explained=explained_of("dealer of index calls", dealer.unit.module_name),
+    )
     usual = SHAPE["block"]
     for name, walker, prefix, make, block in (
         ("walker", AttentionWalker, "walker_", of_attention, usual),
@@ -230,6 +246,14 @@ def units():
             "walker of selections",
             f"walker_n_lanes{N_LANES}_slots2_heads{test_walk.SHAPE['heads']}_tokens100",
         ),
+    )
+    queries = Flat(part=AwareQueries, parameters=frozen(**test_queries.SHAPE))
+    yield Unit(
+        "aware queries",
+        queries,
+        verdicts(queries),
+        claims={"aware_queries_": "fsm_state <= 2"},
+        explained=explained_of("aware queries", queries.unit.module_name),
     )
     sequencer = OnTables(
         part=Sequencer,
@@ -462,12 +486,39 @@ def of_both(rng, n):
     ]
 
 
+def of_all(rng, n):
+    """Return calls of both kinds, and index calls between them."""
+    plain = {"gemm": 0, "chunks": 1, "selects": 1}
+    return [
+        test_walk.random_index_call(rng) | plain if rng.randrange(2) else call | {"selects": 0}
+        for call in of_both(rng, n)
+    ]
+
+
 def calls(unit, streams, make):
     """Calls of every shape."""
     benches = []
     for seed in range(3):
         sent = {"i": words(unit.i.payload.shape(), make(random.Random(seed), 100))}
         benches += paced(sent, dict.fromkeys(streams), max_cycles=400_000)[:3]
+    return benches
+
+
+def verdicts(unit):
+    """Verdicts on the heads of a few calls, of few heads and of many, that are short or long."""
+    benches = []
+    for heads, tokens in ((6, 100), (6, 38), (1, 8), (3, 7), (5, 64), (2, 9), (4, 1)):
+        rng = random.Random(tokens)
+        given = [
+            {"blocks": -(-tokens // test_queries.SHAPE["block"]), "is_aware": rng.randrange(2)}
+            for _ in range(heads * (6 if tokens > 40 else 20))
+        ]
+        sent = {
+            "i": words(unit.i.payload.shape(), given),
+            "levels": pack(unit.levels.payload.shape(), heads=[heads], tokens=[tokens]),
+        }
+        n = sum(head["is_aware"] for head in given) * -(-tokens // test_queries.SHAPE["size"])
+        benches += paced(sent, {"o": n}, max_cycles=40_000, steady=["levels"])[:4]
     return benches
 
 
