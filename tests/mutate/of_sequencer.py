@@ -60,6 +60,18 @@ EXPLAINED = {
         ),
         "$auto$pmuxtree.cc:65:recursive_mux_generator$362, A[1] inv": SET_AGAIN,
     },
+    "dealer of index calls": {
+        "kv_left[2:0] = $sdffe, SRST[0] const0": SET_AGAIN,
+        "kv_blocks$16 = $sdffe, D[0] cnot1 with bit 6": "A head has 13 blocks at most here.",
+        "last_head = $sdffe, EN[0] const1": (
+            "The KV head changes with its last query block, behind which it is compared anew."
+        ),
+        "$90, A[1] const1": "In an index call the count of KV heads is 1 or 2 here.",
+        "$auto$simple.cc:211:make_patterns_logic$406, Y[0] const1": LOWER,
+        "$auto$simple.cc:194:make_patterns_logic$520, A[0] const0": (
+            "It is set in the next state, with the first head, which is 0."
+        ),
+    },
     "walker": {
         "$auto$simple.cc:211:make_patterns_logic$938, A[1] inv": LOWER,
         "tiles__payload[2] = $sdffe, SRST[0] const0": SET_AGAIN,
@@ -183,11 +195,13 @@ def units():
     dealer = Flat(
         part=Dealer, parameters=frozen(**SHAPE, n_lanes=N_LANES, gemm=True, key_heads=KEY_HEADS)
     )
+    # Blocks have eight tokens: what is left of a call keeps the lower three bits of its lengths.
+    kept = "i__valid && q_left[2:0] == i__payload[10:8] && kv_left[2:0] == i__payload[17:15]"
     yield Unit(
         "dealer of index calls",
         dealer,
         calls(dealer, ("o",), of_all),
-        claims={"dealer_": "fsm_state <= 8"},
+        claims={"dealer_": f"fsm_state <= 8 && (fsm_state == 0 || {kept})"},
         explained=explained_of("dealer of index calls", dealer.unit.module_name),
     )
     usual = SHAPE["block"]
@@ -488,11 +502,12 @@ def of_both(rng, n):
 
 def of_all(rng, n):
     """Return calls of both kinds, and index calls between them."""
-    plain = {"gemm": 0, "chunks": 1, "selects": 1}
-    return [
-        test_walk.random_index_call(rng) | plain if rng.randrange(2) else call | {"selects": 0}
-        for call in of_both(rng, n)
-    ]
+    found = []
+    for call in of_both(rng, n // 2):
+        n_q = rng.choice([call["n_q"], rng.randint(1, SHAPE["tokens"])])
+        found.append(call | {"n_q": n_q, "selects": 0})
+        found.append(test_walk.random_index_call(rng) | {"gemm": 0, "chunks": 1, "selects": 1})
+    return found
 
 
 def calls(unit, streams, make):
