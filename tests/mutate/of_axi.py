@@ -72,8 +72,8 @@ def halting(unit, n, *, ends=0, for_good=False, **fixed):
         Whether the last halt does not end, so that all that is left is dropped.
     for_good : bool
         Whether no halt ends.
-    fixed : int
-        Other inputs by name, the same in all cycles.
+    fixed : int or array
+        Other inputs by name, the same in all cycles or one for each.
     """
 
     def make(rng):

@@ -13,6 +13,7 @@ from qkloom.rtl.mover.fetch import Fetcher
 from qkloom.rtl.mover.frame import Framer
 from qkloom.rtl.mover.lane_queues import LaneQueues
 from qkloom.rtl.mover.output import OutputMover
+from qkloom.rtl.mover.selection import RECORD_WORDS, SelectionMover
 from qkloom.rtl.mover.widen import Widen
 from qkloom.tb.packing import pack, unpack
 from qkloom.tb.simulate import to_bits
@@ -25,9 +26,14 @@ from .unit import BEHIND, Unit, frozen, noise, paced
 __all__ = ["units"]
 
 D_TILES, TOKENS = 3, 6
+ROW_BYTES = 64
 
 UNASKED = "Nobody asks whether the half is full that is being filled."
 BOTH = "What one of them says decides, whatever the other one says."
+CARRY = (
+    "A row's command does not move the address of records, nor a record's that of rows, and each "
+    "head has both: the carry is the same, whichever of them finds it out."
+)
 
 PARTS = (
     *("queue_", "register_slice_", "wide_slice_", "burst_", "read_manager_", "write_manager_"),
@@ -140,6 +146,25 @@ def units():
         moved(mover),
         without=PARTS,
         explained={f"{name}: idle = $reduce_and, A[1] cnot0 with bit 0": BOTH},
+    )
+    mover = OnMemory(
+        part=SelectionMover,
+        parameters=frozen(row_bytes=ROW_BYTES, blocks=40, data_width=128, address_width=40),
+    )
+    yield Unit(
+        "selection mover, without its parts",
+        mover,
+        selected(mover),
+        without=PARTS,
+        claims={"selection_mover_": "fsm_state <= 3"},
+        explained={
+            f"{mover.unit.module_name}: $auto$simple.cc:211:make_patterns_logic${place}": CARRY
+            for place in (
+                "618, A[0] const1",
+                "633, A[2] const1",
+                "633, A[2] cnot1 with bit 1",
+            )
+        },
     )
 
 
@@ -308,4 +333,40 @@ def moved(unit):
         counts = dict.fromkeys(f"bus_{k}_{name}" for name in ("aw", "w") for k in range(2))
         varied = {"levels": halting(unit, n, for_good=True)}
         benches += paced(sent, counts, max_cycles=2 * n, varied=varied)[: 8 if region == 2 else 3]
+    return benches
+
+
+def selected(unit):
+    """Rows and records of a call, of all lengths, a halt, and each response for either."""
+    rng = np.random.default_rng(9)
+    benches = []
+    shapes = [(1, 1), (40, 2), (2, 16), (3, 7), (5, 16), (9, 15), (17, 1), (1, 14)]
+    for number, (rows, n_words) in enumerate(shapes):
+        heads = 6 + 60 // rows
+        is_last = np.tile(np.arange(n_words) == n_words - 1, heads * rows)
+        masks = rng.integers(0, 1 << 32, len(is_last))
+        record = unit.record.payload.shape()
+        n = 2500
+        # Both soon pass the end of the lower half of an address.
+        selection, verdicts = (
+            (region << 38) + (int(rng.integers(1, 64)) << 32) - step * int(rng.integers(1, 6))
+            for region, step in ((number % 4, ROW_BYTES), (number // 2 % 4, 4 * RECORD_WORDS))
+        )
+        sent = {
+            "masks": pack(unit.masks.payload.shape(), mask=masks, last=is_last),
+            "record": noise(record, heads, rng),
+        }
+        levels = halting(
+            unit,
+            n,
+            for_good=True,
+            begins=np.arange(n) == 0,
+            rows=rows,
+            selection=selection,
+            verdicts=verdicts,
+        )
+        counts = dict.fromkeys(("bus_aw", "bus_w"))
+        varied = {"levels": levels}
+        paces = paced(sent, counts, max_cycles=2 * n, lengths=(1, 8, 60), varied=varied)
+        benches += paces[number % 4 :: 4]
     return benches

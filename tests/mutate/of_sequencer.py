@@ -14,6 +14,7 @@ from qkloom.rtl.sequencer.locate import Locator
 from qkloom.rtl.sequencer.lookup import Lookup
 from qkloom.rtl.sequencer.needs import Needs
 from qkloom.rtl.sequencer.product import ProductWalker
+from qkloom.rtl.sequencer.queries import AwareQueries
 from qkloom.rtl.sequencer.select import Selector
 from qkloom.rtl.sequencer.selection import Selection
 from qkloom.rtl.sequencer.sequencer import Sequencer
@@ -24,6 +25,7 @@ from tests.rtl.sequencer import (
     test_locate,
     test_needs,
     test_product,
+    test_queries,
     test_select,
     test_sequencer,
     test_walk,
@@ -35,7 +37,7 @@ from .unit import Unit, frozen, paced
 __all__ = ["units"]
 
 SHAPE = test_walk.SHAPE | {"heads": test_product.SHAPE["heads"]}
-N_LANES, PRODUCT_TILES = 3, 4
+N_LANES, PRODUCT_TILES, KEY_HEADS = 3, 4, 2
 PARTS = ("queue_", "register_slice_", "fork_", "delivery_")
 WALKERS = ("dealer_", "walker_", "attention_", "product_", "either_")
 SELECTIONS = ("selection_", "selector_", "needs_")
@@ -57,6 +59,18 @@ EXPLAINED = {
             "What is done when no call is there may be done a cycle before."
         ),
         "$auto$pmuxtree.cc:65:recursive_mux_generator$362, A[1] inv": SET_AGAIN,
+    },
+    "dealer of index calls": {
+        "kv_left[2:0] = $sdffe, SRST[0] const0": SET_AGAIN,
+        "kv_blocks$16 = $sdffe, D[0] cnot1 with bit 6": "A head has 13 blocks at most here.",
+        "last_head = $sdffe, EN[0] const1": (
+            "The KV head changes with its last query block, behind which it is compared anew."
+        ),
+        "$90, A[1] const1": "In an index call the count of KV heads is 1 or 2 here.",
+        "$auto$simple.cc:211:make_patterns_logic$406, Y[0] const1": LOWER,
+        "$auto$simple.cc:194:make_patterns_logic$520, A[0] const0": (
+            "It is set in the next state, with the first head, which is 0."
+        ),
     },
     "walker": {
         "$auto$simple.cc:211:make_patterns_logic$938, A[1] inv": LOWER,
@@ -108,6 +122,10 @@ EXPLAINED = {
         "$auto$simple.cc:194:make_patterns_logic$6664, A[1] inv": (
             "While a word is waited for it is compared as well, before the first bit of it."
         ),
+    },
+    "aware queries": {
+        "left[6:2] = $sdffe, SRST[0] const0": SET_AGAIN,
+        "is_last = $sdffe, SRST[0] const0": SET_AGAIN,
     },
     "walker of selections": {
         "$auto$simple.cc:211:make_patterns_logic$7955, A[0] inv": MULTIPLE,
@@ -174,6 +192,18 @@ def units():
         claims={"dealer_": "fsm_state <= 8"},
         explained=explained_of("dealer"),
     )
+    dealer = Flat(
+        part=Dealer, parameters=frozen(**SHAPE, n_lanes=N_LANES, gemm=True, key_heads=KEY_HEADS)
+    )
+    # Blocks have eight tokens: what is left of a call keeps the lower three bits of its lengths.
+    kept = "i__valid && q_left[2:0] == i__payload[10:8] && kv_left[2:0] == i__payload[17:15]"
+    yield Unit(
+        "dealer of index calls",
+        dealer,
+        calls(dealer, ("o",), of_all),
+        claims={"dealer_": f"fsm_state <= 8 && (fsm_state == 0 || {kept})"},
+        explained=explained_of("dealer of index calls", dealer.unit.module_name),
+    )
     usual = SHAPE["block"]
     for name, walker, prefix, make, block in (
         ("walker", AttentionWalker, "walker_", of_attention, usual),
@@ -230,6 +260,14 @@ def units():
             "walker of selections",
             f"walker_n_lanes{N_LANES}_slots2_heads{test_walk.SHAPE['heads']}_tokens100",
         ),
+    )
+    queries = Flat(part=AwareQueries, parameters=frozen(**test_queries.SHAPE))
+    yield Unit(
+        "aware queries",
+        queries,
+        verdicts(queries),
+        claims={"aware_queries_": "fsm_state <= 2"},
+        explained=explained_of("aware queries", queries.unit.module_name),
     )
     sequencer = OnTables(
         part=Sequencer,
@@ -462,12 +500,40 @@ def of_both(rng, n):
     ]
 
 
+def of_all(rng, n):
+    """Return calls of both kinds, and index calls between them."""
+    found = []
+    for call in of_both(rng, n // 2):
+        n_q = rng.choice([call["n_q"], rng.randint(1, SHAPE["tokens"])])
+        found.append(call | {"n_q": n_q, "selects": 0})
+        found.append(test_walk.random_index_call(rng) | {"gemm": 0, "chunks": 1, "selects": 1})
+    return found
+
+
 def calls(unit, streams, make):
     """Calls of every shape."""
     benches = []
     for seed in range(3):
         sent = {"i": words(unit.i.payload.shape(), make(random.Random(seed), 100))}
         benches += paced(sent, dict.fromkeys(streams), max_cycles=400_000)[:3]
+    return benches
+
+
+def verdicts(unit):
+    """Verdicts on the heads of a few calls, of few heads and of many, that are short or long."""
+    benches = []
+    for heads, tokens in ((6, 100), (6, 38), (1, 8), (3, 7), (5, 64), (2, 9), (4, 1)):
+        rng = random.Random(tokens)
+        given = [
+            {"blocks": -(-tokens // test_queries.SHAPE["block"]), "is_aware": rng.randrange(2)}
+            for _ in range(heads * (6 if tokens > 40 else 20))
+        ]
+        sent = {
+            "i": words(unit.i.payload.shape(), given),
+            "levels": pack(unit.levels.payload.shape(), heads=[heads], tokens=[tokens]),
+        }
+        n = sum(head["is_aware"] for head in given) * -(-tokens // test_queries.SHAPE["size"])
+        benches += paced(sent, {"o": n}, max_cycles=40_000, steady=["levels"])[:4]
     return benches
 
 
