@@ -93,6 +93,8 @@ class CoverageUnit(Component):
         The same as lists.
     o_result : Out(stream)
         Of columns, diagonals and pairs, how many are taken, and what they have.
+    busy : Out(1)
+        Pairs are being told: nothing may come or go for a long time.
 
     Raises
     ------
@@ -178,6 +180,7 @@ class CoverageUnit(Component):
                 "masks": Out(stream.Signature(word_layout(32))),
                 "lists": Out(stream.Signature(list_layout(blocks))),
                 "o_result": Out(stream.Signature(head.o_result.payload.shape())),
+                "busy": Out(1),
             }
         )
 
@@ -286,6 +289,7 @@ class CoverageUnit(Component):
             source = ask if name in ask.shape().members else call
             m.d.comb += head.ask.payload[name].eq(source[name])
         m.d.comb += [
+            self.busy.eq(pairs.busy),
             self.o_verdict.payload.eq(verdict),
             lists.call.payload.n.eq(verdict.blocks),
             lists.call.payload.pairs.eq(verdict.is_aware),

@@ -84,6 +84,8 @@ class PairSource(Component):
     o : Out(stream)
         Candidates for :class:`~qkloom.rtl.index.selector.CoverageSelector`: ``code``; ``always``
         is 0; ``last`` of a sweep.
+    busy : Out(1)
+        Pairs are being told, as long as someone takes them.
 
     Raises
     ------
@@ -164,6 +166,7 @@ class PairSource(Component):
             "key_vector": Out(index(blocks)),
             "key": In(data.ArrayLayout(element, dot_width)),
             "o": Out(stream.Signature(item)),
+            "busy": Out(1),
         }
         if self._beats > 1:
             members["key_beat"] = Out(index(self._beats))
@@ -232,7 +235,8 @@ class PairSource(Component):
             order.i.payload.rows.eq(queries.vectors),
             order.i.payload.beats.eq(queries.beats),
         ]
-        with m.FSM():
+        with m.FSM() as fsm:
+            m.d.comb += self.busy.eq(~fsm.ongoing("idle") & ~fsm.ongoing("load"))
             with m.State("idle"):
                 m.d.comb += self.call.ready.eq(1)
                 with m.If(self.call.valid):

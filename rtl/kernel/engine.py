@@ -87,6 +87,8 @@ class Engine(Component):
         In the cycle before, a bit for each of ``q``, ``k``, ``v``: a lane had room for it, and
         memory had been asked and had brought nothing; and for ``o``: the core had outputs that
         were not taken.
+    moves : Out(1)
+        Something else gets on: the index unit, which may compute for long.
     n_channels : int
         Number of channels.
 
@@ -222,6 +224,7 @@ class Engine(Component):
             "failed": Out(2),
             "moved": Out(data.StructLayout(moved)),
             "starved": Out(data.StructLayout(dict.fromkeys(TENSORS, 1))),
+            "moves": Out(1),
         }
         for number, names in self._readers.items():
             id_width = max(ceil_log2(len(names)), 1)
@@ -348,6 +351,7 @@ class Engine(Component):
             call.tokens.eq(task.call.n_kv),
             *(call[name].eq(task[name]) for name in ("heads", "rule", "selection", "verdicts")),
             unit.halt.eq(self.halt),
+            self.moves.eq(unit.moves),
         ]
         with m.If(unit.call.valid & unit.call.ready):
             m.d.sync += told.eq(1)

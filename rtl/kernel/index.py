@@ -68,6 +68,8 @@ class IndexUnit(Component):
         :func:`~qkloom.rtl.sequencer.queries.aware_layout` of each head.
     bus : Out(AXI4Write)
         To memory.
+    moves : Out(1)
+        It gets on without its surroundings: pairs of blocks are compared, or rows come.
     written, halt, idle, failed
         As of :class:`~qkloom.rtl.mover.selection.SelectionMover`.
 
@@ -130,6 +132,7 @@ class IndexUnit(Component):
                 "i_query": In(stream.Signature(row)),
                 "aware": Out(stream.Signature(aware_layout(blocks))),
                 "bus": Out(AXI4Write(**bus)),
+                "moves": Out(1),
                 "written": Out(1),
                 "halt": In(1),
                 "idle": Out(1),
@@ -179,6 +182,7 @@ class IndexUnit(Component):
             self.failed.eq(mover.failed),
             coverage.lists.ready.eq(1),  # rows in memory say the same
         ]
+        m.d.sync += self.moves.eq(coverage.busy | (mover.masks.valid & mover.masks.ready))
         with m.If(record.aware.valid):
             m.d.sync += mover.rows.eq(record.aware.payload.blocks)
         return m

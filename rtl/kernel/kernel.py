@@ -252,7 +252,7 @@ class Kernel(Component):
             control.is_reset.eq(supervisor.is_reset),
         ]
         moved = Signal.like(engine.moved)
-        m.d.sync += [moved.eq(engine.moved), moves.eq(Value.cast(moved).any())]
+        m.d.sync += [moved.eq(engine.moved), moves.eq(Value.cast(moved).any() | engine.moves)]
         self._count(m, control, engine, overlap.o.valid, ends)
         for number in range(self._n_channels):
             self._connect_channel(m, engine, number, is_open)
