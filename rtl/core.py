@@ -36,7 +36,7 @@ class Core(Component):
         What multiplies in each lane, and behind it what its outputs are summed up in and whether it
         has runtime precision: ``"dsp"``, ``"dsp+ultra"``, ``"lut+serial"``. The other parameters
         are those of :class:`~qkloom.rtl.lane.lane.Lane`, the same for all lanes.
-    index_tokens : int
+    index_tokens, index_memory
         As of a lane; lanes that have it say where the last queries of heads attend.
     crossings : bool
         Whether lanes may be on other dies than what feeds them: their streams have a register at
@@ -87,6 +87,7 @@ class Core(Component):
         stationary_width: int = 8,
         gemm: bool = False,
         index_tokens: int = 0,
+        index_memory: str = "auto",
         crossings: bool = False,
     ) -> None:
         if not lanes:

@@ -18,6 +18,9 @@ from .tables import EqualInteger, Index, IndexOrMethod, LaneGroup, Memory, Softm
 
 __all__ = ["ChipDescription", "check"]
 
+_LONG = 256
+"""Blocks of a sequence for which a table fills UltraRAM better than block RAM."""
+
 
 class ChipDescription(Table):
     """A chip: its lanes, their array, and the largest problem that they take.
@@ -240,11 +243,16 @@ class ChipDescription(Table):
         }
 
     @property
-    def _index_parameters(self) -> dict[str, int]:
+    def _index_parameters(self) -> dict[str, Any]:
         """What makes the kernel select blocks by itself."""
         if self.index.method != "coverage":
             return {}
-        return {"index_tokens": self._index["tokens"], "key_heads": self._index["key_heads"]}
+        of = self._index
+        return {
+            "index_tokens": of["tokens"],
+            "key_heads": of["key_heads"],
+            **({"index_memory": "ultra"} if of["memory"] == "ultra" else {}),
+        }
 
     @property
     def index_numerics(self) -> IndexNumerics:
@@ -260,9 +268,12 @@ class ChipDescription(Table):
     @property
     def _index(self) -> dict[str, Any]:
         """The index, derived values filled in."""
+        tokens = self.index.tokens or self.tokens
+        is_long = self.target == "ultrascale" and tokens >= _LONG * self.block
         derived = {
-            "tokens": self.index.tokens or self.tokens,
+            "tokens": tokens,
             "key_heads": self.index.key_heads or min(self.n_lanes, 4),
+            "memory": self.index.memory or ("ultra" if is_long else "auto"),
         }
         table = {**self.index.model_dump(), **derived}
         return {name: value for name, value in table.items() if value is not None}

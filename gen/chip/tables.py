@@ -149,6 +149,12 @@ class Index(Table):
         "there are lanes if absent, 4 at most.",
         examples=[2],
     )
+    memory: Literal["auto", "ultra"] | None = Field(
+        default=None,
+        description="What the coverage unit's tables are kept in: `ultra`, UltraRAM; `auto`, what "
+        "synthesis finds best. If absent, UltraRAM for long sequences on `ultrascale`.",
+        examples=["ultra"],
+    )
     top_k: int = Field(
         default=128, ge=1, le=128, description="Most blocks of 64 tokens that a forecast chooses."
     )

@@ -64,6 +64,9 @@ class Engine(Component):
         Longest sequence of an index call, which writes a selection; 0 if there is none.
     key_heads : int
         Most KV heads of which an index call averages keys at a time.
+    index_memory : str
+        What an index call's tables are kept in: ``"auto"``, what synthesis finds best; ``"ultra"``,
+        UltraRAM.
     crossings : bool
         Whether lanes may be on other dies than the rest.
 
@@ -124,6 +127,7 @@ class Engine(Component):
         sparse: bool = False,
         index_tokens: int = 0,
         key_heads: int = 1,
+        index_memory: str = "auto",
         crossings: bool = False,
     ) -> None:
         outer = ("heads", "channels", "data_width", "address_width", "sparse", "key_heads")
@@ -170,6 +174,7 @@ class Engine(Component):
                 fraction=fraction,
                 heads=heads,
                 key_heads=key_heads,
+                memory=index_memory,
                 row_bytes=words * SELECTION_WIDTH // 8,
                 stream_width=stream_width,
                 stationary_width=stationary_width,

@@ -50,6 +50,8 @@ class IndexUnit(Component):
         How far rows of a selection are apart in memory.
     data_width, address_width : int
         Bits of a beat and of an address.
+    memory : str
+        As of :class:`~qkloom.rtl.index.coverage.CoverageUnit`.
 
     Members
     -------
@@ -100,6 +102,7 @@ class IndexUnit(Component):
         address_width: int = 64,
         stream_width: int = 8,
         stationary_width: int = 8,
+        memory: str = "auto",
     ) -> None:
         outer = ("n_lanes", "row_bytes", "data_width", "address_width")
         self._coverage: dict[str, Any] = {

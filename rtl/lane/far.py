@@ -54,6 +54,7 @@ class FarLane(Component):
         runtime_precision: bool = False,
         gemm: bool = False,
         index_tokens: int = 0,
+        index_memory: str = "auto",
     ) -> None:
         self._shapes = lane_payloads(**self.parameters)
         super().__init__(

@@ -84,6 +84,7 @@ def lane_payloads(
     runtime_precision: bool = False,
     gemm: bool = False,
     index_tokens: int = 0,
+    index_memory: str = "auto",
 ) -> dict[str, data.StructLayout | data.ArrayLayout]:
     """Return the payload of each stream of a lane; parameters, and errors, as of :class:`Lane`."""
     _check_matrix(matrix, runtime_precision)
@@ -102,6 +103,7 @@ def lane_payloads(
     check_chunk("Row width", row_width, size=size)
     check_chunk("Out width", out_width, size=size)
     check_memory(memory)
+    check_memory(index_memory)
     if gemm and size % (4 * out_width):
         raise ValueError(f"Out width must be at most {size // 4} with gemm, not {out_width}")
     output = WORD if gemm else Fixed(Numerics.out_integer, Numerics.out_fraction)
@@ -193,6 +195,8 @@ class Lane(Component):
         Longest sequence of which the lane says where a head's last queries attend: jobs for scores
         only, see :class:`~qkloom.rtl.index.masses.BlockMasses`. 0: none. Such jobs follow others,
         and others follow them, only when all that came of them has left.
+    index_memory : str
+        What attention of these is kept in, as ``memory``.
 
     Members
     -------
@@ -243,6 +247,7 @@ class Lane(Component):
         runtime_precision: bool = False,
         gemm: bool = False,
         index_tokens: int = 0,
+        index_memory: str = "auto",
     ) -> None:
         payloads = lane_payloads(**self.parameters)
         self._numerics = Numerics(
@@ -258,7 +263,7 @@ class Lane(Component):
         self._shape: dict[str, Any] = dict(
             size=size, block_rows=block_rows, head_dim=head_dim, slots=slots
         )
-        self._matrix, self._memory = matrix, memory
+        self._matrix, self._memory, self._index_memory = matrix, memory, index_memory
         self._runtime_precision, self._gemm = runtime_precision, gemm
         self._index_tokens = index_tokens
         self._tokens, self._row_width, self._out_width = tokens, row_width, out_width
@@ -525,7 +530,7 @@ class Lane(Component):
             fraction=numbers.fraction,
             stream_width=numbers.stream_width,
             stationary_width=numbers.stationary_width,
-            memory=self._memory,
+            memory=self._index_memory,
         )
         step = row_unit.step
         m.d.comb += [
