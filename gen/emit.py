@@ -3,7 +3,7 @@
 import gc
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +34,9 @@ __all__ = ["emit", "without_collector"]
 
 MAX_NAME_LENGTH = 64
 """Longer module names end in a hash instead."""
+
+_LARGE = 1 << 20
+"""Bits of a memory whose zeros are not written."""
 
 
 def emit(
@@ -192,7 +195,7 @@ class _Sharing:
                 if port_name in ports:
                     raise ValueError(f"Port {port_name!r} of {name} is named like a clock domain's")
                 ports[port_name] = Port(port_name, 1, is_input=True, is_signed=False), value
-        with _renamed(self._wires(body)):
+        with _renamed(self._wires(body)), _contents_at_once():
             text = rtlil.convert(_Converted(body, ports), name=name, emit_src=False)
         return _Module(name, text, domains, own_domains, type(component).keep_boundary)
 
@@ -291,6 +294,40 @@ def without_collector() -> Iterator[None]:
     finally:
         if was_enabled:
             gc.enable()
+
+
+@contextmanager
+def _contents_at_once() -> Iterator[None]:
+    """Let Amaranth write what a memory holds row by row, and not as an object for each bit.
+
+    A table of ten million bits takes it most of a minute. The text is the same; but zeros of a
+    large memory are not written. Simulators begin with them anyway, and Verilog has a loop.
+    """
+    emitter = rtlil.ModuleEmitter
+    before = emitter.emit_memory
+
+    def emit_memory(self: Any, index: int, cell: Any) -> None:
+        if cell.width * len(cell.init) >= _LARGE and not any(cell.init):
+            return
+        mask = (1 << cell.width) - 1
+        rows = (f"{row & mask:0{cell.width}b}" for row in reversed(cell.init))
+        contents = f"{cell.width * len(cell.init)}'{''.join(rows)}"
+
+        def sigspec(*parts: Any) -> str:
+            is_contents = len(parts) == 1 and isinstance(parts[0], Generator)
+            return contents if is_contents else emitter.sigspec(self, *parts)
+
+        self.sigspec = sigspec
+        try:
+            before(self, index, cell)
+        finally:
+            del self.sigspec
+
+    emitter.emit_memory = emit_memory
+    try:
+        yield
+    finally:
+        emitter.emit_memory = before
 
 
 @contextmanager

@@ -37,11 +37,18 @@ _ZEROS = re.compile(
 """Initial contents of a memory that are zeros."""
 
 
+_UNWRITTEN = re.compile(
+    r"^  reg (?:\[(?P<high>\d+):0\] )?(?P<name>\w+) \[(?P<last>\d+):0\];\n(?!  initial begin)",
+    re.MULTILINE,
+)
+"""A memory without initial contents: it is large, and begins with zeros."""
+
+
 def to_verilog(rtlil: str) -> str:
     """Return the Verilog-2005 of a design, one module for each of its modules.
 
     Fields of a signal get names that need no escape: ``payload.row[3]`` is ``payload__row__3``. A
-    memory of zeros is filled by a loop, and not by a line for each row.
+    memory of zeros is filled by a loop, and not by a line for each row; so is one without contents.
 
     Raises
     ------
@@ -53,7 +60,7 @@ def to_verilog(rtlil: str) -> str:
         (folder / "design.il").write_text(_without_escapes(rtlil), encoding="utf-8")
         run_yosys(SCRIPT, cwd=folder)
         verilog = (folder / "design.v").read_text(encoding="utf-8")
-    return _ZEROS.sub(_as_loop, verilog)
+    return _UNWRITTEN.sub(_with_loop, _ZEROS.sub(_as_loop, verilog))
 
 
 def _without_escapes(rtlil: str) -> str:
@@ -68,13 +75,21 @@ def _without_escapes(rtlil: str) -> str:
 
 
 def _as_loop(zeros: re.Match[str]) -> str:
+    return _loop(zeros["name"], int(zeros["last"] or 0) + 1, zeros["zero"])
+
+
+def _with_loop(memory: re.Match[str]) -> str:
+    width = int(memory["high"] or 0) + 1
+    return memory[0] + _loop(memory["name"], int(memory["last"]) + 1, f"{width}'h0")
+
+
+def _loop(name: str, n: int, zero: str) -> str:
     """Fill a memory in a loop, whose variable is the block's own."""
-    name, n = zeros["name"], int(zeros["last"] or 0) + 1
     row = f"{name}_row"
     return (
         f"  initial begin : {name}_zeros\n"
         f"    integer {row};\n"
         f"    for ({row} = 0; {row} < {n}; {row} = {row} + 1)\n"
-        f"      {name}[{row}] = {zeros['zero']};\n"
+        f"      {name}[{row}] = {zero};\n"
         "  end\n"
     )
