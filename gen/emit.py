@@ -35,7 +35,7 @@ __all__ = ["emit", "without_collector"]
 MAX_NAME_LENGTH = 64
 """Longer module names end in a hash instead."""
 
-_LARGE = 1 << 20
+_LARGE = 1 << 18
 """Bits of a memory whose zeros are not written."""
 
 

@@ -53,8 +53,7 @@ class Index:
         Where heads attend, in float64: the mean of each query block's rows.
     report : dict
         Figures: ``chip method engine bit_exact block tokens ... heads``. ``engine`` is what ran,
-        ``model`` the exact model in place of hardware, ``none`` no hardware at all: then cycles and
-        bytes are 0, and ``bit_exact`` is None.
+        ``none`` no hardware at all: then cycles and bytes are 0, and ``bit_exact`` is None.
     """
 
     heads: tuple[HeadRow, ...]

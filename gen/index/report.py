@@ -44,16 +44,17 @@ def describe(found: Index) -> list[str]:
     method = report["method"]
     share = f"{report['density']:.1%} of the visible pairs, {report['covered_mass']:.1%} of the"
     lines = [f"{title(report)}; in the mean {share} attention"]
-    if report["engine"] == "model":
-        lines.append("chosen by the exact model of the hardware: no cycles, no bytes were counted")
-    elif report["engine"] == "none":
+    if report["engine"] == "none":
         lines.append("chosen whatever queries and keys are: no hardware, no cycles, no bytes")
     else:
-        verdict = "yes" if report["bit_exact"] else "NO"
+        who, keys = {
+            "coverage": ("a call of the kernel", "keys"),
+            "forecast": ("the Forecast unit", "compressed keys, which heads of a KV group share"),
+        }[method]
         lines.append(
-            f"chosen by the Forecast unit on {report['engine']}, bit exact: {verdict}; "
-            f"{report['cycles']:,} cycles, {report['k_bytes']:,} bytes of compressed keys, which "
-            "heads of a KV group share"
+            f"chosen by {who} on {report['engine']}, bit exact: "
+            f"{'yes' if report['bit_exact'] else 'NO'}; {report['cycles']:,} cycles, "
+            f"{report['k_bytes']:,} bytes of {keys}"
         )
     if method == "forecast":
         noise = "no noise: an oracle" if report["snr"] is None else f"noise at {report['snr']:g} dB"
