@@ -1,25 +1,15 @@
 import pytest
 
 import qkloom
+from qkloom.gen.chip import read_chip
 from qkloom.tb.tensors import Tensors, default_tensors
 
 
 @pytest.fixture(scope="session")
 def chip() -> qkloom.Chip:
     """Return a chip that chooses blocks of 16 tokens by coverage."""
-    return qkloom.load(
-        {
-            "name": "chooser",
-            "clock_mhz": 100.0,
-            "lanes": [{"matrix": "plain", "n": 2}],
-            "size": 8,
-            "block": 16,
-            "head_dim": 32,
-            "tokens": 512,
-            "sparse": True,
-            "index": {"method": "coverage", "min_budget": 32, "top_k": 5},
-        }
-    )
+    index = {"method": "coverage", "min_budget": 32, "top_k": 5}
+    return qkloom.Chip(read_chip("u280-tiny").replace(index=index))
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ def pixels(image: ElementTree.Element) -> Any:
 def test_panels(found: Index) -> None:
     root = ElementTree.fromstring(draw_index(found))
     words = [text.text for text in root.iter(f"{SVG}text")]
-    assert words[0] == "chooser, coverage: 512 tokens in blocks of 16"
+    assert words[0] == "u280-tiny, coverage: 512 tokens in blocks of 16"
     for row in found.heads:
         assert f"head {row.head}: {row.pattern}" in words
         assert f"covered {row.covered_mass:.1%}, density {row.density:.1%}" in words

@@ -138,7 +138,7 @@ def test_lengths() -> None:
     [
         ({"method": "flexprefill"}, r"^method must be one of all, coverage, .*, not 'flexprefill'"),
         ({"gamma": 1.5}, r"index\.gamma = 1\.5: must be at most 1\.0; "),
-        ({"lengths": [2048]}, r"^chooser takes tokens to select from up to 1024, not 2048; "),
+        ({"lengths": [2048]}, r"^u280-tiny takes tokens to select from up to 1024, not 2048; "),
         ({"lengths": [1000]}, r"^tokens and questions must be whole blocks .* 1000 and 128 by 16"),
         (
             {"top_k": 4},
