@@ -15,7 +15,7 @@ from qkloom.tb.index.methods import compare_methods
 
 @pytest.fixture(scope="module")
 def description(chip: qkloom.Chip) -> ChipDescription:
-    return chip.description.replace(tokens=1024)
+    return chip.description.replace(tokens=1024, head_dim=32)
 
 
 @pytest.fixture(scope="module")
