@@ -1,7 +1,7 @@
 """The description of a chip: checked once, as a whole, with every mistake reported at once."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import tomli_w
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -10,11 +10,13 @@ from pydantic_core import PydanticUndefined
 from ...rtl.index.numerics import IndexNumerics
 from ...rtl.lane.numerics import Numerics
 from ...tb.errors import InputError
-from ...tb.index.exact import CoverageRule
 from ..mistakes import BrokenRulesError, Mistake, translate
 from .defaults import default_data_width, default_out_width, default_p_width, default_row_width
 from .rules import broken_rules, flat_name, flatten
 from .tables import EqualInteger, Index, IndexOrMethod, LaneGroup, Memory, Softmax, Table
+
+if TYPE_CHECKING:
+    from ...tb.index.exact import CoverageRule
 
 __all__ = ["ChipDescription", "check"]
 
@@ -260,8 +262,10 @@ class ChipDescription(Table):
         return IndexNumerics(lane=self.numerics, block=self.block, tokens=self._index["tokens"])
 
     @property
-    def coverage_rule(self) -> CoverageRule:
+    def coverage_rule(self) -> "CoverageRule":
         """What a coverage unit is asked for."""
+        from ...tb.index.exact import CoverageRule  # needs NumPy, which most commands do not
+
         names = ("gamma", "tau", "min_budget", "max_budget")
         return CoverageRule(**{name: getattr(self.index, name) for name in names})
 

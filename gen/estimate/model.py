@@ -17,6 +17,7 @@ from amaranth.hdl import Shape, unsigned
 
 from ...rtl.component import Component, pass_over
 from ...rtl.core import Core
+from ...rtl.stream.turns import Turns
 from ..emit import without_collector
 from .content import Content, find_content
 from .rules import storage_counts
@@ -182,6 +183,10 @@ def _content(component: Component) -> Content:
         if number.isdecimal():  # one of those that each lane has
             kind = kinds[int(number)]
             parts += [(f"{stem}_{k}", part) for k, lane in enumerate(lanes) if lane == kind]
+        elif isinstance(part, Turns):  # it has places for each lane
+            depth = part.parameters["depth"] // len(kinds) * len(lanes)
+            more = {"n": len(lanes), "depth": depth}
+            parts.append((name, Turns(**{**part.parameters, **more})))
         elif "n" in part.parameters:  # it has a stream for each lane
             width = Shape.cast(part.parameters["shape"]).width
             parts.append((name, type(part)(shape=unsigned(width), n=len(lanes))))

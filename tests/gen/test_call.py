@@ -135,7 +135,7 @@ class TestPrepare:
         assert prepare(TINY, q, k, v).call.block_mask is None
 
     def test_a_chip_without_selections(self) -> None:
-        plain = TINY.replace(sparse=False)
+        plain = TINY.replace(sparse=False, index="dense")
         message = r"^u280-tiny takes no block_mask; describe a chip with sparse = true$"
         with pytest.raises(InputError, match=message):
             prepare(plain, *tensors(1, 4, 8), block_mask=[[True]])

@@ -126,6 +126,7 @@ class TestDescription:
             "min_budget": 1024,
             "tokens": 512,
             "key_heads": 1,
+            "memory": "auto",
             "top_k": 128,
             "init_blocks": 1,
             "local_blocks": 2,

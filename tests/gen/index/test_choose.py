@@ -184,7 +184,11 @@ class TestDegenerateInputs:
         (512, {"max_budget": 16}, r"index\.max_budget = 16: must be at least min_budget, 32; "),
         (512, {"top_k": 200}, r"index\.top_k = 200: must be at most 128; "),
         (512, {"method": "best"}, r"index\.method = \"best\": must be one of 'coverage', "),
-        (512, {"tokens": 256}, r"^u280-tiny takes tokens to select from .* up to 256, not 512; cut"),
+        (
+            512,
+            {"tokens": 256},
+            r"^u280-tiny takes tokens to select from .* up to 256, not 512; cut",
+        ),
         (512, {"engine": "icarus"}, r"^Engine must be one of pysim, cxxrtl, verilator, not 'ica"),
         (512, {"snr": float("nan")}, r"^snr must be a finite number of dB, not nan; leave it out"),
     ],
@@ -199,7 +203,9 @@ def test_mistakes(
 def test_tensors_that_do_not_belong_together(chip: qkloom.Chip, tensors: Tensors) -> None:
     with pytest.raises(InputError, match=r"^q and k must have as many tokens, .*, not 512 and 500"):
         chip.index(tensors.q, tensors.k[:, :500])
-    with pytest.raises(InputError, match=r"^u280-tiny takes head_dim \(last axis\) up to 64, not 65"):
+    with pytest.raises(
+        InputError, match=r"^u280-tiny takes head_dim \(last axis\) up to 64, not 65"
+    ):
         chip.index(np.zeros((1, 8, 65)), np.zeros((1, 8, 65)))
     with pytest.raises(InputError, match=r"^Scores in base 2 must stay below "):
         chip.index(1e6 * tensors.q, tensors.k)
