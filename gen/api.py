@@ -102,7 +102,8 @@ class Chip:
             is left with nothing gives zeros. The chip has ``sparse = true``.
         index : str, optional
             ``coverage``: the hardware selects blocks itself, in a call before, by the rule of the
-            description, whose index is ``coverage`` too. Implies ``causal``.
+            description. If that has another index, its variant with this one runs. Implies
+            ``causal``.
         engine : str
             ``cxxrtl``, ``verilator`` or ``pysim``.
         waves : path, optional

@@ -24,6 +24,7 @@ from ..tb.selection import density
 from ..tb.tensors import InputError
 from .call import emitted_kernel, memory_model, prepare
 from .chip import ChipDescription
+from .index.choose import variant_of
 from .index.hardware import Selected, Selecting, prepare_index
 from .mistakes import suggestion
 from .progress import Progress
@@ -88,12 +89,13 @@ def simulate(
     if waves is not None:
         check_writable(waves)
     tell = progress or (lambda step, share: None)
-    tell("emitting", None)
-    kernel, design = emitted_kernel(description, engine == "verilator")
     selecting: Selecting | None = None
     if index is not None:
         _check_index(index, q_start=q_start, block_mask=block_mask)
         causal = True
+        description = variant_of(description, {"method": index})
+    tell("emitting", None)
+    kernel, design = emitted_kernel(description, engine == "verilator")
 
     def choose(call: Call) -> Bools:
         nonlocal selecting
