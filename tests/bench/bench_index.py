@@ -24,7 +24,7 @@ CASES = (("verticals", 8, 2, 64), ("needles", 8, 2, 64), ("mixed", 8, 8, 64), ("
 
 def rows() -> Iterator[dict[str, Any]]:
     """Yield one row per figure."""
-    description = read_chip(CHIP)
+    description = read_chip(CHIP).replace(index="coverage")
     size, lanes, block = description.size, description.n_lanes, description.block
     beat = description.data_width // 8
     for family, heads, kv_heads, head_dim in CASES:
