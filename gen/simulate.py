@@ -94,8 +94,6 @@ def simulate(
         _check_index(index, q_start=q_start, block_mask=block_mask)
         causal = True
         description = variant_of(description, {"method": index})
-    tell("emitting", None)
-    kernel, design = emitted_kernel(description, engine == "verilator")
 
     def choose(call: Call) -> Bools:
         nonlocal selecting
@@ -104,7 +102,8 @@ def simulate(
                 f"q and k must have as many tokens, since blocks are selected for all of them, not "
                 f"{call.q.shape[1]} and {call.k.shape[1]}; cut the longer one"
             )
-        selecting = prepare_index(description, kernel, call, description.coverage_rule)
+        made, _ = emitted_kernel(description, engine == "verilator")
+        selecting = prepare_index(description, made, call, description.coverage_rule)
         return selecting.masks
 
     tell("exact model", None)
@@ -121,6 +120,8 @@ def simulate(
         choose=None if index is None else choose,
     )
     operands, call = prepared.operands, prepared.call
+    tell("emitting", None)
+    kernel, design = emitted_kernel(description, engine == "verilator")
     image = Image(kernel.n_channels)
     index_task = None if selecting is None else selecting.place(kernel, image)
     selection = None if index_task is None else index_task.selection
