@@ -9,7 +9,7 @@ import pytest
 import qkloom
 from qkloom.rtl.lane.numerics import Numerics
 from qkloom.tb.attention import attention
-from qkloom.tb.tensors import InputError
+from qkloom.tb.tensors import InputError, default_tensors
 
 pytestmark = pytest.mark.usefixtures("compiler")
 
@@ -171,3 +171,38 @@ def test_plain_simulator_agrees(mini: qkloom.Chip, tmp_path: Path) -> None:
     assert slow.cycles == fast.cycles
     np.testing.assert_array_equal(slow.output, fast.output)
     assert "$enddefinitions" in waves.read_text()
+
+
+class TestIndex:
+    """The kernel selects, and attends to what it has selected."""
+
+    def test_selected_by_the_hardware(self, require: Any) -> None:
+        require("compiler")
+        chip = qkloom.load("u280-tiny")
+        q, k, v = (x[:2, :256] for x in default_tensors())
+        result = chip.simulate(q, k, v, index="coverage")
+        report = result.report
+        assert result.bit_exact and report["causal"]
+        assert report["index"]["bit_exact"]
+        assert report["index"]["bytes"] == {
+            name: report["index"]["planned_bytes"][name] for name in "qkv"
+        }
+        assert 0 < report["index"]["share_of_time"] < 1
+        assert report["density"] < 1
+        assert report["max_abs_error"] < 1e-2 < report["dense_max_abs_error"]
+        masked = chip.simulate(
+            q, k, v, causal=True, block_mask=chip.index(q, k, method="coverage").selection
+        )
+        assert (masked.output == result.output).all()
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"index": "window"}, r"^index must be 'coverage', which the kernel selects by, not "),
+            ({"index": "coverage", "q_start": 1}, r"^q_start must be 0 with index, not 1: "),
+            ({"index": "coverage", "block_mask": [[1]]}, r"^block_mask and index must not come "),
+        ],
+    )
+    def test_mistakes(self, mini: qkloom.Chip, changes: dict[str, Any], message: str) -> None:
+        with pytest.raises(InputError, match=message):
+            mini.simulate(*tensors(1, 4, 4), **changes)
