@@ -48,6 +48,7 @@ class InCalls(Component):
     def __init__(self, *, unit):
         pass_over(unit := CoverageUnit(**dict(unit)))
         members = dict(unit.signature.members)
+        del members["busy"]
         rows = unit.i_key.payload.shape().members
         members["i_key"] = In(stream.Signature(data.StructLayout({**rows, "of": 1})))
         super().__init__(members)
@@ -55,7 +56,7 @@ class InCalls(Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.unit = unit = CoverageUnit(**dict(self.parameters["unit"]))
-        for name in unit.signature.members:
+        for name in self.signature.members:
             port, inner = getattr(self, name), getattr(unit, name)
             if name != "i_key":
                 ends = (wiring.flipped(port), inner)
