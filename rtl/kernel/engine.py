@@ -10,7 +10,7 @@ from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..axi import AXI4Read, AXI4Write, ReadManager, ReadShare
+from ..axi import AXI4Read, AXI4Write, ReadManager, ReadShare, WriteShare
 from ..check import check_count
 from ..component import Component
 from ..core import Core
@@ -204,6 +204,9 @@ class Engine(Component):
         self._tables = ("factor", "table", *(("selection",) if sparse else ()))
         self._readers = _readers(self._channels, self._tables)
         self._writers = self._channels["o"]
+        self._who_writes = {number: [f"o_{k}"] for k, number in enumerate(self._writers)}
+        if index_tokens:  # where the selection is read from, it is written to
+            self._who_writes.setdefault(self._channels["q"][0], []).append("selection")
         self._words = data_width // OUTPUT_WIDTH
         call = call_layout(
             heads=heads,
@@ -234,10 +237,9 @@ class Engine(Component):
         for number, names in self._readers.items():
             id_width = max(ceil_log2(len(names)), 1)
             members[f"read_{number}"] = Out(AXI4Read(**self._bus, id_width=id_width))
-        # Where the selection is read from, it is written to.
-        written = {*self._writers, *(self._channels["q"][:1] if index_tokens else ())}
-        for number in sorted(written):
-            members[f"write_{number}"] = Out(AXI4Write(**self._bus))
+        for number, names in self._who_writes.items():
+            tells_apart = {"id_width": 1} if len(names) > 1 else {}
+            members[f"write_{number}"] = Out(AXI4Write(**self._bus, **tells_apart))
         super().__init__(members)
 
     @property
@@ -323,18 +325,25 @@ class Engine(Component):
                 wiring.connect(m, buses[name], share.manager[k])
             wiring.connect(m, share.bus, wiring.flipped(getattr(self, f"read_{number}")))
         total: Any = 0
-        for k, number in enumerate(self._writers):
+        for k in range(len(self._writers)):
             bus = output.bus[k]
-            self._connect_writer(m, number, bus, unit)
+            buses[f"o_{k}"] = bus
             n_words = Signal(range(self._words + 1), name=f"words_{k}", reset_less=True)
             written = Mux(bus.w.valid & bus.w.ready, bus.w.payload.strb, 0)
             m.d.sync += n_words.eq(sum(written[4 * word] for word in range(self._words)))
             total += n_words
         m.d.comb += self.moved.o.eq(total)
-        selections = self._channels["q"][0]
-        if unit is not None and selections not in self._writers:
-            port = getattr(self, f"write_{selections}")
-            wiring.connect(m, unit.bus, wiring.flipped(port))
+        if unit is not None:
+            buses["selection"] = unit.bus
+        for number, names in self._who_writes.items():
+            port = wiring.flipped(getattr(self, f"write_{number}"))
+            if len(names) == 1:
+                wiring.connect(m, buses[names[0]], port)
+                continue
+            m.submodules[f"write_share_{number}"] = write = WriteShare(n=len(names), **self._bus)
+            for k, name in enumerate(names):
+                wiring.connect(m, buses[name], write.manager[k])
+            wiring.connect(m, write.bus, port)
         m.d.comb += [self.idle.eq(reduce(and_, idle)), self.failed.eq(reduce(or_, failed))]
         self._end_calls(m, sequencer, output, unit)
         return m
@@ -385,26 +394,6 @@ class Engine(Component):
                 rows.ready.eq(port.ready & has_room),
             ]
         m.d.comb += connect
-
-    def _connect_writer(self, m: Module, number: int, bus: Any, unit: IndexUnit | None) -> None:
-        """Let outputs be written, or selections, if they are on one channel."""
-        port = getattr(self, f"write_{number}")
-        if unit is None or number != self._channels["q"][0]:
-            wiring.connect(m, bus, wiring.flipped(port))
-            return
-        # No call writes both.
-        selects = self.i.payload.call.selects
-        for source, is_meant in ((bus, ~selects), (unit.bus, selects)):
-            for name in ("aw", "w"):
-                inner, outer = getattr(source, name), getattr(port, name)
-                m.d.comb += inner.ready.eq(outer.ready & is_meant)
-                with m.If(is_meant):
-                    m.d.comb += [outer.valid.eq(inner.valid), outer.payload.eq(inner.payload)]
-            m.d.comb += [
-                source.b.valid.eq(port.b.valid & is_meant),
-                source.b.payload.eq(port.b.payload),
-            ]
-        m.d.comb += port.b.ready.eq(1)
 
     def _end_calls(
         self, m: Module, sequencer: Sequencer, output: OutputMover, unit: IndexUnit | None
