@@ -8,17 +8,18 @@ from amaranth.lib.wiring import In, Out
 
 from ..check import check_count
 from ..component import Component, pass_over
-from ..lane.job import index
 from ..lane.numerics import Numerics
-from ..stream import connect_stream
+from ..stream import RegisterSlice, connect_stream
 from .block_pool import BlockPool
-from .head import HeadSelector, ask_layout, verdict_layout
+from .head import HeadSelector, verdict_layout
 from .key_store import KeyStore
 from .list import list_layout
 from .lists import SelectionLists
+from .mask import SelectionMask
 from .masses import mass_layout
 from .numerics import IndexNumerics
 from .pairs import PairSource
+from .rule import ask_layout, rule_layout
 from .scan import word_layout
 
 __all__ = ["CoverageUnit"]
@@ -63,14 +64,15 @@ class CoverageUnit(Component):
     memory : str
         What means of keys are kept in: ``"auto"``, what synthesis finds best; ``"ultra"``,
         UltraRAM.
+    lists : bool
+        Whether lists are told too.
 
     Members
     -------
     call : In(stream)
         What holds for all heads that follow: how many ``heads``, 1 at least, of how many
-        ``tokens``; ``gamma``, ``limit``, ``least``, ``most``: see
-        :func:`~qkloom.rtl.index.head.ask_layout`. Taken when all heads of the call before have been
-        selected; the last words of their masks may still wait, in order.
+        ``tokens``; :func:`~qkloom.rtl.index.rule.rule_layout`. Taken when all heads of the call
+        before have been selected; the last words of their masks may still wait, in order.
     ask : In(stream)
         Of each head ``mantissa``, ``shift``: its score factor; ``key_head``: number of its KV head
         in the round; ``ends``: it is the last head of its round. A call's last head is, too. Each
@@ -90,7 +92,7 @@ class CoverageUnit(Component):
         Rows of words, as sparse calls read them:
         :class:`~qkloom.rtl.index.lists.SelectionLists`.
     lists : Out(stream)
-        The same as lists.
+        The same as lists, with ``lists``; masks are not much ahead of them then.
     o_result : Out(stream)
         Of columns, diagonals and pairs, how many are taken, and what they have.
     busy : Out(1)
@@ -119,6 +121,7 @@ class CoverageUnit(Component):
         stream_width: int = 8,
         stationary_width: int = 8,
         memory: str = "auto",
+        lists: bool = True,
     ) -> None:
         check_count("Tokens", tokens)
         check_count("Heads", heads)
@@ -133,6 +136,7 @@ class CoverageUnit(Component):
             stationary_width=stationary_width,
         )
         self._numerics = numbers = IndexNumerics(lane=lane, block=block, tokens=tokens)
+        self._has_lists = lists
         blocks = numbers.blocks
         width = max(stream_width, stationary_width)
         self._pool: dict[str, Any] = dict(
@@ -165,20 +169,18 @@ class CoverageUnit(Component):
         pass_over(pool := BlockPool(**self._pool))
         pass_over(keys := KeyStore(**self._keys))
         pass_over(head := HeadSelector(**self._head))
-        asked = dict(ask_layout(blocks).members)
-        factor = {name: asked.pop(name) for name in ("mantissa", "shift")}
-        call = data.StructLayout({"heads": range(heads + 1), "tokens": range(tokens + 1), **asked})
-        ask = data.StructLayout({**factor, "key_head": index(key_heads), "ends": 1})
+        rule = rule_layout(blocks).members
+        call = data.StructLayout({"heads": range(heads + 1), "tokens": range(tokens + 1), **rule})
         super().__init__(
             {
                 "call": In(stream.Signature(call)),
-                "ask": In(stream.Signature(ask)),
+                "ask": In(stream.Signature(ask_layout(key_heads))),
                 "i_mass": In(stream.Signature(mass_layout(numbers))),
                 "i_key": In(stream.Signature(keys.i.payload.shape())),
                 "i_query": In(stream.Signature(pool.i.payload.shape())),
                 "o_verdict": Out(stream.Signature(verdict_layout(blocks))),
                 "masks": Out(stream.Signature(word_layout(32))),
-                "lists": Out(stream.Signature(list_layout(blocks))),
+                **({"lists": Out(stream.Signature(list_layout(blocks)))} if lists else {}),
                 "o_result": Out(stream.Signature(head.o_result.payload.shape())),
                 "busy": Out(1),
             }
@@ -196,14 +198,12 @@ class CoverageUnit(Component):
         m.submodules.pairs = pairs = PairSource(**self._pairs)
         m.submodules.keys = keys = KeyStore(**self._keys)
         m.submodules.query_pool = query_pool = BlockPool(**self._pool)
-        m.submodules.lists = lists = SelectionLists(blocks=self._numerics.blocks)
+        lists = self._add_lists(m)
         connect_stream(m, wiring.flipped(self.i_mass), head.i_mass)
         connect_stream(m, wiring.flipped(self.i_query), query_pool.i)
         connect_stream(m, query_pool.o, pairs.queries)
         connect_stream(m, pairs.o, head.i_pair)
         connect_stream(m, head.o, lists.i)
-        connect_stream(m, lists.masks, wiring.flipped(self.masks))
-        connect_stream(m, lists.lists, wiring.flipped(self.lists))
         connect_stream(m, head.o_result, wiring.flipped(self.o_result))
         in_call = Signal()
         m.d.comb += [
@@ -307,3 +307,17 @@ class CoverageUnit(Component):
         if "key_beat" in pairs.signature.members:
             m.d.comb += keys.beat.eq(pairs.key_beat)
         return m
+
+    def _add_lists(self, m: Module) -> SelectionLists | SelectionMask:
+        """Tell what is selected as masks, and as lists if somebody takes them."""
+        blocks = self._numerics.blocks
+        if self._has_lists:
+            m.submodules.lists = lists = SelectionLists(blocks=blocks)
+            connect_stream(m, lists.masks, wiring.flipped(self.masks))
+            connect_stream(m, lists.lists, wiring.flipped(self.lists))
+            return lists
+        m.submodules.mask = mask = SelectionMask(blocks=blocks)
+        m.submodules.word = word = RegisterSlice(shape=mask.o.payload.shape())
+        connect_stream(m, mask.o, word.i)
+        connect_stream(m, word.o, wiring.flipped(self.masks))
+        return mask

@@ -8,35 +8,20 @@ from amaranth.lib.wiring import In, Out
 
 from ..check import check_count
 from ..component import Component
-from ..lane.numerics import Numerics
 from ..stream import connect_stream
 from .candidates import CandidateStore
 from .code import CodeEncoder, code_width
 from .divergence import Divergence
 from .numerics import IndexNumerics
+from .rule import factor_layout, rule_layout
 from .selector import CoverageSelector
-from .share import GAMMA_BITS
 
-__all__ = ["HeadSelector", "ask_layout", "verdict_layout"]
+__all__ = ["HeadSelector", "head_ask_layout", "verdict_layout"]
 
 
-def ask_layout(blocks: int) -> data.StructLayout:
-    """Return the layout of what is asked of a head.
-
-    ``mantissa``, ``shift``: its score factor. ``gamma``: share of attention, in units of
-    ``2**-16``, up to 1. ``limit``: what the divergence must be below for query-aware, see
-    :meth:`~qkloom.rtl.index.numerics.IndexNumerics.encode_tau`. ``least``, ``most``: blocks.
-    """
-    return data.StructLayout(
-        {
-            "mantissa": Numerics.mantissa_width,
-            "shift": Numerics.shift_width,
-            "gamma": GAMMA_BITS + 1,
-            "limit": IndexNumerics.divergence_fraction + 3,
-            "least": blocks.bit_length(),
-            "most": blocks.bit_length(),
-        }
-    )
+def head_ask_layout(blocks: int) -> data.StructLayout:
+    """Return the layout of what is asked of a head: its score factor, and the rule of its call."""
+    return data.StructLayout({**factor_layout().members, **rule_layout(blocks).members})
 
 
 def verdict_layout(blocks: int) -> data.StructLayout:
@@ -82,7 +67,7 @@ class HeadSelector(Component):
     Members
     -------
     ask : In(stream)
-        :func:`ask_layout`, of each head; taken before its blocks.
+        :func:`head_ask_layout`, of each head; taken before its blocks.
     i_mass : In(stream)
         ``vertical``, ``slash``, ``mean``, ``last``: see
         :func:`~qkloom.rtl.index.masses.mass_layout`.
@@ -138,7 +123,7 @@ class HeadSelector(Component):
         result = {"count": count, "mass": total, "total": total, "flat": 1}
         super().__init__(
             {
-                "ask": In(stream.Signature(ask_layout(blocks))),
+                "ask": In(stream.Signature(head_ask_layout(blocks))),
                 "i_mass": In(stream.Signature(mass)),
                 **({"i_pair": In(stream.Signature(pair))} if pairs else {}),
                 "o_verdict": Out(stream.Signature(verdict_layout(blocks))),

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..component import Component
 from .head import verdict_layout
+from .rule import aware_layout
 
 __all__ = ["HeadRecord"]
 
@@ -40,7 +41,7 @@ class HeadRecord(Component):
         ``count``, ``mass``, ``total``, ``flat`` of columns, of diagonals, and of the pairs of a
         query-aware head.
     aware : Out(stream)
-        ``blocks`` and ``is_aware`` of each head, as soon as they are known.
+        :func:`~qkloom.rtl.index.rule.aware_layout` of each head, as soon as it is known.
     o : Out(stream)
         ``words`` of each head. The next verdict is taken when they have been.
 
@@ -52,13 +53,12 @@ class HeadRecord(Component):
 
     def __init__(self, *, blocks: int, count_width: int, total_width: int = 32) -> None:
         result = {"count": count_width, "mass": total_width, "total": total_width, "flat": 1}
-        aware = {"blocks": blocks.bit_length(), "is_aware": 1}
         record = {"words": data.ArrayLayout(_WORD, 8)}
         super().__init__(
             {
                 "verdict": In(stream.Signature(verdict_layout(blocks))),
                 "result": In(stream.Signature(data.StructLayout(result))),
-                "aware": Out(stream.Signature(data.StructLayout(aware))),
+                "aware": Out(stream.Signature(aware_layout(blocks))),
                 "o": Out(stream.Signature(data.StructLayout(record))),
             }
         )

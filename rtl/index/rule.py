@@ -1,15 +1,17 @@
-"""What coverage is asked for."""
+"""What a coverage unit is asked, and what it says of a head first."""
 
 from amaranth.lib import data
 
+from ..lane.job import index
+from ..lane.numerics import Numerics
 from .numerics import IndexNumerics
 from .share import GAMMA_BITS
 
-__all__ = ["rule_layout"]
+__all__ = ["ask_layout", "aware_layout", "factor_layout", "rule_layout"]
 
 
 def rule_layout(blocks: int) -> data.StructLayout:
-    """Return the layout of a rule of coverage.
+    """Return the layout of a rule of coverage, which holds for all heads of a call.
 
     ``gamma``: share of attention, in units of ``2**-16``, up to 1. ``limit``: what the divergence
     must be below for query-aware, see
@@ -24,3 +26,22 @@ def rule_layout(blocks: int) -> data.StructLayout:
             "most": blocks.bit_length(),
         }
     )
+
+
+def factor_layout() -> data.StructLayout:
+    """Return the layout of a head's score factor, ``mantissa / 2**shift``."""
+    return data.StructLayout({"mantissa": Numerics.mantissa_width, "shift": Numerics.shift_width})
+
+
+def ask_layout(key_heads: int) -> data.StructLayout:
+    """Return the layout of what is asked of a head: its score factor, and whose keys it has.
+
+    ``key_head``: number of its KV head in the round, of ``key_heads`` at most. ``ends``: it is the
+    round's last head.
+    """
+    return data.StructLayout({**factor_layout().members, "key_head": index(key_heads), "ends": 1})
+
+
+def aware_layout(blocks: int) -> data.StructLayout:
+    """Return the layout of what is to be known of a head: its blocks, and if it is query-aware."""
+    return data.StructLayout({"blocks": blocks.bit_length(), "is_aware": 1})

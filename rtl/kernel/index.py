@@ -11,10 +11,8 @@ from ..component import Component, pass_over
 from ..formats import Integer
 from ..index.coverage import CoverageUnit
 from ..index.record import HeadRecord
-from ..index.rule import rule_layout
+from ..index.rule import ask_layout, aware_layout, rule_layout
 from ..mover.selection import SelectionMover
-from ..sequencer.queries import aware_layout
-from ..sequencer.sequencer import ask_layout
 from ..stream import Queue, connect_stream
 
 __all__ = ["IndexUnit"]
@@ -59,7 +57,7 @@ class IndexUnit(Component):
         What holds for all heads: ``heads``, ``tokens``, ``rule``
         (:func:`~qkloom.rtl.index.rule.rule_layout`), and where ``selection`` and ``verdicts`` go.
     ask : In(stream)
-        :func:`~qkloom.rtl.sequencer.sequencer.ask_layout`, heads in their order.
+        :func:`~qkloom.rtl.index.rule.ask_layout`, heads in their order.
     i_mass : In(stream)
         From the core.
     i_key : In(stream)
@@ -67,7 +65,7 @@ class IndexUnit(Component):
     i_query : In(stream)
         Rows of the queries of query-aware heads, in whole tiles.
     aware : Out(stream)
-        :func:`~qkloom.rtl.sequencer.queries.aware_layout` of each head.
+        :func:`~qkloom.rtl.index.rule.aware_layout` of each head.
     bus : Out(AXI4Write)
         To memory.
     moves : Out(1)
@@ -108,6 +106,7 @@ class IndexUnit(Component):
         self._coverage: dict[str, Any] = {
             **{k: v for k, v in self.parameters.items() if k not in outer},
             "dot_width": head_dim,
+            "lists": False,  # rows in memory say the same
         }
         pass_over(unit := CoverageUnit(**self._coverage))
         self._blocks = blocks = unit.numerics.blocks
@@ -183,7 +182,6 @@ class IndexUnit(Component):
             self.written.eq(mover.written),
             self.idle.eq(mover.idle),
             self.failed.eq(mover.failed),
-            coverage.lists.ready.eq(1),  # rows in memory say the same
         ]
         m.d.sync += self.moves.eq(coverage.busy | (mover.masks.valid & mover.masks.ready))
         with m.If(record.aware.valid):

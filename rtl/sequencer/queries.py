@@ -1,19 +1,15 @@
 """Asking for all queries of the heads that are found to be query-aware."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, stream
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
 from ..check import check_count
 from ..component import Component
+from ..index.rule import aware_layout
 from .call import n_blocks, request_layout
 
-__all__ = ["AwareQueries", "aware_layout"]
-
-
-def aware_layout(blocks: int) -> data.StructLayout:
-    """Return the layout of what is to be known of a head: its blocks, and if it is query-aware."""
-    return data.StructLayout({"blocks": blocks.bit_length(), "is_aware": 1})
+__all__ = ["AwareQueries"]
 
 
 class AwareQueries(Component):
@@ -35,7 +31,7 @@ class AwareQueries(Component):
     heads, tokens : In
         Of the call.
     i : In(stream)
-        :func:`aware_layout`, of all heads in their order.
+        :func:`~qkloom.rtl.index.rule.aware_layout`, of all heads in their order.
     o : Out(stream)
         Tiles of a tensor of all heads' queries, ascending:
         :func:`~qkloom.rtl.sequencer.call.request_layout`.

@@ -8,8 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..axi.command import beat_layout, command_layout
 from ..component import Component
-from ..index.rule import rule_layout
-from ..lane.job import index
+from ..index.rule import ask_layout, aware_layout, rule_layout
 from ..stream import Fork, Queue, RegisterSlice, connect_stream
 from .attention import AttentionWalker
 from .call import SELECTION_WIDTH, call_layout, n_blocks, row_words
@@ -17,11 +16,11 @@ from .deal import Dealer
 from .either import EitherWalker
 from .locate import Locator, located_layout
 from .lookup import Lookup
-from .queries import AwareQueries, aware_layout
+from .queries import AwareQueries
 from .selection import Selection
 from .walk import addressed_job, factored_entry
 
-__all__ = ["FACTOR_WIDTH", "OUTPUT_WIDTH", "TABLE_WIDTH", "Sequencer", "ask_layout", "task_layout"]
+__all__ = ["FACTOR_WIDTH", "OUTPUT_WIDTH", "TABLE_WIDTH", "Sequencer", "task_layout"]
 
 OUTPUT_WIDTH = 32
 """Bits of an output in memory: ``Fixed(8, 16)``, the sign extended."""
@@ -80,15 +79,6 @@ def task_layout(
     )
 
 
-def ask_layout(key_heads: int) -> data.StructLayout:
-    """Return the layout of what is asked of a head in an index call.
-
-    ``mantissa``, ``shift``: its score factor. ``key_head``: number of its KV head in the round.
-    ``ends``: it is the round's last head.
-    """
-    return data.StructLayout({"mantissa": 17, "shift": 6, "key_head": index(key_heads), "ends": 1})
-
-
 class Sequencer(Component):
     """Turn a call into jobs, and into what is to be fetched and stored, all in one order.
 
@@ -143,9 +133,10 @@ class Sequencer(Component):
     factor_beat, table_beat, selection_beat : In(stream)
         These beats.
     asks : Out(stream)
-        With ``index_tokens``, the heads of an index call: :func:`ask_layout`.
+        With ``index_tokens``, the heads of an index call:
+        :func:`~qkloom.rtl.index.rule.ask_layout`.
     aware : In(stream)
-        What is known of them: :func:`~qkloom.rtl.sequencer.queries.aware_layout`. Queries of those
+        What is known of them: :func:`~qkloom.rtl.index.rule.aware_layout`. Queries of those
         that are query-aware are asked for at ``v``, from first to last, also when ``i`` has been
         taken: the call stays at its payload.
 

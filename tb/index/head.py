@@ -17,7 +17,7 @@ __all__ = ["Ask", "Verdict", "select_head"]
 
 @dataclass(frozen=True)
 class Ask:
-    """What is asked of a head; members as of :func:`qkloom.rtl.index.head.ask_layout`."""
+    """What is asked of a head; members as of :func:`qkloom.rtl.index.head.head_ask_layout`."""
 
     mantissa: int
     shift: int
