@@ -125,7 +125,8 @@ def prepare_index(
     Raises
     ------
     InputError
-        When the chip selects no blocks, or not from so many tokens.
+        When the chip selects no blocks, or not from so many tokens, or queries and keys have not
+        as many.
     """
     most = kernel.parameters["index_tokens"]
     if not most:
@@ -133,6 +134,11 @@ def prepare_index(
             f'{description.name} selects no blocks; describe a chip with index = "coverage"'
         )
     heads, tokens, head_dim = call.q.shape
+    if tokens != call.k.shape[1]:
+        raise InputError(
+            f"q and k must have as many tokens, since blocks are selected for all of them, not "
+            f"{tokens} and {call.k.shape[1]}; cut the longer one"
+        )
     if tokens > most:
         raise InputError(
             f"tokens to select from must be at most {most:,}, which {description.name} has tables "

@@ -8,13 +8,12 @@ from ...tb.attention import Bools
 from ...tb.errors import InputError
 from ...tb.index.exact import CoverageRule
 from ...tb.kernel.image import factor_table, to_channels
-from ...tb.kernel.index import INDEX, HeadResult, read_records, read_selection
+from ...tb.kernel.index import HeadResult, index_numbers, read_records, read_selection
 from ...tb.kernel.task import row_bytes
 from ...tb.quantize import Int8s
 from ...tb.tensors import check_shapes
 from .backend import Status
 from .buffer import Buffer
-from .check import CAUSAL_FLAG, TABLE_FLAG
 from .device import Device
 from .operands import as_factors, as_int8, block_table, call_memory, fold
 
@@ -93,7 +92,6 @@ def select_blocks(
         of_block = block * queries.shape[-1] * given["stationary_width"] // 8
         room = device.channel_bytes // of_block * len(channels["k"])
         table = block_table(places, len(keys) * blocks, room)
-    ask = (rule or CoverageRule()).ask(blocks, block, 1, 0)
     with call_memory(device) as place:
         arguments: dict[str, Buffer | int] = {}
         for name, x in (("q", queries[:, -rows:]), ("k", keys), ("v", queries)):
@@ -114,22 +112,15 @@ def select_blocks(
         row, record = row_bytes(kernel), record_bytes(given["data_width"])
         selection = place(tables, np.zeros(heads * blocks * row, np.uint8))
         verdicts = place(tables, np.zeros(heads * record, np.uint8))
-        arguments |= {
-            "selection": selection,
-            "verdicts": verdicts,
-            "flags": CAUSAL_FLAG | TABLE_FLAG * (table is not None) | INDEX,
-            "heads": heads,
-            "kv_heads": len(keys),
-            "n_q": rows,
-            "n_kv": tokens,
-            "q_start": tokens - rows,
-            "head_dim": queries.shape[-1],
-            "query_bits": bits,
-            "gamma": ask.gamma,
-            "limit": ask.limit,
-            "fewest": ask.least,
-            "most": ask.most,
-        }
+        arguments |= {"selection": selection, "verdicts": verdicts}
+        arguments |= index_numbers(
+            queries,
+            keys,
+            block=block,
+            rule=rule or CoverageRule(),
+            query_bits=bits,
+            paged=table is not None,
+        )
         device.launch(arguments)
         status = device.wait(timeout)
         content, records = (device.read(buffer) for buffer in (selection, verdicts))

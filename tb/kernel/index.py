@@ -20,6 +20,7 @@ __all__ = [
     "HeadResult",
     "IndexCall",
     "IndexTask",
+    "index_numbers",
     "place_index",
     "planned_index_bytes",
     "read_records",
@@ -148,13 +149,36 @@ def record_of(head: HeadResult, record: int) -> Bytes:
     return np.pad(content, (0, record - len(content)))
 
 
+def index_numbers(
+    q: Int8s, k: Int8s, *, block: int, rule: CoverageRule, query_bits: int, paged: bool
+) -> dict[str, int]:
+    """Return what a host writes for an index call beside pointers."""
+    heads, tokens, head_dim = q.shape
+    rows = min(block, tokens)
+    ask = rule.ask(-(-tokens // block), block, 1, 0)
+    return {
+        "flags": 1 | paged << 1 | INDEX,
+        "heads": heads,
+        "kv_heads": len(k),
+        "n_q": rows,
+        "n_kv": tokens,
+        "q_start": tokens - rows,
+        "head_dim": head_dim,
+        "query_bits": query_bits,
+        "gamma": ask.gamma,
+        "limit": ask.limit,
+        "fewest": ask.least,
+        "most": ask.most,
+    }
+
+
 def place_index(
     kernel: Kernel, call: IndexCall, image: Image, places: NDArray[np.int64] | None = None
 ) -> IndexTask:
     """Place an index call in an image of memory; parameters as of :func:`.task.place`."""
     given, channels = kernel.parameters, kernel.channels
     block = given["block_rows"]
-    heads, tokens, head_dim = call.q.shape
+    heads, tokens, _ = call.q.shape
     rows = min(block, tokens)
     blocks = -(-tokens // block)
     arguments: dict[str, int] = {}
@@ -179,23 +203,15 @@ def place_index(
     row, record = row_bytes(kernel), record_bytes(given["data_width"])
     selection = image.reserve(tables, heads * blocks * row)
     verdicts = image.reserve(tables, heads * record)
-    ask = call.rule.ask(blocks, block, 1, 0)
-    arguments |= {
-        "selection": selection,
-        "verdicts": verdicts,
-        "flags": 1 | (places is not None) << 1 | INDEX,
-        "heads": heads,
-        "kv_heads": len(call.k),
-        "n_q": rows,
-        "n_kv": tokens,
-        "q_start": tokens - rows,
-        "head_dim": head_dim,
-        "query_bits": call.query_bits,
-        "gamma": ask.gamma,
-        "limit": ask.limit,
-        "fewest": ask.least,
-        "most": ask.most,
-    }
+    arguments |= {"selection": selection, "verdicts": verdicts}
+    arguments |= index_numbers(
+        call.q,
+        call.k,
+        block=block,
+        rule=call.rule,
+        query_bits=call.query_bits,
+        paged=places is not None,
+    )
     return IndexTask(arguments, selection, verdicts, heads, blocks, row, record)
 
 

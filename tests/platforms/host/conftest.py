@@ -18,40 +18,45 @@ TIMEOUT_CYCLES = 4096
 
 
 @pytest.fixture(scope="session")
-def folder(require: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a generated folder: keys and outputs on two channels, and little patience."""
-    require("compiler")
-    chip = qkloom.load(
-        {
-            "name": "host-tiny",
-            "clock_mhz": 100.0,
-            "lanes": [{"matrix": "plain", "n": 1}],
-            "size": 4,
-            "block": 8,
-            "head_dim": 8,
-            "tokens": 64,
-            "heads": 8,
-            "gemm": True,
-            "sparse": True,
-            "memory": {"channels": 2},
-            "softmax": {"p_width": 12, "segments": 8, "fraction": 8},
-        }
-    )
-    described = ChipDescription.kernel_parameters
-    channels = (("q", (0,)), ("k", (0, 1)), ("v", (1,)), ("o", (0, 1)))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            ChipDescription,
-            "kernel_parameters",
-            property(
-                lambda self: {
-                    **described.fget(self),
-                    "channels": channels,
-                    "timeout": TIMEOUT_CYCLES,
-                }
-            ),
+def generated(require: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return what generates a small chip with keys and outputs on two channels."""
+
+    def generate(name: str, *, kernel: dict[str, Any], **changes: Any) -> Path:
+        require("compiler")
+        chip = qkloom.load(
+            {
+                "name": name,
+                "clock_mhz": 100.0,
+                "lanes": [{"matrix": "plain", "n": 1}],
+                "size": 4,
+                "block": 8,
+                "head_dim": 8,
+                "tokens": 64,
+                "heads": 8,
+                "sparse": True,
+                "memory": {"channels": 2},
+                "softmax": {"p_width": 12, "segments": 8, "fraction": 8},
+                **changes,
+            }
         )
-        return chip.generate(tmp_path_factory.mktemp("host") / "tiny")
+        described = ChipDescription.kernel_parameters
+        channels = (("q", (0,)), ("k", (0, 1)), ("v", (1,)), ("o", (0, 1)))
+        more = {"channels": channels, **kernel}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                ChipDescription,
+                "kernel_parameters",
+                property(lambda self: {**described.fget(self), **more}),
+            )
+            return chip.generate(tmp_path_factory.mktemp("host") / name)
+
+    return generate
+
+
+@pytest.fixture(scope="session")
+def folder(generated: Any) -> Path:
+    """Return a generated folder of a kernel with little patience."""
+    return generated("host-tiny", kernel={"timeout": TIMEOUT_CYCLES}, gemm=True)
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import qkloom
-from qkloom.gen.chip import ChipDescription
 from qkloom.platforms.host import Device, attention, kernel_numerics, select_blocks
 from qkloom.rtl.index.numerics import IndexNumerics
 from qkloom.rtl.kernel.code import Code
@@ -20,34 +18,9 @@ RULE = CoverageRule(gamma=0.7, tau=0.25, min_budget=0)
 
 
 @pytest.fixture(scope="module")
-def selecting(require: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def selecting(generated: Any) -> Path:
     """Return a generated folder of a chip that selects."""
-    require("compiler")
-    chip = qkloom.load(
-        {
-            "name": "host-select",
-            "clock_mhz": 100.0,
-            "lanes": [{"matrix": "plain", "n": 1}],
-            "size": 4,
-            "block": 8,
-            "head_dim": 8,
-            "tokens": 64,
-            "heads": 8,
-            "sparse": True,
-            "index": "coverage",
-            "memory": {"channels": 2},
-            "softmax": {"p_width": 12, "segments": 8, "fraction": 8},
-        }
-    )
-    described = ChipDescription.kernel_parameters
-    channels = (("q", (0,)), ("k", (0, 1)), ("v", (1,)), ("o", (0, 1)))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            ChipDescription,
-            "kernel_parameters",
-            property(lambda self: {**described.fget(self), "channels": channels}),
-        )
-        return chip.generate(tmp_path_factory.mktemp("host") / "select")
+    return generated("host-select", kernel={}, index="coverage")
 
 
 def operands(device: Device, heads: int, kv_heads: int, tokens: int, head_dim: int) -> Operands:
