@@ -39,6 +39,25 @@ def test_preset(bench: Any, tmp_path: Path) -> None:
     assert re.search("must hold", bench.run(program, folder))
 
 
+def test_a_call_that_selects(mini: qkloom.Chip, bench: Any, tmp_path: Path) -> None:
+    """The fifth call does; with another rule it selects something else."""
+    chip = qkloom.Chip(mini.description.replace(index="coverage"))
+    folder = chip.generate(tmp_path / "mini", vectors=5)
+    program = bench.build(folder)
+    assert bench.run(program, folder).startswith("PASS: mini: 5 calls, ")
+    header = (folder / "registers.h").read_text()
+    found = re.search(r"_LIMIT(?:_OFFSET)?\s+(0x[0-9a-f]+)", header)
+    assert found, header
+    calls = folder / "sim/vectors/calls.hex"
+    lines = calls.read_text().split()
+    at = max(k for k, line in enumerate(lines) if int(line, 16) >> 32 == int(found[1], 16))
+    limit = int(lines[at], 16) & 0xFFFFFFFF
+    assert limit > 1
+    # No head is query-aware any more: neither record nor selection are what they must be.
+    calls.write_text("\n".join([*lines[:at], f"{int(lines[at], 16) - limit:x}", *lines[at + 1 :]]))
+    assert re.search("must hold", bench.run(program, folder))
+
+
 @pytest.fixture
 def vectors(built: Any, tmp_path: Path) -> Path:
     """Return a copy of the vectors, to be changed."""
