@@ -3,22 +3,29 @@
 Every command imports what it needs when it runs, so that help and mistakes answer at once.
 """
 
-import json
-import logging
-import math
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import typer.core
 
+from .cli_index import index
+from .terminal import (
+    AsJson,
+    ChipName,
+    Layer,
+    Source,
+    print_json,
+    print_table,
+    read_tensors,
+    shown_progress,
+    take_part,
+)
+
 if TYPE_CHECKING:
-    from ..tb.tensors import Tensors
-    from .progress import Progress
     from .simulate import Simulation
 
 __all__ = ["app", "main"]
@@ -50,9 +57,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-
-ChipName = Annotated[str, typer.Argument(metavar="CHIP", help="A preset or a .toml file.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -104,7 +108,7 @@ def chips(as_json: AsJson = False) -> None:
 
     presets = [read_chip(name) for name in preset_names()]
     if as_json:
-        _print_json({chip.name: {**chip.figures, **chip.resolved()} for chip in presets})
+        print_json({chip.name: {**chip.figures, **chip.resolved()} for chip in presets})
         return
     figures = [
         [
@@ -119,7 +123,7 @@ def chips(as_json: AsJson = False) -> None:
         for chip in presets
     ]
     headers = ["chip", "lanes", "array", "peak int8 TOPS", "block", "head_dim", "tokens"]
-    _print_table(headers, figures)
+    print_table(headers, figures)
     for chip in presets:
         print(f"{chip.name}: {chip.description}")
 
@@ -131,7 +135,7 @@ def units(as_json: AsJson = False) -> None:
 
     found = find_units().values()
     if as_json:
-        _print_json({unit.name: {"summary": unit.summary, "usage": unit.usage()} for unit in found})
+        print_json({unit.name: {"summary": unit.summary, "usage": unit.usage()} for unit in found})
         return
     for unit in found:
         print(f"{unit.name}\n    {unit.summary}\n    {unit.usage()}")
@@ -150,7 +154,7 @@ def schema() -> None:
     """Print the JSON schema of descriptions."""
     from .chip import ChipDescription
 
-    _print_json(ChipDescription.model_json_schema())
+    print_json(ChipDescription.model_json_schema())
 
 
 @app.command()
@@ -165,9 +169,9 @@ def doctor(
 
     findings = examination.examine(prune=prune)
     if as_json:
-        _print_json(findings.as_dict())
+        print_json(findings.as_dict())
         return
-    _print_table(
+    print_table(
         ["", "found", "used for", "where, or how to get it"],
         [[t.name, t.version or "no", t.purpose, t.place or t.remedy] for t in findings.tools],
     )
@@ -203,7 +207,7 @@ def generate(
     from .units import parse_options
 
     options = parse_options(context.args)
-    with _progress(f"generating {what}"):
+    with shown_progress(f"generating {what}"):
         if what in preset_names() or what.endswith(".toml"):
             chip = _read_chip(what, options, takes="-o, --vectors and --target")
             if target is not None:
@@ -251,7 +255,7 @@ def synth(
     from .units import parse_options
 
     options = parse_options(context.args)
-    with _progress(f"synthesizing {what}") as progress:
+    with shown_progress(f"synthesizing {what}") as progress:
         name = None
         if what in preset_names() or what.endswith(".toml"):
             chip = _read_chip(what, options, takes="--target, --yosys, --vivado and --json")
@@ -262,9 +266,9 @@ def synth(
             component, target=target, name=name, yosys=yosys, vivado=vivado, progress=progress
         )
     if as_json:
-        _print_json(synthesis.as_dict())
+        print_json(synthesis.as_dict())
         return
-    _print_table(*tabulate(synthesis))
+    print_table(*tabulate(synthesis))
     for line in describe(synthesis):
         print(line)
 
@@ -298,9 +302,9 @@ def estimate(
         component = _find_unit(what).build(options)
     figures = estimate_component(component, name=name)
     if as_json:
-        _print_json(figures.as_dict())
+        print_json(figures.as_dict())
         return
-    _print_table(*tabulate(figures))
+    print_table(*tabulate(figures))
     print(f"{figures.name} for {figures.target}, estimated in {figures.seconds:.2f} s")
     for line in figures.notes:
         print(line)
@@ -327,9 +331,9 @@ def crossover(
     splits = find_splits(clock_mhz=clock, budget=budget)
     if as_json:
         facts = {"clock_mhz": clock, "budget": budget, "splits": [s.as_dict() for s in splits]}
-        _print_json(facts)
+        print_json(facts)
         return
-    _print_table(*tabulate_splits(splits))
+    print_table(*tabulate_splits(splits))
     print(
         f"peak TOPS at {clock:g} MHz, 2 operations per multiplier and cycle, of what fits "
         f"{budget['lut']:,.0f} LUT, {budget['dsp']:,.0f} DSP and {SHARE:.0%} of all else of a U280"
@@ -357,12 +361,12 @@ def build(
     """
     from .build import build_board, describe, tabulate
 
-    with _progress(f"building {board}") as progress:
+    with shown_progress(f"building {board}") as progress:
         made = build_board(board, output or Path("build", board), seeds=seeds, progress=progress)
     if as_json:
-        _print_json(made.as_dict())
+        print_json(made.as_dict())
         return
-    _print_table(*tabulate(made))
+    print_table(*tabulate(made))
     for line in describe(made):
         print(line)
 
@@ -370,11 +374,8 @@ def build(
 @app.command()
 def simulate(
     chip: ChipName,
-    source: Annotated[
-        Path | None,
-        typer.Option("--input", metavar="FILE", help="Tensors: .npz or .safetensors."),
-    ] = None,
-    layer: Annotated[int | None, typer.Option(help="Layer of a file that holds several.")] = None,
+    source: Source = None,
+    layer: Layer = None,
     head: Annotated[
         str | None, typer.Option(metavar="H|all", help="Query head; default 0, or all of --input.")
     ] = None,
@@ -429,7 +430,7 @@ def simulate(
     Exit code 1 means that hardware and exact model differ.
     """
     from ..tb.files import check_writable
-    from ..tb.tensors import InputError, default_tensors, load_array, load_tensors, write_npz
+    from ..tb.tensors import InputError, load_array, write_npz
     from .api import load
 
     for option, file, ending in (("--waves", waves, ".vcd"), ("--save", save, ".npz")):
@@ -439,15 +440,13 @@ def simulate(
                     f"{option} must be a {ending} file in a folder that exists, not {file}"
                 )
             check_writable(file)
-    if layer is not None and source is None:
-        raise InputError(f"--layer chooses one of a file, and is {layer} without --input")
     loaded = load(chip)
     block_mask = None if mask is None else load_array(mask)
-    tensors = default_tensors() if source is None else load_tensors(source, layer)
+    tensors = read_tensors(source, layer)
     if source is None:
         head, tokens = head or "0", tokens or str(4 * loaded.description.block)
-    tensors = _part(tensors, head, tokens)
-    with _progress(f"simulating {loaded.name}") as progress:
+    tensors = take_part(tensors, head, tokens)
+    with shown_progress(f"simulating {loaded.name}") as progress:
         result = loaded.simulate(
             *tensors,
             causal=causal,
@@ -463,184 +462,13 @@ def simulate(
     if save is not None:
         write_npz(save, {**tensors._asdict(), "output": result.output})
     if as_json:
-        _print_json(result.report)
+        print_json(result.report)
     else:
         _print_report(result)
     raise typer.Exit(0 if result.bit_exact else 1)
 
 
-@app.command()
-def index(
-    chip: Annotated[
-        str | None,
-        typer.Argument(metavar="CHIP", help="A preset or a .toml file; u280 for a --task."),
-    ] = None,
-    source: Annotated[
-        Path | None,
-        typer.Option("--input", metavar="FILE", help="Tensors: .npz or .safetensors."),
-    ] = None,
-    layer: Annotated[int | None, typer.Option(help="Layer of a file that holds several.")] = None,
-    head: Annotated[
-        str | None, typer.Option(metavar="H|all", help="Query head; default all.")
-    ] = None,
-    tokens: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N|all|N,N", help="First tokens, all by default; of a --task, contexts."
-        ),
-    ] = None,
-    method: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="coverage, forecast, window or dense, or all for a --task; the chip's own by "
-            "default, or coverage.",
-        ),
-    ] = None,
-    gamma: Annotated[
-        float | None, typer.Option(help="Share of the attention to be covered, 0 to 1.")
-    ] = None,
-    tau: Annotated[
-        float | None,
-        typer.Option(help="Divergence below which a head is query-aware, 0 to 1."),
-    ] = None,
-    min_budget: Annotated[
-        int | None, typer.Option(help="Fewest tokens of block columns, and of diagonals.")
-    ] = None,
-    max_budget: Annotated[int | None, typer.Option(help="Most of them.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Most blocks of a forecast.")] = None,
-    snr: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DB|oracle",
-            help="Noise of forecasts, oracle by default: none; of a --task, several with commas.",
-        ),
-    ] = None,
-    task: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="recall: compare methods by what they recall."),
-    ] = None,
-    engine: Annotated[
-        str | None, typer.Option(metavar="NAME", help="cxxrtl, verilator or pysim.")
-    ] = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.svg", help="Draw selected blocks over attention."),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Choose the blocks of keys that each block of queries attends to, and say how good they are.
-
-    Per head: the blocks kept and what share of the attention is in them, how much they have in
-    common with the same rule in float64 and with FlexPrefill token by token, what choosing took.
-    Without --input it takes the extract of a real layer that comes with qkloom.
-
-    With `--task recall` methods answer questions about contexts that are made up (which value
-    followed this key?), for `--method all` each of them, at 4,096 to 131,072 tokens. Cycles are
-    counted, not measured.
-
-    Exit code 1 means that hardware and exact model differ.
-    """
-    from ..tb.files import check_writable
-    from ..tb.tensors import InputError, default_tensors, load_tensors
-    from .api import load
-    from .index.options import read_snrs, refuse_given
-    from .index.plot import draw_index
-    from .index.report import describe, tabulate
-    from .index.svg import write_plot
-
-    if plot is not None:
-        if plot.suffix != ".svg" or not plot.parent.is_dir():
-            raise InputError(f"--plot must be a .svg file in a folder that exists, not {plot}")
-        check_writable(plot)
-    changes: dict[str, Any] = {
-        "gamma": gamma,
-        "tau": tau,
-        "min_budget": min_budget,
-        "max_budget": max_budget,
-        "top_k": top_k,
-    }
-    if task is not None:
-        refuse_given(
-            "--task", {"--input": source, "--layer": layer, "--head": head, "--engine": engine}
-        )
-        changes["method"] = method or "all"
-        _recall(task, chip or "u280", tokens, snr, changes, plot, as_json)
-        return
-    if chip is None:
-        raise InputError("CHIP must be given unless there is a --task, such as `index u280-tiny`")
-    if method == "all":
-        raise InputError("--method all compares methods by a task; add --task recall")
-    if layer is not None and source is None:
-        raise InputError(f"--layer chooses one of a file, and is {layer} without --input")
-    (noise,) = read_snrs(snr or "oracle", most=1)
-    loaded = load(chip)
-    own = loaded.description.index.method
-    changes["method"] = method or ("coverage" if own == "dense" else own)
-    tensors = default_tensors() if source is None else load_tensors(source, layer)
-    if source is None and tokens is None:
-        most = loaded.description.index.tokens or loaded.description.tokens
-        tokens = str(min(most, tensors.q.shape[-2]))
-    tensors = _part(tensors, head, tokens)
-    with _progress(f"index of {loaded.name}") as progress:
-        found = loaded.index(
-            tensors.q,
-            tensors.k,
-            snr=noise,
-            first_head=0 if head in (None, "all") else _count(head, "--head"),
-            engine=engine or "cxxrtl",
-            progress=progress,
-            **changes,
-        )
-    if plot is not None:
-        write_plot(plot, draw_index(found))
-    if as_json:
-        _print_json(found.report)
-    else:
-        _print_table(*tabulate(found))
-        for line in describe(found):
-            print(line)
-    raise typer.Exit(1 if found.report["bit_exact"] is False else 0)
-
-
-def _recall(
-    task: str,
-    chip: str,
-    tokens: str | None,
-    snr: str | None,
-    changes: Mapping[str, Any],
-    plot: Path | None,
-    as_json: bool,
-) -> None:
-    """Compare methods by a task, and print what came of it."""
-    from ..tb.tensors import InputError
-    from .chip import read_chip
-    from .index import compare_recall
-    from .index.chart import draw_recall
-    from .index.options import read_counts, read_snrs
-    from .index.recall import SNRS
-    from .index.report import describe_recall, tabulate_recall
-    from .index.svg import write_plot
-
-    if task != "recall":
-        raise InputError(f"--task must be recall, not {task!r}")
-    lengths = None if tokens in (None, "all") else read_counts(tokens, "--tokens")
-    with _progress("recall") as progress:
-        made = compare_recall(
-            read_chip(chip),
-            lengths=lengths,
-            snrs=SNRS if snr is None else read_snrs(snr),
-            progress=progress,
-            **changes,
-        )
-    if plot is not None:
-        write_plot(plot, draw_recall(made))
-    if as_json:
-        _print_json(made.report)
-        return
-    _print_table(*tabulate_recall(made))
-    for line in describe_recall(made):
-        print(line)
+app.command()(index)
 
 
 def _read_chip(target: str, options: dict[str, str], takes: str) -> Any:
@@ -670,101 +498,6 @@ def _find_unit(name: str) -> Any:
             f"units are {', '.join(known)}"
         )
     return known[name]
-
-
-def _part(tensors: "Tensors", head: str | None, tokens: str | None) -> "Tensors":
-    """Return one head of tensors or all of them, and of these the first tokens or all."""
-    from ..tb.errors import InputError
-
-    if head not in (None, "all"):
-        number = _count(head, "--head")
-        if number >= (n_heads := tensors.q.shape[-3]):
-            raise InputError(f"--head must be 0 to {n_heads - 1} or `all`, not {number}")
-        tensors = tensors.take_heads(number, number + 1)
-    if tokens not in (None, "all"):
-        tensors = tensors.take_tokens(_count(tokens, "--tokens"))
-    return tensors
-
-
-def _count(text: str, option: str) -> int:
-    from ..tb.errors import InputError
-
-    if not text.isdecimal():
-        raise InputError(f"{option} must be a number or `all`, not {text!r}")
-    return int(text)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def _finite(value: Any) -> Any:
-    """Return a value with null for each number that JSON lacks: an error relative to 0."""
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _print_table(headers: list[str], rows: list[list[str]]) -> None:
-    """Print a table: with borders on a terminal, as plain lines into a pipe."""
-    if not sys.stdout.isatty():
-        widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
-        for row in [headers, *rows]:
-            cells = (f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
-            print("  ".join(cells).rstrip())
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*headers)
-    for row in rows:
-        table.add_row(*row)
-    Console(markup=False).print(table)
-
-
-@contextmanager
-def _progress(task: str) -> Iterator["Progress"]:
-    """Show on a terminal what is being done; the function that this gives takes each step.
-
-    Elsewhere only what may take minutes is told: a line when a simulator is built.
-    """
-    if not sys.stderr.isatty():
-        with _log_shown():
-            yield lambda step, share: None
-        return
-    from rich import progress
-    from rich.console import Console
-
-    columns = (
-        progress.SpinnerColumn(),
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.TimeElapsedColumn(),
-    )
-    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        bar = bars.add_task(task, total=None)
-
-        def tell(step: str, share: float | None) -> None:
-            total = None if share is None else 1.0
-            bars.update(bar, description=f"{task}: {step}", total=total, completed=share or 0.0)
-
-        yield tell
-
-
-@contextmanager
-def _log_shown() -> Iterator[None]:
-    log, handler = logging.getLogger("qkloom"), logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("qkloom: %(message)s"))
-    level = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
-        log.removeHandler(handler)
 
 
 def _selection_rows(report: Mapping[str, Any]) -> dict[str, str]:
@@ -816,4 +549,4 @@ def _print_report(result: "Simulation") -> None:
         "cycles that memory let lanes wait": _counts(report["stalls"]),
     }
     heading = f"{report['chip']}: its kernel, registers and AXI4, on {report['engine']}"
-    _print_table(["", heading], list(map(list, rows.items())))
+    print_table(["", heading], list(map(list, rows.items())))

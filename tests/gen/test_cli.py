@@ -18,8 +18,9 @@ from qkloom.gen import build, synthesis
 from qkloom.gen.build import Build
 from qkloom.gen.call import prepare
 from qkloom.gen.chip import read_chip
-from qkloom.gen.cli import _print_json, main
+from qkloom.gen.cli import main
 from qkloom.gen.nextpnr import Usage
+from qkloom.gen.terminal import print_json
 from qkloom.platforms.boards import BOARDS
 from qkloom.rtl.component import Component
 from qkloom.rtl.kernel.kernel import Kernel
@@ -208,7 +209,7 @@ class TestGenerate:
 
 class TestJson:
     def test_numbers_that_json_lacks(self, capsys: pytest.CaptureFixture[str]) -> None:
-        _print_json({"a": [math.inf, 1.5], "b": {"c": (math.nan, None, True, "x")}, "d": -math.inf})
+        print_json({"a": [math.inf, 1.5], "b": {"c": (math.nan, None, True, "x")}, "d": -math.inf})
         found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
         assert found == {"a": [None, 1.5], "b": {"c": [None, None, True, "x"]}, "d": None}
 
