@@ -160,8 +160,9 @@ def test_jobs_wait_at_their_lane():
 def test_attributes():
     core = Core(lanes=("plain", "plain", "plain"), **SMALL)
     assert core.n_lanes == 3
-    defaults = {"slots": 2, "stream_width": 8, "stationary_width": 8, "gemm": False}
-    assert dict(core.lane_parameters) == SMALL | defaults | {"index_tokens": 0}
+    widths = {"slots": 2, "stream_width": 8, "stationary_width": 8}
+    without = {"gemm": False, "index_tokens": 0, "index_memory": "auto"}
+    assert dict(core.lane_parameters) == SMALL | widths | without
     with pytest.raises(TypeError):
         core.lane_parameters["size"] = 8
     numbers = (core.i_job.payload.to, core.i_query.payload.to, core.o.payload.index)
