@@ -253,6 +253,7 @@ class ChipDescription(Table):
         return {
             "index_tokens": of["tokens"],
             "key_heads": of["key_heads"],
+            "heads_ahead": of["heads_ahead"],
             **({"index_memory": "ultra"} if of["memory"] == "ultra" else {}),
         }
 
@@ -274,9 +275,12 @@ class ChipDescription(Table):
         """The index, derived values filled in."""
         tokens = self.index.tokens or self.tokens
         is_long = self.target == "ultrascale" and tokens >= _LONG * self.block
+        averaged = self.block // self.size  # heads, in the time that one of their group is scored
+        ahead = self.index.heads_ahead
         derived = {
             "tokens": tokens,
             "key_heads": self.index.key_heads or min(self.n_lanes, 4),
+            "heads_ahead": min(self.n_lanes, averaged) if ahead is None else ahead,
             "memory": self.index.memory or ("ultra" if is_long else "auto"),
         }
         table = {**self.index.model_dump(), **derived}

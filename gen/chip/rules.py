@@ -289,6 +289,21 @@ def _index_is_within(index_tokens: int | None, tokens: int) -> Mistake | None:
 
 
 @_rule
+def _heads_ahead_are_scored(
+    index_heads_ahead: int | None, lanes: tuple[LaneGroup | Mapping[str, Any], ...]
+) -> Mistake | None:
+    most = sum(group.n for group in map(LaneGroup.model_validate, lanes))
+    if index_heads_ahead is None or index_heads_ahead <= most:
+        return None
+    return Mistake(
+        "index.heads_ahead",
+        str(index_heads_ahead),
+        f"must be at most {most}, the lanes, which score a head each",
+        f"use {most} or less, or leave it out",
+    )
+
+
+@_rule
 def _coverage_has_blocks(index_method: str, block: int, size: int) -> Mistake | None:
     if index_method != "coverage" or block in (sizes := _block_sizes(size)):
         return None

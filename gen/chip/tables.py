@@ -149,6 +149,15 @@ class Index(Table):
         "there are lanes if absent, 4 at most.",
         examples=[2],
     )
+    heads_ahead: int | None = Field(
+        default=None,
+        ge=0,
+        le=256,
+        description="How many heads at a time have all their queries read before it is known "
+        "whether they are query-aware. If absent, as many as there are lanes, and can be averaged "
+        "while keys are scored.",
+        examples=[4],
+    )
     memory: Literal["auto", "ultra"] | None = Field(
         default=None,
         description="What the coverage unit's tables are kept in: `ultra`, UltraRAM; `auto`, what "

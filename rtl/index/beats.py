@@ -11,7 +11,7 @@ from ..check import check_count
 from ..component import Component
 from ..formats import Fixed, ceil_log2
 from ..lane.job import index
-from ..lane.output import check_memory
+from ..memory import memory_attributes
 from .dot import beats_of
 
 __all__ = ["BeatMemory"]
@@ -71,8 +71,7 @@ class BeatMemory(Component):
         if width % size:
             raise ValueError(f"Width must be a multiple of the size, {size}, not {width}")
         check_count("Number of vectors", vectors)
-        check_memory(memory)
-        self._attributes = {} if memory == "auto" else {"ram_style": memory}
+        self._attributes = memory_attributes(memory)
         self._size, self._banks, self._vectors = size, width // size, vectors
         self._chunk = data.ArrayLayout(element, size)
         members: dict[str, Any] = {

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..check import check_count
 from ..component import Component, pass_over
 from ..lane.numerics import Numerics
-from ..stream import RegisterSlice, connect_stream
+from ..stream import Queue, RegisterSlice, connect_stream
 from .block_pool import BlockPool
 from .head import HeadSelector, verdict_layout
 from .key_store import KeyStore
@@ -35,14 +35,15 @@ class CoverageUnit(Component):
                        |    +--> o_verdict: is the head query-aware?
                      pairs
                        ^
-        i_key ---> key store ---+
-        i_query -> block pool --+
+        i_key ---> key store -----------+
+        i_query -> block pool -> queue -+
 
     A call is heads of as many tokens, in *rounds*: heads whose keys come at the same time. Keys of
     a round's KV heads come tile by tile, and their means are kept until the last head of the round
     is done with them; meanwhile come those of the next round. Of each head come the masses, from
-    lanes that scored its last queries (:class:`~qkloom.rtl.index.masses.BlockMasses`). A head whose
-    verdict is that it is query-aware gets its queries, which are averaged too; of other heads they
+    lanes that scored its last queries (:class:`~qkloom.rtl.index.masses.BlockMasses`), and its
+    queries, which are averaged too, if it is query-aware. Queries of the first ``heads_ahead`` of a
+    round come before that is known, so that nobody has to wait for them, and are dropped if they
     are not wanted. Then follow masks and lists of its query blocks.
 
     Parameters
@@ -59,11 +60,12 @@ class CoverageUnit(Component):
         Most heads of a call.
     key_heads : int
         Most KV heads of a round.
+    heads_ahead : int
+        How many heads of a round have their queries read in any case.
     dot_width : int
         Elements of averages that are multiplied a cycle: with ``head_dim``, a pair a cycle.
     memory : str
-        What means of keys are kept in: ``"auto"``, what synthesis finds best; ``"ultra"``,
-        UltraRAM.
+        What means are kept in: ``"auto"``, what synthesis finds best; ``"ultra"``, UltraRAM.
     lists : bool
         Whether lists are told too.
 
@@ -86,6 +88,8 @@ class CoverageUnit(Component):
         most; so whoever sends keys of the next call does so when that has been taken.
     i_query : In(stream)
         Chunks of ``size`` elements, token-major, ``last`` on a token's last one; in whole tiles.
+        Of the first ``heads_ahead`` of each round, and of other heads that are query-aware. As with
+        keys, those of the next call come when that has been taken.
     o_verdict : Out(stream)
         :func:`~qkloom.rtl.index.head.verdict_layout`.
     masks : Out(stream)
@@ -120,11 +124,15 @@ class CoverageUnit(Component):
         dot_width: int,
         stream_width: int = 8,
         stationary_width: int = 8,
+        heads_ahead: int = 0,
         memory: str = "auto",
         lists: bool = True,
     ) -> None:
         check_count("Tokens", tokens)
         check_count("Heads", heads)
+        if heads_ahead:
+            check_count("Heads ahead", heads_ahead)
+        self._ahead = heads_ahead
         lane = Numerics(
             size=size,
             head_dim=head_dim,
@@ -167,6 +175,10 @@ class CoverageUnit(Component):
             fraction=fraction,
         )
         pass_over(pool := BlockPool(**self._pool))
+        chunks = blocks * head_dim // size  # of a head
+        self._waiting: dict[str, Any] = dict(
+            depth=max(heads_ahead * chunks, 2), registered=True, memory=memory
+        )
         pass_over(keys := KeyStore(**self._keys))
         pass_over(head := HeadSelector(**self._head))
         rule = rule_layout(blocks).members
@@ -201,10 +213,8 @@ class CoverageUnit(Component):
         lists = self._add_lists(m)
         connect_stream(m, wiring.flipped(self.i_mass), head.i_mass)
         connect_stream(m, wiring.flipped(self.i_query), query_pool.i)
-        connect_stream(m, query_pool.o, pairs.queries)
         connect_stream(m, pairs.o, head.i_pair)
         connect_stream(m, head.o, lists.i)
-        connect_stream(m, head.o_result, wiring.flipped(self.o_result))
         in_call = Signal()
         m.d.comb += [
             keys.i.payload.eq(self.i_key.payload),
@@ -226,9 +236,37 @@ class CoverageUnit(Component):
             all_complete.eq(keys.complete.bit_select(highest, 1)),
         ]
 
-        # What each part is told: a bit for who has not heard it yet.
+        # A head's queries are averaged as soon as they come, and wait.
+        m.submodules.queries = queries = Queue(shape=query_pool.o.payload.shape(), **self._waiting)
+        connect_stream(m, query_pool.o, queries.i)
+        m.d.comb += query_pool.call.valid.eq(self.i_query.valid & in_call)
+
+        # What each part is told: a bit for who has not heard it yet. The last one is nobody: means
+        # of queries that are there, and not wanted, are taken from the queue.
         tells = Signal(4)
         told = Signal(4)
+        drops = Signal()
+        m.d.comb += [
+            drops.eq(tells[3]),
+            told[3].eq(queries.o.valid & queries.o.payload.done),
+            pairs.queries.payload.eq(queries.o.payload),
+            pairs.queries.valid.eq(queries.o.valid & ~drops),
+            queries.o.ready.eq(pairs.queries.ready | drops),
+        ]
+        # Behind a call's last result no query comes that belongs to it. Pairs take longer than what
+        # a last tile has beyond the tokens.
+        is_quiet = Signal()
+        is_last = Signal()  # head of its call, since it was judged
+        result, given = self.o_result, head.o_result
+        m.d.comb += [
+            is_quiet.eq((tells == 0) & (query_pool.call.ready | ~is_last | verdict.is_aware)),
+            result.payload.eq(given.payload),
+            result.valid.eq(given.valid & is_quiet),
+            given.ready.eq(result.ready & is_quiet),
+        ]
+        # A bit for each head of a round that is ahead, and for all others.
+        turn = Signal(self._ahead + 1, init=1)
+        is_ahead = Signal()  # the head at hand
         with m.FSM():
             with m.State("idle"):
                 m.d.comb += self.call.ready.eq(1)
@@ -242,8 +280,11 @@ class CoverageUnit(Component):
                     m.next = "next"
             with m.State("next"):
                 m.d.comb += self.ask.ready.eq(1)
-                m.d.sync += ask.eq(self.ask.payload)
+                m.d.sync += [ask.eq(self.ask.payload), is_ahead.eq(~turn[-1])]
                 with m.If(self.ask.valid):
+                    m.d.sync += turn.eq(
+                        Mux(self.ask.payload.ends, 1, Mux(turn[-1], turn, turn << 1))
+                    )
                     m.d.sync += left.eq(left - 1)
                     with m.If(self.ask.payload.key_head > highest):
                         m.d.sync += highest.eq(self.ask.payload.key_head)
@@ -254,11 +295,10 @@ class CoverageUnit(Component):
                     m.next = "judge"
             with m.State("judge"):
                 m.d.comb += head.o_verdict.ready.eq(1)
-                m.d.sync += verdict.eq(head.o_verdict.payload)
+                m.d.sync += [verdict.eq(head.o_verdict.payload), is_last.eq(left == 0)]
                 with m.If(head.o_verdict.valid):
-                    m.d.sync += tells.eq(
-                        0b0011 | head.o_verdict.payload.is_aware.replicate(4) & 0b1100
-                    )
+                    is_aware = head.o_verdict.payload.is_aware
+                    m.d.sync += tells.eq(Cat(1, 1, is_aware, is_ahead & ~is_aware))
                     m.next = "tell"
             with m.State("tell"):
                 m.d.sync += tells.eq(tells & ~told)
@@ -266,12 +306,12 @@ class CoverageUnit(Component):
                     m.next = "next"
                     with m.If(ask.ends | (left == 0)):
                         m.next = "release"
-                for bit, part in enumerate((self.o_verdict, lists.call, query_pool.call)):
+                for bit, part in enumerate((self.o_verdict, lists.call)):
                     m.d.comb += [part.valid.eq(tells[bit]), told[bit].eq(part.ready)]
                 # Pairs need the keys, and while they are told these stay.
                 m.d.comb += [
-                    pairs.call.valid.eq(tells[3] & is_complete),
-                    told[3].eq(pairs.call.ready & is_complete),
+                    pairs.call.valid.eq(tells[2] & is_complete),
+                    told[2].eq(pairs.call.ready & is_complete),
                 ]
             with m.State("release"), m.If(pairs.call.ready & all_complete):
                 m.d.comb += keys.releases.eq(1)

@@ -10,9 +10,9 @@ from ..component import Component
 from ..formats import ceil_log2
 from ..lane.job import index
 from ..lane.numerics import Numerics
-from ..lane.output import check_memory
 from ..lane.place import row_layout
 from ..lane.reciprocal import reciprocal_layout
+from ..memory import memory_attributes
 from .partial import partial_layout
 from .score_sum import score_sum_layout
 from .weigh import row_state_layout, weigh_layout
@@ -80,8 +80,7 @@ class PartialTable(Component):
         check_count("Slots", slots)
         check_count("Sum width", sum_width)
         check_count("Score sum width", score_sum_width)
-        check_memory(memory)
-        self._attributes = {} if memory == "auto" else {"ram_style": memory}
+        self._attributes = memory_attributes(memory)
         self._rows, self._block, self._blocks = rows, block, blocks
         recip = reciprocal_layout(row_layout(block_rows=block, slots=slots))
         partial = partial_layout(block=block, sum_width=sum_width)

@@ -64,6 +64,9 @@ class Engine(Component):
         Longest sequence of an index call, which writes a selection; 0 if there is none.
     key_heads : int
         Most KV heads of which an index call averages keys at a time.
+    heads_ahead : int
+        How many heads of a round of an index call have all their queries read before it is known
+        whether they are query-aware.
     index_memory : str
         What an index call's tables are kept in: ``"auto"``, what synthesis finds best; ``"ultra"``,
         UltraRAM.
@@ -127,11 +130,13 @@ class Engine(Component):
         sparse: bool = False,
         index_tokens: int = 0,
         key_heads: int = 1,
+        heads_ahead: int = 0,
         index_memory: str = "auto",
         crossings: bool = False,
     ) -> None:
-        outer = ("heads", "channels", "data_width", "address_width", "sparse", "key_heads")
-        self._core = {k: v for k, v in self.parameters.items() if k not in outer}
+        outer = ("heads", "channels", "data_width", "address_width", "sparse")
+        of_index = ("key_heads", "heads_ahead")
+        self._core = {k: v for k, v in self.parameters.items() if k not in outer + of_index}
         self._channels = check_channels(channels)
         counts = tuple((name, len(numbers)) for name, numbers in channels)
         self._bus = {"data_width": data_width, "address_width": address_width}
@@ -152,6 +157,7 @@ class Engine(Component):
             sparse=sparse,
             index_tokens=index_tokens,
             key_heads=key_heads,
+            heads_ahead=heads_ahead,
             **self._bus,
         )
         self._index: dict[str, Any] = {}
@@ -174,6 +180,7 @@ class Engine(Component):
                 fraction=fraction,
                 heads=heads,
                 key_heads=key_heads,
+                heads_ahead=heads_ahead,
                 memory=index_memory,
                 row_bytes=words * SELECTION_WIDTH // 8,
                 stream_width=stream_width,

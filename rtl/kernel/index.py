@@ -44,6 +44,8 @@ class IndexUnit(Component):
         Tokens of a block.
     heads, key_heads : int
         Most heads of a call; most KV heads of a round.
+    heads_ahead : int
+        As of :class:`~qkloom.rtl.index.coverage.CoverageUnit`.
     row_bytes : int
         How far rows of a selection are apart in memory.
     data_width, address_width : int
@@ -63,7 +65,7 @@ class IndexUnit(Component):
     i_key : In(stream)
         ``to``: lanes, ``item``: rows on their way to the core. ``ready`` stays until one is taken.
     i_query : In(stream)
-        Rows of the queries of query-aware heads, in whole tiles.
+        Rows of all queries of ``heads_ahead`` and of query-aware heads, in whole tiles.
     aware : Out(stream)
         :func:`~qkloom.rtl.index.rule.aware_layout` of each head.
     bus : Out(AXI4Write)
@@ -100,6 +102,7 @@ class IndexUnit(Component):
         address_width: int = 64,
         stream_width: int = 8,
         stationary_width: int = 8,
+        heads_ahead: int = 0,
         memory: str = "auto",
     ) -> None:
         outer = ("n_lanes", "row_bytes", "data_width", "address_width")

@@ -100,6 +100,7 @@ class Kernel(Component):
         sparse: bool = False,
         index_tokens: int = 0,
         key_heads: int = 1,
+        heads_ahead: int = 0,
         index_memory: str = "auto",
         crossings: bool = False,
         timeout: int = 1 << 20,

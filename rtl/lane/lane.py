@@ -11,6 +11,7 @@ from ..formats import Fixed, Integer
 from ..index.masses import BlockMasses, mass_layout
 from ..index.numerics import IndexNumerics
 from ..matrix.kinds import matrix_kind
+from ..memory import check_memory
 from ..stream import Queue, RegisterSlice, connect_fields, connect_stream
 from .deposit import Deposit
 from .feeder import Feeder
@@ -18,7 +19,7 @@ from .job import check_chunk, job_layout
 from .loader import TileLoader
 from .normalize import Normalizer
 from .numerics import Numerics
-from .output import OutputAccumulator, check_memory
+from .output import OutputAccumulator
 from .place import row_layout
 from .probability import ProbabilityBuffer
 from .query import QueryBuffer

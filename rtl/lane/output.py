@@ -10,21 +10,13 @@ from amaranth.lib.wiring import In, Out
 from ..check import check_count
 from ..component import Component
 from ..formats import Integer, ceil_log2, wrap
+from ..memory import memory_attributes
 from .job import block_layout, check_digits, check_shape, index
 from .numerics import Numerics
 from .rescale import RESCALE, RESCALED_SUM_STAGES, rescaled_sum
 from .tag import tag_layout
 
-__all__ = ["MEMORIES", "OutputAccumulator", "check_memory", "place_layout"]
-
-MEMORIES = ("auto", "ultra")
-"""What outputs may be kept in: what synthesis finds best, or UltraRAM."""
-
-
-def check_memory(memory: str) -> None:
-    """Refuse what is no kind of memory."""
-    if memory not in MEMORIES:
-        raise ValueError(f"Memory must be one of {', '.join(map(repr, MEMORIES))}, not {memory!r}")
+__all__ = ["OutputAccumulator", "place_layout"]
 
 
 def place_layout(*, size: int, block_rows: int, head_dim: int, slots: int) -> data.StructLayout:
@@ -119,8 +111,8 @@ class OutputAccumulator(Component):
         for name, value in widths.items():
             check_count(name, value)
         check_digits(digits)
-        check_memory(memory)
-        self._size, self._digits, self._memory = size, digits, memory
+        self._attributes = memory_attributes(memory)
+        self._size, self._digits = size, digits
         self._column: dict[str, Any] = {
             "product_width": product_width,
             "acc_width": acc_width,
@@ -155,9 +147,11 @@ class OutputAccumulator(Component):
     def elaborate(self, platform: object) -> Module:
         """Build columns and memory; a tag goes along with each row."""
         m = Module()
-        attributes = {} if self._memory == "auto" else {"ram_style": self._memory}
         m.submodules.outputs = memory = Memory(
-            shape=self._outputs, depth=1 << sum(self._bits.values()), init=[], attrs=attributes
+            shape=self._outputs,
+            depth=1 << sum(self._bits.values()),
+            init=[],
+            attrs=self._attributes,
         )
         w, r = memory.write_port(), memory.read_port()
 

@@ -1,7 +1,7 @@
-"""Asking for all queries of the heads that are found to be query-aware."""
+"""Asking for all queries of the heads that are, or may be, query-aware."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import stream
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 
 from ..check import check_count
@@ -13,9 +13,11 @@ __all__ = ["AwareQueries"]
 
 
 class AwareQueries(Component):
-    """Turn verdicts on the heads of an index call into requests for tiles of queries.
+    """Turn the heads of an index call, and verdicts on them, into requests for tiles of queries.
 
-    Two cycles a tile; a head that is not query-aware takes one.
+    The heads of a round are scored side by side, so their verdicts come at about the same time.
+    Queries of the first ones are asked for before, and are there when the verdict is; those of
+    others if they are query-aware. Two cycles a tile; a head that is passed over takes one.
 
     Parameters
     ----------
@@ -25,11 +27,15 @@ class AwareQueries(Component):
         Most query heads, longest sequence.
     size, block : int
         Rows and columns of an array; tokens of a block.
+    heads_ahead : int
+        How many heads of a round do not wait for a verdict.
 
     Members
     -------
     heads, tokens : In
         Of the call.
+    begins : In(stream)
+        Of each head, when its round begins: ``ends``, it is the last one of it.
     i : In(stream)
         :func:`~qkloom.rtl.index.rule.aware_layout`, of all heads in their order.
     o : Out(stream)
@@ -39,11 +45,24 @@ class AwareQueries(Component):
     Raises
     ------
     TypeError, ValueError
-        When a parameter is not a positive integer, or a block no multiple of the size.
+        When a parameter is not a positive integer, a block no multiple of the size, or
+        ``heads_ahead`` not from 0 to ``n_lanes``.
     """
 
-    def __init__(self, *, n_lanes: int, heads: int, tokens: int, size: int, block: int) -> None:
+    def __init__(
+        self,
+        *,
+        n_lanes: int,
+        heads: int,
+        tokens: int,
+        size: int,
+        block: int,
+        heads_ahead: int = 0,
+    ) -> None:
         check_count("Number of lanes", n_lanes)
+        if heads_ahead:
+            check_count("Heads ahead", heads_ahead, most=n_lanes)
+        self._n_lanes, self._ahead = n_lanes, heads_ahead
         check_count("Size", size)
         most = n_blocks(heads=heads, tokens=tokens, block=block)
         if block % size:
@@ -56,6 +75,7 @@ class AwareQueries(Component):
             {
                 "heads": In(range(heads + 1)),
                 "tokens": In(range(tokens + 1)),
+                "begins": In(stream.Signature(data.StructLayout({"ends": 1}))),
                 "i": In(stream.Signature(aware_layout(per_head))),
                 "o": Out(stream.Signature(request)),
             }
@@ -72,18 +92,39 @@ class AwareQueries(Component):
         goes_on = Signal()
         m.d.comb += [tile.index.eq(first), goes_on.eq(number != self.heads)]
 
+        # Of heads that have not waited the verdict comes later.
+        turn = Signal(self._ahead + 1, init=1)  # a bit for each head that does not, and for others
+        waits = Signal()
+        behind = Signal(range(2 * self._n_lanes + 1))  # verdicts to come
+        is_behind, is_told = Signal(), Signal()
+        takes = Signal()
+        m.d.comb += [
+            waits.eq(turn[-1]),
+            is_behind.eq(behind.any()),
+            is_told.eq(self.i.valid & ~is_behind),
+            takes.eq(self.begins.valid & self.begins.ready),
+        ]
+        with m.If(takes):
+            m.d.sync += turn.eq(Mux(self.begins.payload.ends, 1, Mux(waits, turn, turn << 1)))
+        m.d.sync += behind.eq(behind + (takes & ~waits) - (self.i.valid & is_behind))
+
         def next_head() -> None:
             m.d.sync += number.eq(Mux(goes_on, number + 1, 1))
 
-        with m.FSM():
+        with m.FSM() as fsm:
+            rests = fsm.ongoing("rest")
+            m.d.comb += [
+                self.i.ready.eq(is_behind | (rests & self.begins.valid & waits)),
+                self.begins.ready.eq(rests & Mux(waits, is_told, ~behind[-1])),
+            ]
             with m.State("rest"):
-                m.d.comb += self.i.ready.eq(1)
                 m.d.sync += [left.eq(self.tokens), tile.tile.eq(0)]
-                with m.If(self.i.valid & self.i.payload.is_aware):
-                    m.next = "compare"
-                with m.Elif(self.i.valid):
-                    m.d.sync += first.eq(Mux(goes_on, first + self.i.payload.blocks, 0))
-                    next_head()
+                with m.If(takes):
+                    with m.If(~waits | self.i.payload.is_aware):
+                        m.next = "compare"
+                    with m.Else():
+                        m.d.sync += first.eq(Mux(goes_on, first + self.i.payload.blocks, 0))
+                        next_head()
             with m.State("compare"):
                 is_few = left <= self._size
                 m.d.sync += [tile.tokens.eq(Mux(is_few, left, self._size)), is_last.eq(is_few)]

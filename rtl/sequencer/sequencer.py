@@ -117,6 +117,9 @@ class Sequencer(Component):
         Longest sequence of an index call; 0 if there is none. The others are sparse then.
     key_heads : int
         Most KV heads in a round of an index call.
+    heads_ahead : int
+        How many heads of a round have all their queries read before it is known whether they are
+        query-aware.
 
     Members
     -------
@@ -137,8 +140,8 @@ class Sequencer(Component):
         :func:`~qkloom.rtl.index.rule.ask_layout`.
     aware : In(stream)
         What is known of them: :func:`~qkloom.rtl.index.rule.aware_layout`. Queries of those
-        that are query-aware are asked for at ``v``, from first to last, also when ``i`` has been
-        taken: the call stays at its payload.
+        that are query-aware, and of ``heads_ahead``, are asked for at ``v``, from first to last,
+        also when ``i`` has been taken: the call stays at its payload.
 
     Raises
     ------
@@ -168,6 +171,7 @@ class Sequencer(Component):
         sparse: bool = False,
         index_tokens: int = 0,
         key_heads: int = 1,
+        heads_ahead: int = 0,
     ) -> None:
         self._gemm, self._sparse, self._index_tokens = gemm, sparse, index_tokens
         self._key_heads = key_heads if index_tokens else 0
@@ -220,7 +224,14 @@ class Sequencer(Component):
             sparse=sparse,
             index_blocks=index_blocks,
         )
-        self._queries = dict(n_lanes=n_lanes, heads=heads, tokens=tokens, size=size, block=block)
+        self._queries = dict(
+            n_lanes=n_lanes,
+            heads=heads,
+            tokens=tokens,
+            size=size,
+            block=block,
+            heads_ahead=heads_ahead,
+        )
         of_index = {
             "asks": Out(stream.Signature(ask_layout(key_heads))),
             "aware": In(
@@ -297,8 +308,11 @@ class Sequencer(Component):
 
         # A query block waits for its head's factor, and for its row of the selection.
         taken, works = walker.i, walker.busy
+        queries = None
+        if self._index_tokens:
+            m.submodules.queries = queries = AwareQueries(**self._queries)
         if self._sparse:
-            selection = self._select(m, walker, lookups["selection"])
+            selection = self._select(m, walker, lookups["selection"], queries)
             taken, works = selection.i, walker.busy | selection.busy
         entry = taken.payload.shape()["entry"].shape
         assert factored_entry(entry) == taken.payload.shape()
@@ -341,8 +355,8 @@ class Sequencer(Component):
         ):
             m.submodules[f"locate_{name}"] = locate = Locator(**self._locators[name])
             m.submodules[f"slice_{name}"] = kept = RegisterSlice(shape=source.payload.shape())
-            if self._index_tokens and name in "ov":
-                self._connect_unless_selects(m, name, source, kept.i)
+            if queries is not None and name in "ov":
+                self._connect_unless_selects(m, source, kept.i, queries if name == "v" else None)
             else:
                 connect_stream(m, source, kept.i)
             connect_stream(m, kept.o, locate.i)
@@ -363,12 +377,18 @@ class Sequencer(Component):
         m.d.comb += self.i.ready.eq(is_done)
         return m
 
-    def _select(self, m: Module, walker: AttentionWalker | EitherWalker, rows: Lookup) -> Selection:
+    def _select(
+        self,
+        m: Module,
+        walker: AttentionWalker | EitherWalker,
+        rows: Lookup,
+        queries: AwareQueries | None,
+    ) -> Selection:
         """Put the selection in front of a walker; return it."""
         task = self.i.payload
         m.submodules.selection = selection = Selection(**self._selection)
-        if self._index_tokens:
-            self._ask(m, selection.o, walker.i)
+        if queries is not None:
+            self._ask(m, selection.o, walker.i, queries)
         else:
             connect_stream(m, selection.o, walker.i)
         connect_stream(m, selection.needed, walker.needed)
@@ -381,20 +401,25 @@ class Sequencer(Component):
         ]
         return selection
 
-    def _ask(self, m: Module, source: Any, sink: Any) -> None:
+    def _ask(self, m: Module, source: Any, sink: Any, queries: AwareQueries) -> None:
         """Let a head's query block pass, and in an index call ask for the head."""
-        m.submodules.ask = asks = Queue(
-            shape=self.asks.payload.shape(), depth=2 * self._shape["n_lanes"]
-        )
+        depth = 2 * self._shape["n_lanes"]
+        m.submodules.ask = asks = Queue(shape=self.asks.payload.shape(), depth=depth)
+        m.submodules.begin = begins = Queue(shape=queries.begins.payload.shape(), depth=depth)
         connect_stream(m, asks.o, wiring.flipped(self.asks))
+        connect_stream(m, begins.o, queries.begins)
         selects = self.i.payload.call.selects
         entry, ask = source.payload.entry, asks.i.payload
         key_head = Signal.like(ask.key_head)  # of the block before, or one more
+        may_pass = Signal()
         m.d.comb += [
+            may_pass.eq((asks.i.ready & begins.i.ready) | ~selects),
             sink.payload.eq(source.payload),
-            sink.valid.eq(source.valid & (asks.i.ready | ~selects)),
-            source.ready.eq(sink.ready & (asks.i.ready | ~selects)),
-            asks.i.valid.eq(source.valid & sink.ready & selects),
+            sink.valid.eq(source.valid & may_pass),
+            source.ready.eq(sink.ready & may_pass),
+            asks.i.valid.eq(source.valid & sink.ready & selects & begins.i.ready),
+            begins.i.valid.eq(source.valid & sink.ready & selects & asks.i.ready),
+            begins.i.payload.ends.eq(entry.round_ends),
             ask.mantissa.eq(source.payload.mantissa),
             ask["shift"].eq(source.payload["shift"]),
             ask.key_head.eq(key_head),
@@ -403,7 +428,9 @@ class Sequencer(Component):
         with m.If(source.valid & source.ready):
             m.d.sync += key_head.eq(Mux(entry.round_ends, 0, key_head + entry.run_ends))
 
-    def _connect_unless_selects(self, m: Module, name: str, source: Any, sink: Any) -> None:
+    def _connect_unless_selects(
+        self, m: Module, source: Any, sink: Any, queries: AwareQueries | None
+    ) -> None:
         """Drop what an index call has neither values nor outputs for; its queries come instead."""
         task = self.i.payload
         selects = task.call.selects
@@ -412,9 +439,8 @@ class Sequencer(Component):
             sink.valid.eq(source.valid & ~selects),
             source.ready.eq(sink.ready | selects),
         ]
-        if name == "o":
+        if queries is None:
             return
-        m.submodules.queries = queries = AwareQueries(**self._queries)
         connect_stream(m, wiring.flipped(self.aware), queries.i)
         m.d.comb += [
             queries.heads.eq(task.heads),

@@ -106,7 +106,12 @@ def _contents(
     rounds = call.rounds(round_heads or group * unit.parameters["key_heads"])
     numbers = np.arange(len(heads) * blocks)
     size = numerics.lane.size
-    aware = [q for q, head in zip(operands.q, heads, strict=True) if head.verdict.is_aware]
+    ahead = {head for r, _ in rounds for head in r[: unit.parameters["heads_ahead"]]}
+    read = [
+        q
+        for number, (q, head) in enumerate(zip(operands.q, heads, strict=True))
+        if number in ahead or head.verdict.is_aware
+    ]
     return {
         "call": {"heads": [len(heads)], "tokens": [tokens]}
         | {name: asked[name][:1] for name in ("gamma", "limit", "least", "most")},
@@ -122,7 +127,7 @@ def _contents(
             "last": numbers % blocks == blocks - 1,
         },
         "i_key": rows_of_rounds([operands.k[of.start : of.stop] for _, of in rounds], size),
-        "i_query": _rows_of(aware, size),
+        "i_query": _rows_of(read, size),
     }
 
 

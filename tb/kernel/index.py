@@ -218,8 +218,8 @@ def place_index(
 def planned_index_bytes(kernel: Kernel, call: IndexCall, aware: list[bool]) -> dict[str, int]:
     """Return the bytes that an index call must move, by its own formula.
 
-    Queries of the last block move once, all of them for query-aware heads; keys once for each
-    round with query heads of theirs. Reads are whole beats.
+    Queries of the last block move once, all of them for query-aware heads, and for those of a round
+    that are ahead; keys once for each round with query heads of theirs. Reads are whole beats.
     """
     width = kernel.parameters["stream_width"]
     size, block = kernel.parameters["size"], kernel.parameters["block_rows"]
@@ -238,9 +238,12 @@ def planned_index_bytes(kernel: Kernel, call: IndexCall, aware: list[bool]) -> d
         key_heads=kernel.parameters["key_heads"],
     )
     of_rounds = [{entry.head // group for entry in blocks} for blocks in rounds]
+    ahead = kernel.parameters["heads_ahead"]
+    read = {head for head, is_aware in enumerate(aware) if is_aware}
+    read |= {entry.head for blocks in rounds for entry in blocks[:ahead]}
     return {
         "q": heads * beats(min(block, tokens)),
         "k": tiles * sum(map(len, of_rounds)),
-        "v": tiles * sum(aware),
+        "v": tiles * len(read),
         "o": 0,
     }

@@ -126,6 +126,7 @@ class TestDescription:
             "min_budget": 1024,
             "tokens": 512,
             "key_heads": 1,
+            "heads_ahead": 1,
             "memory": "auto",
             "top_k": 128,
             "init_blocks": 1,

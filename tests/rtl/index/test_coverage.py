@@ -40,17 +40,20 @@ INPUTS = ("call", "ask", "i_mass", "i_key", "i_query")
 
 
 class InCalls(Component):
-    """A coverage unit that gets keys of a call when it has taken the call, as in a kernel.
+    """A coverage unit that gets keys and queries of a call when it has taken it, as in a kernel.
 
-    Rows have a bit ``of``: the number of their call, modulo 2.
+    Rows have ``of``: the number of their call.
     """
+
+    rows = ("i_key", "i_query")
 
     def __init__(self, *, unit):
         pass_over(unit := CoverageUnit(**dict(unit)))
         members = dict(unit.signature.members)
         del members["busy"]
-        rows = unit.i_key.payload.shape().members
-        members["i_key"] = In(stream.Signature(data.StructLayout({**rows, "of": 1})))
+        for name in self.rows:
+            row = getattr(unit, name).payload.shape().members
+            members[name] = In(stream.Signature(data.StructLayout({**row, "of": 8})))
         super().__init__(members)
 
     def elaborate(self, platform):
@@ -58,29 +61,33 @@ class InCalls(Component):
         m.submodules.unit = unit = CoverageUnit(**dict(self.parameters["unit"]))
         for name in self.signature.members:
             port, inner = getattr(self, name), getattr(unit, name)
-            if name != "i_key":
+            if name not in self.rows:
                 ends = (wiring.flipped(port), inner)
                 connect_stream(m, *(ends if name in INPUTS else reversed(ends)))
-        last_call = Signal(init=1)
+        call = Signal(8, init=-1)
         with m.If(unit.call.valid & unit.call.ready):
-            m.d.sync += last_call.eq(~last_call)
-        is_open = self.i_key.payload.of == last_call
-        for name in unit.i_key.payload.shape().members:
-            m.d.comb += unit.i_key.payload[name].eq(self.i_key.payload[name])
-        m.d.comb += [
-            unit.i_key.valid.eq(self.i_key.valid & is_open),
-            self.i_key.ready.eq(unit.i_key.ready & is_open),
-        ]
+            m.d.sync += call.eq(call + 1)
+        for name in self.rows:
+            outer, inner = getattr(self, name), getattr(unit, name)
+            is_open = outer.payload.of == call
+            for field in inner.payload.shape().members:
+                m.d.comb += inner.payload[field].eq(outer.payload[field])
+            m.d.comb += [
+                inner.valid.eq(outer.valid & is_open),
+                outer.ready.eq(inner.ready & is_open),
+            ]
         return m
 
 
 def _n_rows(unit, call, round_heads):
-    """Return how many chunks of keys a call has."""
+    """Return how many chunks of keys, and of queries, a call has."""
     k, size = call.operands.k, unit.parameters["size"]
     group = len(call.operands.q) // len(k)
     rounds = call.rounds(round_heads or group * unit.parameters["key_heads"])
     per_head = -(-k.shape[1] // size) * k.shape[2]
-    return sum(len(of) for _, of in rounds) * per_head
+    ahead = {head for heads, _ in rounds for head in heads[: unit.parameters["heads_ahead"]]}
+    aware = {number for number, head in enumerate(call.heads) if head.verdict.is_aware}
+    return sum(len(of) for _, of in rounds) * per_head, len(ahead | aware) * per_head
 
 
 def call_of(q, k, rule, unit):
@@ -102,10 +109,12 @@ def check_calls(calls, *, stall=0.0, round_heads=None, slow=(), **changes):
     )
     dut = InCalls(unit=tuple(parameters.items()))
     rows = [_n_rows(unit, call, round_heads) for call in calls]
-    keys = unpack(unit.i_key.payload.shape(), testbench.inputs["i_key"].values)
-    keys["of"] = np.repeat(np.arange(len(calls)) % 2, rows)
     inputs = dict(testbench.inputs)
-    inputs["i_key"] = Stimulus(pack(dut.i_key.payload.shape(), **keys), inputs["i_key"].stall)
+    for name, counts in zip(dut.rows, zip(*rows, strict=True), strict=True):
+        fields = unpack(getattr(unit, name).payload.shape(), inputs[name].values)
+        fields["of"] = np.repeat(np.arange(len(calls)), counts)
+        port = getattr(dut, name).payload.shape()
+        inputs[name] = Stimulus(pack(port, **fields), inputs[name].stall)
     for name, other in slow:
         inputs[name] = replace(inputs[name], stall=other)
     result = run(emit(dut), replace(testbench, inputs=inputs))
@@ -170,8 +179,11 @@ def calls_of(rng, lengths, *, heads=3, kv_heads=3, taus=(0.3,)):
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.4])
-@pytest.mark.parametrize(("kv_heads", "round_heads"), [(6, None), (3, 3), (2, 2), (6, 1)])
-def test_calls_of_any_length(stall, kv_heads, round_heads):
+@pytest.mark.parametrize(
+    ("kv_heads", "round_heads", "heads_ahead"),
+    [(6, None, 0), (6, None, 2), (3, 3, 2), (2, 2, 2), (6, 1, 0), (6, 1, 2)],
+)
+def test_calls_of_any_length(stall, kv_heads, round_heads, heads_ahead):
     """With none, some and all heads query-aware."""
     calls = calls_of(
         np.random.default_rng(kv_heads),
@@ -180,7 +192,7 @@ def test_calls_of_any_length(stall, kv_heads, round_heads):
         kv_heads=kv_heads,
         taus=(0.3, 0, 1, 0.1, 0.15),
     )
-    check_calls(list(calls), stall=stall, round_heads=round_heads)
+    check_calls(list(calls), stall=stall, round_heads=round_heads, heads_ahead=heads_ahead)
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
@@ -208,6 +220,25 @@ def test_a_head_waits_for_its_keys():
     assert result.transfers["i_query"][0] < 5000 <= result.transfers["i_key"][0]
 
 
+@pytest.mark.parametrize("tau", [0, 0.125, 1])
+def test_queries_ahead_are_there_before_the_masses(tau):
+    """Whether they will be wanted or not; those of one head more wait in front of the unit."""
+    calls = list(calls_of(np.random.default_rng(8), [150], heads=6, kv_heads=6, taus=(tau,)))
+    late = Stall(0.5, burst=9000, seed=11)
+    _, result = check_calls(calls, slow=[("i_mass", late)], heads_ahead=2, round_heads=3)
+    queries = result.transfers["i_query"]
+    two_heads = 2 * -(-150 // 8) * 32
+    assert queries[two_heads - 1] < result.transfers["i_mass"][0]
+
+
+@pytest.mark.parametrize("tau", [0, 1])
+def test_a_call_does_not_end_before_its_queries(tau):
+    calls = calls_of(np.random.default_rng(9), [100, 17, 40], heads=2, kv_heads=2, taus=(tau,))
+    late = Stall(0.5, burst=9000, seed=11)
+    _, result = check_calls(list(calls), slow=[("i_query", late)], heads_ahead=2)
+    assert result.transfers["i_query"][-1] < result.transfers["o_result"][-1]
+
+
 def test_with_gamma_1_every_block_is_selected():
     rng = np.random.default_rng(1)
     q, k = rng.normal(size=(2, 2, 200, 32))
@@ -221,6 +252,7 @@ def test_with_gamma_1_every_block_is_selected():
         ({"block": 12}, "Block must be a power of two from 2 to 128, not 12"),
         ({"tokens": 0}, "Tokens must be a positive integer, not 0"),
         ({"heads": 0}, "Heads must be a positive integer, not 0"),
+        ({"heads_ahead": -1}, "Heads ahead must be a positive integer, not -1"),
         ({"key_heads": 0}, "KV heads must be a positive integer, not 0"),
         ({"dot_width": 12}, "Head dimension must be a multiple of the width, 12, not 32"),
         ({"p_width": 3}, "P_width must be 7 to 16 when stream_width is 8, not 3"),

@@ -28,7 +28,7 @@ CHIP = read_chip(
         "heads": 8,
         "gemm": True,
         "sparse": True,
-        "index": "coverage",
+        "index": {"method": "coverage", "heads_ahead": 1},
         "memory": {"channels": 4},
     }
 )

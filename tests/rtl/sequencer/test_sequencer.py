@@ -99,7 +99,7 @@ def selection_word(number, mask, rng):
     return bits >> n << n | sum(int(bit) << k for k, bit in enumerate(rows[row]))
 
 
-def run(dut, tasks, places, rng, pace, masks=()):
+def run(dut, tasks, places, rng, pace, masks=(), aware=()):
     """Let the sequencer do its tasks; return all streams, and reads of all tables."""
     done = []
 
@@ -133,7 +133,10 @@ def run(dut, tasks, places, rng, pace, masks=()):
     more = ["asks"] if hasattr(dut, "asks") else []
     logs = simulate(
         dut,
-        inputs={"i": [to_bits(dut.i.payload.shape(), task) for task in tasks]},
+        inputs={
+            "i": [to_bits(dut.i.payload.shape(), task) for task in tasks],
+            **({"aware": [to_bits(dut.aware.payload.shape(), x) for x in aware]} if more else {}),
+        },
         outputs=["jobs", "q", "k", "v", "o", *more],
         watched=watched,
         cycles=60_000,
@@ -237,7 +240,9 @@ def test_index_calls(n_lanes, key_heads, pace, gemm):
         tasks.append(task | {"selection": 0, "sparse": 0} | of_index)
     places = list(range(n_blocks(heads=8, tokens=100, block=8)))
     rng.shuffle(places)
-    got, *_ = run(dut, tasks, places, rng, pace)
+    asked = [task for task in tasks if task["call"]["selects"]]
+    aware = [{"blocks": 1, "is_aware": 0} for task in asked for _ in range(task["heads"])]
+    got, *_ = run(dut, tasks, places, rng, pace, aware=aware)
     wanted = {name: [] for name in got}
     for task in tasks:
         call = task["call"]
