@@ -168,7 +168,7 @@ attention of `n_kv` tokens to themselves, and writes it as a selection that spar
 for each block of `n_kv` queries; what lies behind a row's blocks may be anything. There are no
 outputs. `q` are the last queries of each head, up to {block} of them: `n_q` so many, `q_start`
 `n_kv - n_q`. `v` are the queries of all tokens, heads as query heads have them; those of heads that
-are query-aware are read, and no block table leads to them.
+are query-aware, or may be, are read, and no block table leads to them.
 
 - `gamma / 2^{gamma}` is the share of attention that columns, diagonals, or pairs of blocks keep.
 - `limit` is what a head's divergence must be below to be query-aware: 0 for never, and for a bound
