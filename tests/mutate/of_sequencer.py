@@ -37,7 +37,7 @@ from .unit import Unit, frozen, paced
 __all__ = ["units"]
 
 SHAPE = test_walk.SHAPE | {"heads": test_product.SHAPE["heads"]}
-N_LANES, PRODUCT_TILES, KEY_HEADS = 3, 4, 2
+N_LANES, PRODUCT_TILES, KEY_HEADS, HEADS_AHEAD = 3, 4, 2, 1
 PARTS = ("queue_", "register_slice_", "fork_", "delivery_")
 WALKERS = ("dealer_", "walker_", "attention_", "product_", "either_")
 SELECTIONS = ("selection_", "selector_", "needs_")
@@ -261,7 +261,9 @@ def units():
             f"walker_n_lanes{N_LANES}_slots2_heads{test_walk.SHAPE['heads']}_tokens100",
         ),
     )
-    queries = Flat(part=AwareQueries, parameters=frozen(**test_queries.SHAPE))
+    queries = Flat(
+        part=AwareQueries, parameters=frozen(**test_queries.SHAPE, heads_ahead=HEADS_AHEAD)
+    )
     yield Unit(
         "aware queries",
         queries,
@@ -528,11 +530,16 @@ def verdicts(unit):
             {"blocks": -(-tokens // test_queries.SHAPE["block"]), "is_aware": rng.randrange(2)}
             for _ in range(heads * (6 if tokens > 40 else 20))
         ]
+        rounds = [n for _ in range(len(given) // heads) for n in test_queries.rounds_of(rng, heads)]
+        ends = [k == n - 1 for n in rounds for k in range(n)]
+        ahead = [k < HEADS_AHEAD for n in rounds for k in range(n)]
         sent = {
             "i": words(unit.i.payload.shape(), given),
+            "begins": pack(unit.begins.payload.shape(), ends=ends),
             "levels": pack(unit.levels.payload.shape(), heads=[heads], tokens=[tokens]),
         }
-        n = sum(head["is_aware"] for head in given) * -(-tokens // test_queries.SHAPE["size"])
+        n_read = sum(head["is_aware"] or early for head, early in zip(given, ahead, strict=True))
+        n = n_read * -(-tokens // test_queries.SHAPE["size"])
         benches += paced(sent, {"o": n}, max_cycles=40_000, steady=["levels"])[:4]
     return benches
 

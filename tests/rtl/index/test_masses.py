@@ -1,5 +1,6 @@
 """A lane that scores a head's last queries says where they attend, bit for bit as its model."""
 
+import functools
 import re
 
 import numpy as np
@@ -10,10 +11,12 @@ from qkloom.rtl.index.masses import BlockMasses
 from qkloom.rtl.index.numerics import IndexNumerics
 from qkloom.rtl.lane.lane import Lane
 from qkloom.rtl.lane.numerics import Numerics
+from qkloom.tb import engines
 from qkloom.tb.buffer.tile import strip_rows
 from qkloom.tb.exact import exact_attention
 from qkloom.tb.index.masses import block_masses
 from qkloom.tb.simulate import from_bits, simulate, to_bits
+from qkloom.tb.testbench import Expectation, Stall, Stimulus, Testbench
 
 SMALL = {
     "size": 4,
@@ -27,7 +30,6 @@ SMALL = {
     "out_width": 2,
     "index_tokens": 100,
 }
-STALLS = dict.fromkeys(("i_job", "i_query", "i_key", "o_mass"), 0.6)
 
 
 class Script:
@@ -103,23 +105,33 @@ class Script:
         return self
 
 
-def check(script, **options):
-    """Run a script; every mass must be the model's."""
-    lane = Lane(**script.parameters)
-    log = simulate(
-        lane,
-        inputs={
-            name: [to_bits(getattr(lane, name).payload.shape(), item) for item in items]
-            for name, items in script.sent.items()
-        },
-        outputs=["o_mass"],
-        cycles=100_000,
-        **{"idle": 400, **options},
-    )
-    shape = lane.o_mass.payload.shape()
-    found = [from_bits(shape, bits) for bits in log["o_mass"].items]
-    assert found == script.masses
-    return log
+@functools.cache
+def lane_of(parameters):
+    """Return a lane and its design, which takes a while."""
+    lane = Lane(**dict(parameters))
+    return lane, emit(lane)
+
+
+def check(script, *, stalled=0.0, seed=0, engine="cxxrtl"):
+    """Run a script; every mass must be the model's, and none more."""
+    lane, design = lane_of(tuple(script.parameters.items()))
+
+    def payloads(name, items):
+        shape = getattr(lane, name).payload.shape()
+        return np.array([to_bits(shape, item) for item in items], object)
+
+    inputs = {
+        name: Stimulus(payloads(name, items), Stall(stalled, seed=seed + number))
+        for number, (name, items) in enumerate(script.sent.items())
+    }
+    masses = Expectation(payloads("o_mass", script.masses), Stall(stalled, seed=seed + 9))
+    bench = Testbench(inputs, {"o_mass": masses}, max_cycles=100_000, quiet_cycles=400)
+    return engines.check(design, bench, engine)
+
+
+@pytest.fixture(autouse=True)
+def _needs(require):
+    require("compiler")
 
 
 @pytest.mark.parametrize("tokens", [1, 3, 4, 7, 8, 9, 15, 16, 17, 24, 40, 43, 64, 97, 100])
@@ -130,9 +142,9 @@ def test_a_head_of_any_length(tokens):
 @pytest.mark.parametrize("seed", range(3))
 def test_heads_in_a_row_under_stalls(seed):
     script = Script(seed=seed).add(19).add(5, head_dim=4).add(40).add(8).add(33)
-    log = check(script, pace=STALLS, seed=seed)
+    result = check(script, stalled=0.6, seed=seed)
     for name, items in script.sent.items():
-        assert len(log[name].items) == len(items)
+        assert len(result.transfers[name]) == len(items)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +159,7 @@ def test_heads_in_a_row_under_stalls(seed):
     ],
 )
 def test_lanes_of_any_kind(changes):
-    check(Script(seed=5, **changes).add(37).add(24))
+    check(Script(seed=5, **changes).add(37).add(24), engine="pysim")
 
 
 def test_a_row_that_peaks_early_and_one_that_peaks_late():
@@ -229,8 +241,7 @@ def test_scores_all_at_minus_full_scale():
 
 def test_a_block_takes_a_quarter_of_its_rows_or_a_division():
     script = Script(size=8, block_rows=64, tokens=512, index_tokens=512, row_width=8).add(512)
-    log = check(script, idle=2000)
-    cycles = np.diff(log["o_mass"].cycles)
+    cycles = np.diff(check(script).transfers["o_mass"].astype(int))
     assert cycles.max() <= 36
 
 

@@ -27,9 +27,9 @@ def tiles_of(read, tokens):
     ]
 
 
-def rounds_of(rng):
-    """Return numbers of heads that are six together, three at most."""
-    left = 6
+def rounds_of(rng, heads=6):
+    """Return numbers of heads that are so many together, three at most."""
+    left = heads
     while left:
         yield (n := min(rng.randint(1, 3), left))
         left -= n
