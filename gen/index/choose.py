@@ -14,6 +14,7 @@ from ...tb.design import Design
 from ...tb.engines import ENGINES, Result, find_difference, run
 from ...tb.index.compress import compress_exactly
 from ...tb.index.coverage import coverage
+from ...tb.index.disagree import Disagreement, disagreements
 from ...tb.index.flexprefill import flexprefill
 from ...tb.index.forecast import KERNEL, STRIDE, compress_keys, forecast_from, foretell
 from ...tb.index.forecast_exact import Query
@@ -72,6 +73,7 @@ class _Found:
     engine: str
     cycles: Sequence[int]
     k_bytes: Sequence[int]
+    disagreements: Sequence[tuple[Disagreement, ...]] | None = None
     sharing: int = 1
     """Heads that cycles and bytes belong to together."""
     bit_exact: bool | None = None
@@ -185,7 +187,11 @@ def _rows(
                 k_bytes=found.k_bytes[head],
             )
         )
-    return np.stack(attended), tuple(replace(row, head=first_head + row.head) for row in rows)
+    listed = found.disagreements or heads * [None]
+    return np.stack(attended), tuple(
+        replace(row, head=first_head + row.head, disagreements=of)
+        for row, of in zip(rows, listed, strict=True)
+    )
 
 
 def _by_place(description: ChipDescription, operands: Operands) -> _Found:
@@ -205,7 +211,7 @@ def _by_coverage(
     selecting, selected = run_index(description, operands, rule, engine, tell)
     verdicts = [head.verdict for head in selecting.expected]
     q, k, _ = operands.floats()
-    reference = [head.mask for head in coverage(q, k, block=description.block, **vars(rule))]
+    reference = coverage(q, k, block=description.block, **vars(rule))
     group = len(q) // len(k)
     choice = Choice(
         selected.masks,
@@ -217,11 +223,15 @@ def _by_coverage(
     )
     return _Found(
         choice,
-        reference,
+        [head.mask for head in reference],
         description.block,
         engine,
         selected.head_cycles,
         selected.k_bytes(group),
+        [
+            disagreements(verdict, head, rule.tau)
+            for verdict, head in zip(verdicts, reference, strict=True)
+        ],
         bit_exact=selected.bit_exact,
     )
 

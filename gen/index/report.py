@@ -64,6 +64,15 @@ def describe(found: Index) -> list[str]:
             f"min_budget, {report['min_budget']:,} tokens, keeps all of these heads; "
             "choose a smaller one"
         )
+    listed = [(row, one) for row in found.heads for one in row.disagreements or ()]
+    if listed:
+        row, one = max(listed, key=lambda pair: pair[1].margin)
+        place = "" if one.place is None else f" {one.place}"
+        lines.append(
+            f"hardware and float64 disagree about {len(listed)} columns, diagonals, pairs or "
+            f"patterns in {len({id(row) for row, _ in listed})} heads; what decides is "
+            f"{one.margin:.5f} of the attention at most ({one.kind}{place} of head {row.head})"
+        )
     lines.append("jaccard: with the same rule in float64; exact: with FlexPrefill token by token")
     return lines
 

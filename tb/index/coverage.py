@@ -11,15 +11,55 @@ A diagonal is a distance in whole blocks: query ``i`` and key ``j`` are in numbe
 block``. Where tokens are whole blocks that is FlexPrefill's.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..attention import Bools
-from .flexprefill import HeadSelection, Pattern, check_selection
+from .flexprefill import HeadSelection, check_selection
 from .pool import Reals, block_means, block_sums, budgets, divergence_of, last_queries, softmax
 
-__all__ = ["coverage", "smallest_cover"]
+__all__ = ["Cover", "CoverageSelection", "coverage", "smallest_cover"]
+
+
+@dataclass(frozen=True, eq=False)
+class Cover:
+    """Which things of a kind are taken: columns, diagonals, or pairs of blocks.
+
+    Members
+    -------
+    mass : array
+        Of each thing.
+    gamma : float
+        Share of all mass that was asked for.
+    taken : bool array
+        Whether it is taken.
+    always : int, optional
+        Number of the thing that is taken whatever it has.
+    """
+
+    mass: Reals
+    gamma: float
+    taken: Bools
+    always: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class CoverageSelection(HeadSelection):
+    """What one head attends to, and why.
+
+    Members
+    -------
+    columns, diagonals : Cover
+        Of the attention of the last block of queries; the main diagonal is the first one.
+    pairs : Cover or None
+        Of a query-aware head, pairs (query block, KV block) row by row, none above the diagonal.
+    """
+
+    columns: Cover
+    diagonals: Cover
+    pairs: Cover | None
 
 
 def coverage(
@@ -31,7 +71,7 @@ def coverage(
     tau: float = 0.1,
     min_budget: int = 1024,
     max_budget: int | None = None,
-) -> list[HeadSelection]:
+) -> list[CoverageSelection]:
     """Select the KV blocks of each query block, for causal attention of all tokens to all.
 
     Parameters
@@ -96,7 +136,7 @@ def smallest_cover(
 
 def _of_head(
     q: Reals, k: Reals, block: int, gamma: float, tau: float, least: int, most: int
-) -> HeadSelection:
+) -> CoverageSelection:
     n = -(-len(k) // block)
     row, column = np.indices((n, n))
     attended = last_queries(q, k, block)
@@ -107,21 +147,29 @@ def _of_head(
     divergence = divergence_of(foretold, columns, "zero")
     is_aware = bool(divergence < tau) and gamma < 1
     share = 0.0 if is_aware else gamma  # of a query-aware head as few as there may be
-    taken = [
-        smallest_cover(mass, share, always=0, least=max(least, 1), most=most)
+    vertical, slash = (
+        Cover(mass, share, smallest_cover(mass, share, always=0, least=max(least, 1), most=most), 0)
         for mass in (columns, diagonals)
-    ]
-    mask: Bools = taken[0][column] | taken[1][np.maximum(row - column, 0)]
+    )
+    mask: Bools = vertical.taken[column] | slash.taken[np.maximum(row - column, 0)]
     causal = column <= row
+    of_pairs = None
     if is_aware:
         means_of_queries = block_means(q, block)
         scores = np.where(causal, means_of_queries / np.sqrt(q.shape[1]) @ means.T, -np.inf)
         pairs = softmax(scores)[causal]
-        aware = np.zeros((n, n), bool)
-        aware[causal] = smallest_cover(pairs, gamma)
-        mask |= aware
-    pattern: Pattern = "query-aware" if is_aware else "vertical-slash"
-    return HeadSelection(pattern, mask & causal, divergence, *(int(x.sum()) for x in taken))
+        of_pairs = Cover(pairs, gamma, smallest_cover(pairs, gamma))
+        mask[causal] |= of_pairs.taken
+    return CoverageSelection(
+        pattern="query-aware" if is_aware else "vertical-slash",
+        mask=mask & causal,
+        divergence=divergence,
+        n_vertical=int(vertical.taken.sum()),
+        n_slash=int(slash.taken.sum()),
+        columns=vertical,
+        diagonals=slash,
+        pairs=of_pairs,
+    )
 
 
 def _diagonals(attended: Reals, block: int) -> Reals:

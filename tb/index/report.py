@@ -9,6 +9,7 @@ import numpy as np
 from ..attention import Bools, Floats
 from ..selection import density
 from ..tensors import Shape
+from .disagree import Disagreement
 from .planted import attention_of
 from .pool import block_sums
 
@@ -60,6 +61,8 @@ class HeadRow:
         Share of visible (query, key) pairs inside.
     cycles, k_bytes : int
         That the selection took, and bytes of keys that it read.
+    disagreements : tuple of Disagreement, or None
+        With the same rule in float64; None of methods that have none to list.
     """
 
     head: int
@@ -72,6 +75,7 @@ class HeadRow:
     cycles: int
     k_bytes: int
     flags: tuple[str, ...] = ()
+    disagreements: tuple[Disagreement, ...] | None = None
 
 
 def attention_map(q: Any, k: Any, block: int) -> Floats:

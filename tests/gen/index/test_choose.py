@@ -51,7 +51,7 @@ class TestCoverage:
         # Keys of a KV head are read once, for both of its heads; cycles up to the last record.
         assert report["k_bytes"] == 2 * 512 * 32
         assert report["cycles"] > 512 * 16 * 32 // 64
-        names = ["head", *SHARED, "cycles", "k_bytes", "flags"]
+        names = ["head", *SHARED, "cycles", "k_bytes", "flags", "disagreements"]
         assert [list(row) for row in report["heads"]] == 4 * [names]
         assert report["density"] == pytest.approx(np.mean([x["density"] for x in report["heads"]]))
 
