@@ -16,6 +16,7 @@ from qkloom.tb.engines import run
 from qkloom.tb.exact import exact_attention
 from qkloom.tb.simulate import simulate, to_bits
 from qkloom.tb.testbench import Stall
+from tests.emitted import emitted
 
 SMALL = {
     "size": 4,
@@ -54,7 +55,7 @@ def check(call, *, n_lanes=1, lanes=None, stall=0.0, seed=0, engine="pysim", **c
     numerics = Numerics(**{name: parameters[name] for name in names})
     testbench = program(core, call, max_cycles=5000, stall=Stall(stall, seed=seed))
     target = UltraScale() if engine == "verilator" else None
-    design = emit(core, verilog=target is not None, target=target)
+    design = emitted(core, verilog=target is not None, target=target)
     result = run(design, testbench, engine=engine)
     assert result.problem() is None
     expected = exact_attention(

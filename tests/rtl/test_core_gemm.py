@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qkloom.gen.emit import emit
 from qkloom.platforms.ultrascale import UltraScale
 from qkloom.rtl.core import Core
 from qkloom.rtl.lane.numerics import Numerics
@@ -14,6 +13,7 @@ from qkloom.tb.engines import run
 from qkloom.tb.exact import exact_attention
 from qkloom.tb.gemm import Product, exact_gemm, program, read_back
 from qkloom.tb.testbench import Stall
+from tests.emitted import emitted
 
 SMALL = {
     "size": 4,
@@ -52,7 +52,7 @@ def check(
         streams = testbench.outputs if name == "o" else testbench.inputs
         streams[name] = replace(streams[name], stall=Stall(0.9, seed=seed))
     target = UltraScale() if engine == "verilator" else None
-    result = run(emit(core, verilog=target is not None, target=target), testbench, engine=engine)
+    result = run(emitted(core, verilog=target is not None, target=target), testbench, engine=engine)
     assert result.problem() is None
     expected = exact_gemm(product, numerics)
     assert np.array_equal(read_back(core, product, result.outputs["o"]), expected)
@@ -91,7 +91,7 @@ def test_small_products(m, k, n, head_dim):
     factor = np.full(groups, 1 << 16), np.full(groups, 9)
     product = Product(x, w, *factor, head_dim=head_dim)
     core = Core(lanes=("plain",), **SMALL, gemm=True)
-    result = run(emit(core), program(core, product, max_cycles=2000), engine="pysim")
+    result = run(emitted(core), program(core, product, max_cycles=2000), engine="pysim")
     assert result.problem() is None
     names = ("size", "head_dim", "tokens", "p_width", "segments", "fraction")
     expected = exact_gemm(product, Numerics(**{name: SMALL[name] for name in names}))
@@ -135,7 +135,7 @@ def test_attention_on_the_same_lanes(p_width):
     call = attention.Call(q, k, v, np.array([1 << 16, 99_999]), np.array([23, 24]), causal=True)
     core = Core(lanes=("plain", "plain"), **SMALL | {"p_width": p_width}, gemm=True)
     testbench = attention.program(core, call, max_cycles=5000, stall=Stall(0.3, seed=1))
-    result = run(emit(core), testbench, engine="cxxrtl")
+    result = run(emitted(core), testbench, engine="cxxrtl")
     assert result.problem() is None
     names = ("size", "head_dim", "tokens", "segments", "fraction")
     numerics = Numerics(**{name: SMALL[name] for name in names}, p_width=p_width)

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qkloom.gen.emit import emit
 from qkloom.rtl.core import Core
 from qkloom.rtl.index.numerics import IndexNumerics
 from qkloom.rtl.lane.numerics import Numerics
@@ -16,6 +15,7 @@ from qkloom.tb.exact import exact_attention
 from qkloom.tb.index.masses import block_masses
 from qkloom.tb.stalls import Stall
 from qkloom.tb.testbench import unpack
+from tests.emitted import emitted
 
 PARAMETERS = {
     "size": 8,
@@ -55,7 +55,7 @@ def test_masses_of_all_heads_in_order(lanes, changes, heads, kv_heads, tokens, s
     rows = min(16, tokens)
     call = Call(q[:, -rows:], k, k, mantissa, shift, causal=True, q_start=tokens - rows)
     testbench = scoring_program(core, call, max_cycles=200_000, stall=Stall(stall, seed=1))
-    result = run(emit(core), testbench)
+    result = run(emitted(core), testbench)
     found = unpack(core.o_mass.payload.shape(), result.outputs["o_mass"])
     lane = Numerics(size=8, head_dim=16, tokens=256)
     numerics = IndexNumerics(lane=lane, block=16, tokens=256)
@@ -80,7 +80,7 @@ def test_no_head_is_forgotten_when_masses_wait():
     testbench = scoring_program(core, call, max_cycles=100_000)
     waits = replace(testbench.outputs["o_mass"], stall=Stall(0.998, seed=1))
     testbench = replace(testbench, outputs={**testbench.outputs, "o_mass": waits})
-    found = unpack(core.o_mass.payload.shape(), run(emit(core), testbench).outputs["o_mass"])
+    found = unpack(core.o_mass.payload.shape(), run(emitted(core), testbench).outputs["o_mass"])
     assert found["last"].tolist() == 40 * [1]
 
 
@@ -91,7 +91,7 @@ def test_masses_wait_while_the_next_head_is_scored():
     testbench = scoring_program(core, call, max_cycles=100_000)
     late = replace(testbench.outputs["o_mass"], stall=Stall(0.5, burst=5000, seed=6))
     testbench = replace(testbench, outputs={**testbench.outputs, "o_mass": late})
-    result = run(emit(core), testbench)
+    result = run(emitted(core), testbench)
     assert result.transfers["o_mass"][0] >= 5000
     assert result.transfers["i_key"][-1] < 5000
 
@@ -103,7 +103,7 @@ def test_attention_is_what_it_is_without():
     v = rng.integers(-127, 128, k.shape).astype(np.int8)
     call = Call(q, k, v, mantissa, shift, causal=True)
     testbench = attention_program(core, call, max_cycles=100_000)
-    result = run(emit(core), testbench)
+    result = run(emitted(core), testbench)
     lane = Numerics(size=8, head_dim=16, tokens=256)
     expected = exact_attention(q, k, v, mantissa, shift, lane, block_rows=16, causal=True)
     assert (read_back(core, call, result.outputs["o"]) == expected).all()

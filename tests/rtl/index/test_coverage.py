@@ -22,6 +22,7 @@ from qkloom.tb.quantize import quantize
 from qkloom.tb.stalls import Stall
 from qkloom.tb.tensors import default_tensors
 from qkloom.tb.testbench import Stimulus, pack, unpack
+from tests.emitted import emitted
 
 SMALL = {
     "size": 8,
@@ -117,7 +118,7 @@ def check_calls(calls, *, stall=0.0, round_heads=None, slow=(), **changes):
         inputs[name] = Stimulus(pack(port, **fields), inputs[name].stall)
     for name, other in slow:
         inputs[name] = replace(inputs[name], stall=other)
-    result = run(emit(dut), replace(testbench, inputs=inputs))
+    result = run(emitted(dut), replace(testbench, inputs=inputs))
     verdicts = [head.verdict for call in calls for head in call.heads]
     kinds = [x for v in verdicts for x in (v.columns, v.diagonals, v.pairs) if x]
     found = {

@@ -1,6 +1,5 @@
 """A lane that scores a head's last queries says where they attend, bit for bit as its model."""
 
-import functools
 import re
 
 import numpy as np
@@ -17,6 +16,7 @@ from qkloom.tb.exact import exact_attention
 from qkloom.tb.index.masses import block_masses
 from qkloom.tb.simulate import from_bits, simulate, to_bits
 from qkloom.tb.testbench import Expectation, Stall, Stimulus, Testbench
+from tests.emitted import emitted
 
 SMALL = {
     "size": 4,
@@ -105,16 +105,9 @@ class Script:
         return self
 
 
-@functools.cache
-def lane_of(parameters):
-    """Return a lane and its design, which takes a while."""
-    lane = Lane(**dict(parameters))
-    return lane, emit(lane)
-
-
 def check(script, *, stalled=0.0, seed=0, engine="cxxrtl"):
     """Run a script; every mass must be the model's, and none more."""
-    lane, design = lane_of(tuple(script.parameters.items()))
+    lane = Lane(**script.parameters)
 
     def payloads(name, items):
         shape = getattr(lane, name).payload.shape()
@@ -126,7 +119,7 @@ def check(script, *, stalled=0.0, seed=0, engine="cxxrtl"):
     }
     masses = Expectation(payloads("o_mass", script.masses), Stall(stalled, seed=seed + 9))
     bench = Testbench(inputs, {"o_mass": masses}, max_cycles=100_000, quiet_cycles=400)
-    return engines.check(design, bench, engine)
+    return engines.check(emitted(lane), bench, engine)
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,7 @@ from qkloom.tb.index.selector import Ask, selector_words
 from qkloom.tb.packing import pack
 from qkloom.tb.stalls import FREE, Stall
 from qkloom.tb.testbench import Expectation, Stimulus, Testbench
+from tests.emitted import emitted
 from tests.rtl.index.pairs import WithKeys, bench_of, codes_of, draw, numerics_of, source_of
 
 SMALL = {"size": 4, "dot_width": 8, "head_dim": 16, "blocks": 9, "fraction": 8}
@@ -108,7 +109,7 @@ class TestSmall:
             second = replace(draw(rng, numerics, n, head_dim), keys=first.keys, loads_keys=False)
             third = replace(first, queries=second.queries, loads_queries=False, plays=False)
             calls += [first, second, third, replace(third, loads_keys=False, plays=True)]
-        check(emit(unit), bench_of(unit, calls, numerics, stalls_of(name)))
+        check(emitted(unit), bench_of(unit, calls, numerics, stalls_of(name)))
 
     def test_conversion(self, numbers, shape):
         assert emit(source_of(numerics_of(**numbers), **shape)).ports
@@ -120,7 +121,7 @@ def test_more_keys_than_queries():
     rng = np.random.default_rng(2)
     call = draw(rng, numerics, 9, 8, kind="any")
     calls = [replace(call, queries=call.queries[:n]) for n in (4, 1, 9)]
-    check(emit(unit), bench_of(unit, calls, numerics), "pysim")
+    check(emitted(unit), bench_of(unit, calls, numerics), "pysim")
 
 
 KINDS = ["any", "flat", "peaked", "lowest", "equal"]
@@ -169,7 +170,7 @@ def test_large(require, kind):
     unit = source_of(numerics, size=8, dot_width=32)
     rng = np.random.default_rng(1)
     calls = [draw(rng, numerics, n, d, kind=kind) for n, d in ((100, 32), (64, 8), (65, 24))]
-    check(emit(unit), bench_of(unit, calls, numerics))
+    check(emitted(unit), bench_of(unit, calls, numerics))
 
 
 @pytest.mark.parametrize("head_dim", [128, 256, 1024])
@@ -186,7 +187,7 @@ def test_the_largest_scores(require, head_dim):
         for keys in (lowest.keys, signs)
         for shift in (0, 30)
     ]
-    check(emit(unit), bench_of(unit, calls, numerics))
+    check(emitted(unit), bench_of(unit, calls, numerics))
 
 
 @pytest.mark.parametrize("dot_width", [4, 8, 16])
@@ -199,7 +200,7 @@ def test_cycles(require, dot_width, n):
     beats, pairs = 16 // dot_width, n * (n + 1) // 2
     first = draw(np.random.default_rng(n), numerics, n, 16)
     again = replace(first, loads_keys=False, loads_queries=False)
-    result = check(emit(unit), bench_of(unit, [first, again, again], numerics))
+    result = check(emitted(unit), bench_of(unit, [first, again, again], numerics))
     calls, codes = (result.transfers[name].astype(int) for name in ("call", "o"))
     sweep = pairs * beats + 1
     assert calls[2] - calls[1] == 4 * sweep + n + unit.overhead
@@ -297,4 +298,4 @@ def test_from_tokens_to_what_is_taken(require, name):
         {x: Expectation(outputs[x]) for x in outputs},
         max_cycles=50_000,
     )
-    check(emit(unit), bench)
+    check(emitted(unit), bench)
