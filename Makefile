@@ -10,7 +10,7 @@ demo: $(READY)
 	@$(BIN)/qkloom simulate u280-tiny --head all --tokens all
 
 test: $(READY)
-	@$(BIN)/python -m pytest -q -n 2
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: $(READY)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

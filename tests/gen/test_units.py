@@ -40,7 +40,7 @@ class TestRegistry:
             find_unit("matriks")
 
     def test_usage_shows_defaults(self) -> None:
-        assert QUEUE.usage() == "--shape --depth --registered false"
+        assert QUEUE.usage() == "--shape --depth --registered false --memory auto"
 
     def test_defaults_of_a_lane_are_those_of_the_tiny_chip(self) -> None:
         usage = find_unit("lane").usage()
@@ -145,7 +145,9 @@ class TestBuild:
             QUEUE.build({"shape": shape, "depth": "2"})
 
     def test_depth_that_no_memory_has(self) -> None:
-        with pytest.raises(InputError, match=r"^queue: Depth must be at most 65536, not 99999999;"):
+        with pytest.raises(
+            InputError, match=r"^queue: Depth must be at most 1048576, not 99999999;"
+        ):
             QUEUE.build({"shape": "8", "depth": "99999999"})
 
     def test_switch(self) -> None:
