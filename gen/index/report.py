@@ -68,10 +68,11 @@ def describe(found: Index) -> list[str]:
     if listed:
         row, one = max(listed, key=lambda pair: pair[1].margin)
         place = "" if one.place is None else f" {one.place}"
+        apart = len({row.head for row, _ in listed})
         lines.append(
             f"hardware and float64 disagree about {len(listed)} columns, diagonals, pairs or "
-            f"patterns in {len({id(row) for row, _ in listed})} heads; what decides is "
-            f"{one.margin:.5f} of the attention at most ({one.kind}{place} of head {row.head})"
+            f"patterns, in {apart} of {len(found.heads)} heads; {one.margin:.1e} of the attention "
+            f"decides at most ({one.kind}{place} of head {row.head})"
         )
     lines.append("jaccard: with the same rule in float64; exact: with FlexPrefill token by token")
     return lines

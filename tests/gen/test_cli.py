@@ -403,7 +403,7 @@ class TestSimulate:
 class TestIndex:
     KEYS = [
         *["head", "pattern", "blocks", "covered_mass", "jaccard", "jaccard_exact", "density"],
-        *["cycles", "k_bytes", "flags"],
+        *["cycles", "k_bytes", "flags", "disagreements"],
     ]
 
     @pytest.fixture
@@ -423,6 +423,7 @@ class TestIndex:
         assert [row.split()[0] for row in rows[:12]] == [str(n) for n in range(12)]
         assert "u280-tiny, coverage: 512 tokens in blocks of 16; in the mean 65.0% of the" in text
         assert "chosen by a call of the kernel on cxxrtl, bit exact: yes; " in text
+        assert "disagree about 2 columns, diagonals, pairs or patterns, in 1 of 12 heads; " in text
 
     def test_budgets_that_keep_everything(self, shell: Shell) -> None:
         words = ["index", "u280-tiny", "--head", "2", "--tokens", "64"]
