@@ -65,7 +65,8 @@ class CoverageUnit(Component):
     dot_width : int
         Elements of averages that are multiplied a cycle: with ``head_dim``, a pair a cycle.
     memory : str
-        What means are kept in: ``"auto"``, what synthesis finds best; ``"ultra"``, UltraRAM.
+        What means of keys are kept in: ``"auto"``, what synthesis finds best; ``"ultra"``,
+        UltraRAM.
     lists : bool
         Whether lists are told too.
 
@@ -176,9 +177,7 @@ class CoverageUnit(Component):
         )
         pass_over(pool := BlockPool(**self._pool))
         chunks = blocks * head_dim // size  # of a head
-        self._waiting: dict[str, Any] = dict(
-            depth=max(heads_ahead * chunks, 2), registered=True, memory=memory
-        )
+        self._waiting: dict[str, Any] = dict(depth=max(heads_ahead * chunks, 2), registered=True)
         pass_over(keys := KeyStore(**self._keys))
         pass_over(head := HeadSelector(**self._head))
         rule = rule_layout(blocks).members

@@ -9,7 +9,6 @@ from amaranth.lib.wiring import In, Out
 
 from ..check import check_count
 from ..component import Component
-from ..memory import memory_attributes
 from .level import count_level
 from .slice import RegisterSlice
 from .wide import GROUP, WideSlice
@@ -49,9 +48,6 @@ class Queue(Component):
         Number of items that fit, 1 to :data:`MOST`.
     registered : bool
         Whether ``o.payload`` comes straight from a register. At depths 1 and 2 it always does.
-    memory : str
-        What a ``registered`` one of many items is made of: ``"auto"``, what synthesis finds best;
-        ``"ultra"``, UltraRAM.
 
     Members
     -------
@@ -65,14 +61,11 @@ class Queue(Component):
     Raises
     ------
     TypeError, ValueError
-        When ``depth`` is not an integer from 1 to :data:`MOST`, or the memory is unknown.
+        When ``depth`` is not an integer from 1 to :data:`MOST`.
     """
 
-    def __init__(
-        self, *, shape: Any, depth: int, registered: bool = False, memory: str = "auto"
-    ) -> None:
+    def __init__(self, *, shape: Any, depth: int, registered: bool = False) -> None:
         self._shape, self._registered = shape, bool(registered)
-        self._attributes = memory_attributes(memory)
         self._depth = check_count("Depth", depth, most=MOST)
         super().__init__(
             {
@@ -112,9 +105,7 @@ class Queue(Component):
             wiring.connect(m, inner.o, wiring.flipped(o))
             return m
 
-        m.submodules.storage = storage = Memory(
-            shape=self._shape, depth=self._depth, init=[], attrs=self._attributes
-        )
+        m.submodules.storage = storage = Memory(shape=self._shape, depth=self._depth, init=[])
         w_port = storage.write_port()
         r_port = storage.read_port(domain="sync" if self._registered else "comb")
         tail = Signal(range(self._depth))

@@ -40,7 +40,7 @@ class TestRegistry:
             find_unit("matriks")
 
     def test_usage_shows_defaults(self) -> None:
-        assert QUEUE.usage() == "--shape --depth --registered false --memory auto"
+        assert QUEUE.usage() == "--shape --depth --registered false"
 
     def test_defaults_of_a_lane_are_those_of_the_tiny_chip(self) -> None:
         usage = find_unit("lane").usage()

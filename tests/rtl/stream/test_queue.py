@@ -172,13 +172,6 @@ def test_too_deep():
         Queue(shape=8, depth=(1 << 20) + 1)
 
 
-def test_memory_can_be_chosen():
-    with pytest.raises(ValueError, match=r"^Memory must be one of 'auto', 'ultra', not 'block'$"):
-        Queue(shape=8, depth=9, memory="block")
-    verilog = emit(Queue(shape=8, depth=9, registered=True, memory="ultra"), verilog=True).verilog
-    assert '(* ram_style = "ultra" *)' in verilog
-
-
 @pytest.mark.parametrize("depth", [0, -1])
 def test_wrong_value(depth):
     with pytest.raises(ValueError, match=f"^Depth must be a positive integer, not {depth}$"):
