@@ -12,7 +12,7 @@ from ...rtl.lane.numerics import Numerics
 from ...tb.errors import InputError
 from ..mistakes import BrokenRulesError, Mistake, translate
 from .defaults import default_data_width, default_out_width, default_p_width, default_row_width
-from .rules import broken_rules, flat_name, flatten
+from .rules import broken_rules, flat_name, flatten, most_heads_ahead
 from .tables import EqualInteger, Index, IndexOrMethod, LaneGroup, Memory, Softmax, Table
 
 if TYPE_CHECKING:
@@ -277,10 +277,11 @@ class ChipDescription(Table):
         is_long = self.target == "ultrascale" and tokens >= _LONG * self.block
         averaged = self.block // self.size  # heads, in the time that one of their group is scored
         ahead = self.index.heads_ahead
+        room = most_heads_ahead(tokens, self.block, self.head_dim, self.size)
         derived = {
             "tokens": tokens,
             "key_heads": self.index.key_heads or min(self.n_lanes, 4),
-            "heads_ahead": min(self.n_lanes, averaged) if ahead is None else ahead,
+            "heads_ahead": min(self.n_lanes, averaged, room) if ahead is None else ahead,
             "memory": self.index.memory or ("ultra" if is_long else "auto"),
         }
         table = {**self.index.model_dump(), **derived}

@@ -7,12 +7,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from ...rtl.lane.numerics import Numerics
+from ...rtl.stream.queue import MOST
 from ..keywords import KEYWORDS, TAKEN
 from ..mistakes import Mistake
 from .defaults import default_data_width, default_p_width
 from .tables import LaneGroup, as_index
 
-__all__ = ["broken_rules", "flatten"]
+__all__ = ["broken_rules", "flatten", "most_heads_ahead"]
 
 _MOST_CHOSEN, _MOST_BLOCKS, _FORECAST_BLOCK = 128, 8192, 64
 """Of a forecast: blocks that it chooses, blocks that it chooses from, and tokens of one."""
@@ -301,6 +302,31 @@ def _heads_ahead_are_scored(
         f"must be at most {most}, the lanes, which score a head each",
         f"use {most} or less, or leave it out",
     )
+
+
+@_rule
+def _heads_ahead_have_room(
+    index_heads_ahead: int | None,
+    index_tokens: int | None,
+    tokens: int,
+    block: int,
+    head_dim: int,
+    size: int,
+) -> Mistake | None:
+    most = most_heads_ahead(index_tokens or tokens, block, head_dim, size)
+    if index_heads_ahead is None or index_heads_ahead <= most:
+        return None
+    return Mistake(
+        "index.heads_ahead",
+        str(index_heads_ahead),
+        f"must be at most {most}, whose averages fit into a queue",
+        f"use {most} or less, or leave it out",
+    )
+
+
+def most_heads_ahead(tokens: int, block: int, head_dim: int, size: int) -> int:
+    """Return of how many heads a queue takes the averages of all queries."""
+    return MOST // (-(-tokens // block) * -(-head_dim // size))
 
 
 @_rule

@@ -15,7 +15,7 @@ from .wide import GROUP, WideSlice
 
 __all__ = ["MOST", "Queue"]
 
-MOST = 1 << 20
+MOST = 65_536
 """Largest depth; a larger one is a typing mistake."""
 
 

@@ -145,9 +145,7 @@ class TestBuild:
             QUEUE.build({"shape": shape, "depth": "2"})
 
     def test_depth_that_no_memory_has(self) -> None:
-        with pytest.raises(
-            InputError, match=r"^queue: Depth must be at most 1048576, not 99999999;"
-        ):
+        with pytest.raises(InputError, match=r"^queue: Depth must be at most 65536, not 99999999;"):
             QUEUE.build({"shape": "8", "depth": "99999999"})
 
     def test_switch(self) -> None:

@@ -129,6 +129,20 @@ def mistakes(tables: dict[str, Any]) -> list[str]:
             r"index\.max_budget = 32: must be at least min_budget, 64; use 64 or more, or leave ",
         ),
         (
+            {"index": {"heads_ahead": 3}},
+            r"index\.heads_ahead = 3: must be at most 1, the lanes, which score a head each; use 1",
+        ),
+        (
+            {
+                "lanes": [{"matrix": "plain", "n": 8}],
+                "tokens": 131072,
+                "size": 4,
+                "block": 8,
+                "index": {"heads_ahead": 8},
+            },
+            r"index\.heads_ahead = 8: must be at most \d, whose averages fit into a queue; use \d ",
+        ),
+        (
             {"index": {"tokens": 513}},
             r"index\.tokens = 513: must be at most tokens, 512, .*; use 512 or leave it out$",
         ),

@@ -233,11 +233,16 @@ def test_queries_ahead_are_there_before_the_masses(tau):
 
 
 @pytest.mark.parametrize("tau", [0, 1])
-def test_a_call_does_not_end_before_its_queries(tau):
-    calls = calls_of(np.random.default_rng(9), [100, 17, 40], heads=2, kv_heads=2, taus=(tau,))
+@pytest.mark.parametrize("tokens", [17, 100])
+def test_a_call_does_not_end_before_its_queries(tau, tokens):
+    """Not even what a last tile has beyond the tokens; one head, which nobody else holds up."""
+    calls = calls_of(np.random.default_rng(9), [tokens], heads=1, kv_heads=1, taus=(tau,))
     late = Stall(0.5, burst=9000, seed=11)
     _, result = check_calls(list(calls), slow=[("i_query", late)], heads_ahead=2)
-    assert result.transfers["i_query"][-1] < result.transfers["o_result"][-1]
+    queries = result.transfers["i_query"]
+    assert len(queries) == -(-tokens // 8) * 32
+    assert queries[0] >= 9000
+    assert queries[-1] < result.transfers["o_result"][-1]
 
 
 def test_with_gamma_1_every_block_is_selected():
