@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -42,9 +42,9 @@ class CoverageUnit(Component):
     a round's KV heads come tile by tile, and their means are kept until the last head of the round
     is done with them; meanwhile come those of the next round. Of each head come the masses, from
     lanes that scored its last queries (:class:`~qkloom.rtl.index.masses.BlockMasses`), and its
-    queries, which are averaged too, if it is query-aware. Queries of the first ``heads_ahead`` of a
-    round come before that is known, so that nobody has to wait for them, and are dropped if they
-    are not wanted. Then follow masks and lists of its query blocks.
+    queries, which are averaged too, if it is query-aware. Queries of some heads come ahead, before
+    that is known, so that nobody has to wait for them, and are dropped if they are not wanted.
+    Then follow masks and lists of its query blocks.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class CoverageUnit(Component):
     key_heads : int
         Most KV heads of a round.
     heads_ahead : int
-        How many heads of a round have their queries read in any case.
+        Heads whose averaged queries may wait for their verdict.
     dot_width : int
         Elements of averages that are multiplied a cycle: with ``head_dim``, a pair a cycle.
     memory : str
@@ -78,8 +78,8 @@ class CoverageUnit(Component):
         before have been selected; the last words of their masks may still wait, in order.
     ask : In(stream)
         Of each head ``mantissa``, ``shift``: its score factor; ``key_head``: number of its KV head
-        in the round; ``ends``: it is the last head of its round. A call's last head is, too. Each
-        KV head of a round has a head.
+        in the round; ``ahead``: its queries come in any case; ``ends``: it is the last head of its
+        round. A call's last head is, too. Each KV head of a round has a head.
     i_mass : In(stream)
         :func:`~qkloom.rtl.index.masses.mass_layout`, head after head.
     i_key : In(stream)
@@ -89,8 +89,8 @@ class CoverageUnit(Component):
         most; so whoever sends keys of the next call does so when that has been taken.
     i_query : In(stream)
         Chunks of ``size`` elements, token-major, ``last`` on a token's last one; in whole tiles.
-        Of the first ``heads_ahead`` of each round, and of other heads that are query-aware. As with
-        keys, those of the next call come when that has been taken.
+        Of heads that are asked for as ``ahead``, and of others that are query-aware. As with keys,
+        those of the next call come when that has been taken.
     o_verdict : Out(stream)
         :func:`~qkloom.rtl.index.head.verdict_layout`.
     masks : Out(stream)
@@ -133,7 +133,6 @@ class CoverageUnit(Component):
         check_count("Heads", heads)
         if heads_ahead:
             check_count("Heads ahead", heads_ahead)
-        self._ahead = heads_ahead
         lane = Numerics(
             size=size,
             head_dim=head_dim,
@@ -263,9 +262,6 @@ class CoverageUnit(Component):
             result.valid.eq(given.valid & is_quiet),
             given.ready.eq(result.ready & is_quiet),
         ]
-        # A bit for each head of a round that is ahead, and for all others.
-        turn = Signal(self._ahead + 1, init=1)
-        is_ahead = Signal()  # the head at hand
         with m.FSM():
             with m.State("idle"):
                 m.d.comb += self.call.ready.eq(1)
@@ -279,11 +275,8 @@ class CoverageUnit(Component):
                     m.next = "next"
             with m.State("next"):
                 m.d.comb += self.ask.ready.eq(1)
-                m.d.sync += [ask.eq(self.ask.payload), is_ahead.eq(~turn[-1])]
+                m.d.sync += ask.eq(self.ask.payload)
                 with m.If(self.ask.valid):
-                    m.d.sync += turn.eq(
-                        Mux(self.ask.payload.ends, 1, Mux(turn[-1], turn, turn << 1))
-                    )
                     m.d.sync += left.eq(left - 1)
                     with m.If(self.ask.payload.key_head > highest):
                         m.d.sync += highest.eq(self.ask.payload.key_head)
@@ -297,7 +290,7 @@ class CoverageUnit(Component):
                 m.d.sync += [verdict.eq(head.o_verdict.payload), is_last.eq(left == 0)]
                 with m.If(head.o_verdict.valid):
                     is_aware = head.o_verdict.payload.is_aware
-                    m.d.sync += tells.eq(Cat(1, 1, is_aware, is_ahead & ~is_aware))
+                    m.d.sync += tells.eq(Cat(1, 1, is_aware, ask.ahead & ~is_aware))
                     m.next = "tell"
             with m.State("tell"):
                 m.d.sync += tells.eq(tells & ~told)

@@ -36,10 +36,11 @@ def factor_layout() -> data.StructLayout:
 def ask_layout(key_heads: int) -> data.StructLayout:
     """Return the layout of what is asked of a head: its score factor, and whose keys it has.
 
-    ``key_head``: number of its KV head in the round, of ``key_heads`` at most. ``ends``: it is the
-    round's last head.
+    ``key_head``: number of its KV head in the round, of ``key_heads`` at most. ``ahead``: all its
+    queries are read, whether it is query-aware or not. ``ends``: it is the round's last head.
     """
-    return data.StructLayout({**factor_layout().members, "key_head": index(key_heads), "ends": 1})
+    own = {"key_head": index(key_heads), "ahead": 1, "ends": 1}
+    return data.StructLayout({**factor_layout().members, **own})
 
 
 def aware_layout(blocks: int) -> data.StructLayout:

@@ -16,8 +16,8 @@ class AwareQueries(Component):
     """Turn the heads of an index call, and verdicts on them, into requests for tiles of queries.
 
     The heads of a round are scored side by side, so their verdicts come at about the same time.
-    Queries of the first ones are asked for before, and are there when the verdict is; those of
-    others if they are query-aware. Two cycles a tile; a head that is passed over takes one.
+    Queries of some are asked for before, and are there when the verdict is; those of others if they
+    are query-aware. Two cycles a tile; a head that is passed over takes one.
 
     Parameters
     ----------
@@ -27,15 +27,13 @@ class AwareQueries(Component):
         Most query heads, longest sequence.
     size, block : int
         Rows and columns of an array; tokens of a block.
-    heads_ahead : int
-        How many heads of a round do not wait for a verdict.
 
     Members
     -------
     heads, tokens : In
         Of the call.
     begins : In(stream)
-        Of each head, when its round begins: ``ends``, it is the last one of it.
+        Of each head, when its round begins: ``ahead``, it does not wait for its verdict.
     i : In(stream)
         :func:`~qkloom.rtl.index.rule.aware_layout`, of all heads in their order.
     o : Out(stream)
@@ -45,8 +43,7 @@ class AwareQueries(Component):
     Raises
     ------
     TypeError, ValueError
-        When a parameter is not a positive integer, a block no multiple of the size, or
-        ``heads_ahead`` not from 0 to ``n_lanes``.
+        When a parameter is not a positive integer, or a block no multiple of the size.
     """
 
     def __init__(
@@ -57,12 +54,9 @@ class AwareQueries(Component):
         tokens: int,
         size: int,
         block: int,
-        heads_ahead: int = 0,
     ) -> None:
         check_count("Number of lanes", n_lanes)
-        if heads_ahead:
-            check_count("Heads ahead", heads_ahead, most=n_lanes)
-        self._n_lanes, self._ahead = n_lanes, heads_ahead
+        self._n_lanes = n_lanes
         check_count("Size", size)
         most = n_blocks(heads=heads, tokens=tokens, block=block)
         if block % size:
@@ -75,7 +69,7 @@ class AwareQueries(Component):
             {
                 "heads": In(range(heads + 1)),
                 "tokens": In(range(tokens + 1)),
-                "begins": In(stream.Signature(data.StructLayout({"ends": 1}))),
+                "begins": In(stream.Signature(data.StructLayout({"ahead": 1}))),
                 "i": In(stream.Signature(aware_layout(per_head))),
                 "o": Out(stream.Signature(request)),
             }
@@ -93,19 +87,16 @@ class AwareQueries(Component):
         m.d.comb += [tile.index.eq(first), goes_on.eq(number != self.heads)]
 
         # Of heads that have not waited the verdict comes later.
-        turn = Signal(self._ahead + 1, init=1)  # a bit for each head that does not, and for others
         waits = Signal()
         behind = Signal(range(2 * self._n_lanes + 1))  # verdicts to come
         is_behind, is_told = Signal(), Signal()
         takes = Signal()
         m.d.comb += [
-            waits.eq(turn[-1]),
+            waits.eq(~self.begins.payload.ahead),
             is_behind.eq(behind.any()),
             is_told.eq(self.i.valid & ~is_behind),
             takes.eq(self.begins.valid & self.begins.ready),
         ]
-        with m.If(takes):
-            m.d.sync += turn.eq(Mux(self.begins.payload.ends, 1, Mux(waits, turn, turn << 1)))
         m.d.sync += behind.eq(behind + (takes & ~waits) - (self.i.valid & is_behind))
 
         def next_head() -> None:

@@ -7,6 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..axi.command import beat_layout, command_layout
+from ..check import check_count
 from ..component import Component
 from ..index.rule import ask_layout, aware_layout, rule_layout
 from ..stream import Fork, Queue, RegisterSlice, connect_stream
@@ -175,6 +176,9 @@ class Sequencer(Component):
     ) -> None:
         self._gemm, self._sparse, self._index_tokens = gemm, sparse, index_tokens
         self._key_heads = key_heads if index_tokens else 0
+        if heads_ahead:
+            check_count("Heads ahead", heads_ahead, most=n_lanes)
+        self._heads_ahead = heads_ahead
         if index_tokens and not sparse:
             raise ValueError("Index calls must come with sparse ones, which read what they select")
         self._shape: dict[str, Any] = dict(
@@ -230,7 +234,6 @@ class Sequencer(Component):
             tokens=tokens,
             size=size,
             block=block,
-            heads_ahead=heads_ahead,
         )
         of_index = {
             "asks": Out(stream.Signature(ask_layout(key_heads))),
@@ -411,6 +414,8 @@ class Sequencer(Component):
         selects = self.i.payload.call.selects
         entry, ask = source.payload.entry, asks.i.payload
         key_head = Signal.like(ask.key_head)  # of the block before, or one more
+        # The first heads of a round: a bit for each, and for all others.
+        turn = Signal(self._heads_ahead + 1, init=1)
         may_pass = Signal()
         m.d.comb += [
             may_pass.eq((asks.i.ready & begins.i.ready) | ~selects),
@@ -419,7 +424,8 @@ class Sequencer(Component):
             source.ready.eq(sink.ready & may_pass),
             asks.i.valid.eq(source.valid & sink.ready & selects & begins.i.ready),
             begins.i.valid.eq(source.valid & sink.ready & selects & asks.i.ready),
-            begins.i.payload.ends.eq(entry.round_ends),
+            begins.i.payload.ahead.eq(ask.ahead),
+            ask.ahead.eq(~turn[-1]),
             ask.mantissa.eq(source.payload.mantissa),
             ask["shift"].eq(source.payload["shift"]),
             ask.key_head.eq(key_head),
@@ -427,6 +433,7 @@ class Sequencer(Component):
         ]
         with m.If(source.valid & source.ready):
             m.d.sync += key_head.eq(Mux(entry.round_ends, 0, key_head + entry.run_ends))
+            m.d.sync += turn.eq(Mux(entry.round_ends, 1, Mux(turn[-1], turn, turn << 1)))
 
     def _connect_unless_selects(
         self, m: Module, source: Any, sink: Any, queries: AwareQueries | None

@@ -118,6 +118,7 @@ def _contents(
         "ask": {name: asked[name] for name in ("mantissa", "shift")}
         | {
             "key_head": [head // group - of[0] for r, of in rounds for head in r],
+            "ahead": [head in ahead for r, _ in rounds for head in r],
             "ends": [head == r[-1] for r, _ in rounds for head in r],
         },
         "i_mass": {

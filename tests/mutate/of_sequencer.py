@@ -261,9 +261,7 @@ def units():
             f"walker_n_lanes{N_LANES}_slots2_heads{test_walk.SHAPE['heads']}_tokens100",
         ),
     )
-    queries = Flat(
-        part=AwareQueries, parameters=frozen(**test_queries.SHAPE, heads_ahead=HEADS_AHEAD)
-    )
+    queries = Flat(part=AwareQueries, parameters=frozen(**test_queries.SHAPE))
     yield Unit(
         "aware queries",
         queries,
@@ -531,11 +529,10 @@ def verdicts(unit):
             for _ in range(heads * (6 if tokens > 40 else 20))
         ]
         rounds = [n for _ in range(len(given) // heads) for n in test_queries.rounds_of(rng, heads)]
-        ends = [k == n - 1 for n in rounds for k in range(n)]
         ahead = [k < HEADS_AHEAD for n in rounds for k in range(n)]
         sent = {
             "i": words(unit.i.payload.shape(), given),
-            "begins": pack(unit.begins.payload.shape(), ends=ends),
+            "begins": pack(unit.begins.payload.shape(), ahead=ahead),
             "levels": pack(unit.levels.payload.shape(), heads=[heads], tokens=[tokens]),
         }
         n_read = sum(head["is_aware"] or early for head, early in zip(given, ahead, strict=True))

@@ -261,6 +261,7 @@ def test_index_calls(n_lanes, key_heads, pace, gemm):
                     "mantissa": head,
                     "shift": shift_of(head),
                     "key_head": key_head,
+                    "ahead": 0,
                     "ends": int(number == len(firsts) - 1 or firsts[number + 1]["to"] == 0),
                 }
             )
