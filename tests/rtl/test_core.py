@@ -11,7 +11,8 @@ from qkloom.platforms.ultrascale import UltraScale
 from qkloom.rtl.core import Core
 from qkloom.rtl.lane.lane import Lane
 from qkloom.rtl.lane.numerics import Numerics
-from qkloom.tb.core import Call, program, read_back
+from qkloom.tb.core import program, read_back
+from qkloom.tb.deal import Call
 from qkloom.tb.engines import run
 from qkloom.tb.exact import exact_attention
 from qkloom.tb.simulate import simulate, to_bits
