@@ -8,7 +8,7 @@ from amaranth.lib import data
 from numpy.typing import NDArray
 
 from ..rtl.core import Core
-from .deal import Call, QueryBlock, diagonal, schedule
+from .deal import Call, QueryBlock, diagonal, schedule, windows
 from .testbench import Expectation, Stall, Stimulus, Testbench, pack, unpack
 
 __all__ = [
@@ -31,7 +31,7 @@ def program(core: Core, call: Call, *, max_cycles: int, stall: Stall = NEVER) ->
     can wait for another in a circle.
     """
     lane = core.lane_parameters
-    rounds = schedule(call, lanes=core.n_lanes, slots=lane["slots"], block_rows=lane["block_rows"])
+    rounds = _rounds(core, call)
     tiles = _tiles_of_rounds(rounds, call, **lane)
     contents = {
         "i_job": _jobs(rounds, call, core.i_job.payload.shape()["item"].shape, **lane),
@@ -56,7 +56,7 @@ def scoring_program(core: Core, call: Call, *, max_cycles: int, stall: Stall = N
     block is scored. Masses of all heads come at ``o_mass``, heads in the order of their numbers.
     """
     lane = core.lane_parameters
-    rounds = schedule(call, lanes=core.n_lanes, slots=lane["slots"], block_rows=lane["block_rows"])
+    rounds = _rounds(core, call)
     tiles = _tiles_of_rounds(rounds, call, **lane)
     jobs = _jobs(rounds, call, core.i_job.payload.shape()["item"].shape, **lane)
     contents = {
@@ -88,18 +88,30 @@ def read_back(core: Core, call: Call, words: NDArray[np.uint32]) -> Ints:
     words : uint32 array
         What left ``o``, packed, in whatever order the lanes took turns.
     """
-    lane = core.lane_parameters
     beats = unpack(core.o.payload.shape(), words)
     rows_of = [beats["item"]["row"][beats["index"] == n].reshape(-1) for n in range(core.n_lanes)]
     taken = [0] * core.n_lanes
     output = np.empty(call.q.shape, np.int64)
-    rounds = schedule(call, lanes=core.n_lanes, slots=lane["slots"], block_rows=lane["block_rows"])
-    for block in (block for blocks in rounds for block in blocks):
+    for block in (block for blocks in _rounds(core, call) for block in _in_order_of_ends(blocks)):
         rows = output[block.head, block.first : block.first + block.rows]
         start = taken[block.lane]
         taken[block.lane] += rows.size
         rows[:] = rows_of[block.lane][start : start + rows.size].reshape(rows.shape)
     return output
+
+
+def _rounds(core: Core, call: Call) -> list[list[QueryBlock]]:
+    """Return what lanes work on at a time: windows, of a selection for lanes with room for it."""
+    lane = core.lane_parameters
+    given = {"lanes": core.n_lanes, "slots": lane["slots"], "block_rows": lane["block_rows"]}
+    if lane["kv_blocks"] and call.block_mask is not None:
+        return windows(call, **given, per_lane=max(lane["slots"] // 2, 1))
+    return schedule(call, **given)
+
+
+def _in_order_of_ends(blocks: list[QueryBlock]) -> list[QueryBlock]:
+    """Return the query blocks of a round in the order of their last jobs: that of outputs."""
+    return sorted(blocks, key=lambda block: block.blocks[-1])
 
 
 def _jobs(
@@ -113,15 +125,14 @@ def _jobs(
     **_: int,
 ) -> dict[str, Any]:
     """Return the jobs: in a round the first KV block of all lanes, then the second of all, ..."""
-    jobs = []
+    jobs: list[tuple[QueryBlock, int]] = []
+    keeps = []
     for blocks in rounds:
-        longest = max(block.keys for block in blocks)
-        jobs += [
-            (block, first)
-            for first in range(0, longest, block_rows)
-            for block in blocks
-            if block.needs(first, block_rows)
-        ]
+        for first in range(0, max(block.keys for block in blocks), block_rows):
+            needing = [block for block in blocks if block.needs(first, block_rows)]
+            jobs += [(block, first) for block in needing]
+            lanes = [block.lane for block in needing]
+            keeps += [lane in lanes[number + 1 :] for number, lane in enumerate(lanes)]
     item = {
         "first": [first == block.blocks[0] * block_rows for block, first in jobs],
         "last": [first + block_rows >= block.keys for block, first in jobs],
@@ -136,6 +147,8 @@ def _jobs(
         "shift": [call.shift[block.head] for block, _ in jobs],
         "keys": [min(block_rows, block.keys - first) for block, first in jobs],
     }
+    if "keeps" in layout.members:
+        item["keeps"] = keeps
     if "scores_only" in layout.members:
         item["scores_only"] = 0
     if "planes" in layout.members:
@@ -152,7 +165,8 @@ def _queries(
 
     Where they go to is a lane's number, or its bit in a mask.
     """
-    blocks = [block for blocks in rounds for block in blocks]
+    # A lane takes queries in the order of its query blocks' first jobs.
+    blocks = [b for blocks in rounds for b in sorted(blocks, key=lambda b: b.blocks[0])]
     rows = [call.q[b.head, b.first : b.first + b.rows].reshape(-1, size) for b in blocks]
     lanes = [
         np.full(len(r), 1 << b.lane if is_mask else b.lane)

@@ -1,11 +1,11 @@
 """Which lane and slot works on which query block: a model of what the sequencer deals out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Call", "QueryBlock", "diagonal", "schedule"]
+__all__ = ["Call", "QueryBlock", "diagonal", "schedule", "windows"]
 
 Ints = NDArray[np.int64]
 
@@ -109,6 +109,45 @@ def schedule(
                     )
                 )
     return rounds
+
+
+def windows(
+    call: Call, *, lanes: int, slots: int, block_rows: int, per_lane: int
+) -> list[list[QueryBlock]]:
+    """Assign query blocks to lanes, in windows of ``per_lane`` blocks per lane and of one KV head.
+
+    Of a window, what has most jobs goes first to the lane that has had fewest so far, and has room;
+    of equal ones the first. Lanes go on from window to window, and so do their jobs so far. A lane
+    gives its slots away in turn. A window lists hidden query blocks first, all others in their own
+    order, whichever lane they are on: so of a KV block nobody sees fewer keys than those before.
+    """
+    rounds = []
+    given, load = [0] * lanes, [0] * lanes
+    heads: dict[int, list[QueryBlock]] = {}
+    for (block,) in schedule(call, lanes=1, slots=1, block_rows=block_rows):
+        heads.setdefault(block.head // call.group, []).append(block)
+    for blocks in heads.values():
+        for first in range(0, len(blocks), lanes * per_lane):
+            window = blocks[first : first + lanes * per_lane]
+            window.sort(key=lambda block: not block.hidden)
+            placed = []
+            lane_of = _longest_first([len(block.blocks) for block in window], load, per_lane)
+            for block, lane in zip(window, lane_of, strict=True):
+                placed.append(replace(block, lane=lane, slot=given[lane] % slots))
+                given[lane] += 1
+            rounds.append(placed)
+    return rounds
+
+
+def _longest_first(jobs: list[int], load: list[int], most: int) -> list[int]:
+    """Return a lane for each of so many jobs, and add them to the lanes' loads."""
+    lane_of, count = [0] * len(jobs), [0] * len(load)
+    for number in sorted(range(len(jobs)), key=lambda number: -jobs[number]):
+        with_room = (lane for lane in range(len(load)) if count[lane] < most)
+        lane_of[number] = lane = min(with_room, key=lambda lane: load[lane])
+        count[lane] += 1
+        load[lane] += jobs[number]
+    return lane_of
 
 
 def _selected(call: Call, head: int, block: int, n_blocks: int) -> tuple[int, ...]:
