@@ -171,10 +171,9 @@ class ExactCache:
     def _lowest_free(self, is_hot: bool) -> int | None:
         """Return the slot for a block that is hot or not, if one is free."""
         hot, cold = range(self.rules.hot), range(self.rules.hot, self.rules.slots)
-        if is_hot:
-            tiers = (hot, cold)
-        else:
-            tiers = (cold,) if self.rules.policy == "liveness" else (cold, hot)
+        tiers = [hot, cold] if is_hot else [cold, hot]
+        if self.rules.policy == "liveness" and not is_hot:
+            tiers = [cold]
         free = (n for tier in tiers for n in tier if self._slots[n].block is None)
         return next(free, None)
 

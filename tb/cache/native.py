@@ -41,13 +41,13 @@ def native_library() -> ctypes.CDLL | None:
     try:
         compiler = find_compiler()
         flags = ("-shared", "-fvisibility=hidden")
-        parts = ["replay", _SOURCE.read_bytes(), compiler.identity, *compiler.flags, *flags]
+        parts: list[str | bytes] = ["replay", _SOURCE.read_bytes(), compiler.identity]
 
         def build(folder: Path) -> None:
             compiler.run([*flags, str(_SOURCE)], makes=_LIBRARY, cwd=folder)
 
         title = f"the replay of caches with {compiler.title}"
-        folder = default_cache().get(parts, build, title=title)
+        folder = default_cache().get([*parts, *compiler.flags, *flags], build, title=title)
     except ToolError as error:
         _log.info("replays are slow: %s", error)
         return None

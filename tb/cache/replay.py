@@ -84,7 +84,8 @@ class Replay:
     @property
     def fetched(self) -> NDArray[np.bool_]:
         """Which visits are misses."""
-        return self.kind != HIT
+        fetched: NDArray[np.bool_] = self.kind != HIT
+        return fetched
 
     def decision(self, number: int) -> Decision:
         """Return what the exact model says of a visit."""
