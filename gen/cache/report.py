@@ -59,17 +59,25 @@ def describe(report: Mapping[str, Any]) -> list[str]:
     paper_rate, paper_gain = f"{PAPER['hit_rate']:.0%}", f"{PAPER['speedup']} times"
     fetches = (1 - PAPER["hit_rate"]) * of["jobs"]
     reach = "within" if saved >= PAPER["speedup"] else "beyond"
-    paragraphs = (
+    paper = (
         f"FAST-Prefill: hit rate {paper_rate}, and {paper_gain} the time to the first token "
-        f"without cache; here {of['hit_rate']:.1%} of the visits, and {saved:.2f} times the bytes",
+        f"without cache; here {of['hit_rate']:.1%} of the visits, and {saved:.2f} times the bytes"
+    )
+    by_visit = (
         f"a visit serves {of['jobs_per_visit']:.2f} jobs, so that {multicast:.1%} of the jobs need "
         "no fetch, whatever the cache is; fetched once for each job, it would be "
-        f"{of['bytes_no_multicast']:,} bytes",
-        f"counted by jobs, {of['served_without_fetch']:.1%} need no fetch (1 - misses / jobs): "
-        f"{paper_rate} would leave {fetches:,.0f} fetches, here are {of['misses']:,}",
-        f"{of['live']:,} blocks are fetched once at least: no cache finds more than {most:.1%} of "
-        f"the visits, nor fetches less than {of['bytes_once']:,} bytes",
-        f"time follows bytes only while memory is the limit: {paper_gain} is {reach} what these "
-        "bytes allow",
+        f"{of['bytes_no_multicast']:,} bytes"
     )
-    return list(paragraphs)
+    by_job = (
+        f"counted by jobs, {of['served_without_fetch']:.1%} need no fetch (1 - misses / jobs): "
+        f"{paper_rate} would leave {fetches:,.0f} fetches, here are {of['misses']:,}"
+    )
+    least = (
+        f"{of['live']:,} blocks are fetched once at least: no cache finds more than {most:.1%} of "
+        f"the visits, nor fetches less than {of['bytes_once']:,} bytes"
+    )
+    time = (
+        f"time follows bytes only while memory is the limit: {paper_gain} is {reach} what these "
+        "bytes allow"
+    )
+    return [paper, by_visit, by_job, least, time]
