@@ -10,9 +10,12 @@ from .run import CacheRun
 
 __all__ = ["draw_cache"]
 
-_HOT, _COLD, _BYPASSED = "#d55e00", "#2c69a8", "#c9d0d6"
-_WIDTH, _FILLED, _MARGIN, _TOP, _GAP, _BOTTOM = 880, 150, 66, 62, 52, 76
+_HOT, _COLD = "#d55e00", "#2c69a8"
+_WIDTH, _FILLED, _MARGIN, _TOP, _GAP, _BOTTOM = 880, 150, 66, 76, 52, 76
 """In pixels: of both panels, height of the upper one, and what is around them."""
+
+_TALLEST = 480
+"""Pixels of the lower panel at most; below one a slot they run into one another."""
 
 _MOST_STEPS = 1760
 """Steps of a line: two a pixel; of more visits the fullest of each step is drawn."""
@@ -33,7 +36,7 @@ def draw_cache(made: CacheRun) -> str:
     n, slots = len(replay.visits), max(rules.slots, 1)
     stays = stays_of(replay)
     hot, cold = occupancy(stays, replay)
-    pitch = min(max(320 / slots, 0.75), 20)
+    pitch = min(max(320 / slots, 0.75), 20, _TALLEST / slots)
     bars = slots * pitch
     lower = _TOP + _FILLED + _GAP
     height = lower + bars + _BOTTOM
@@ -127,11 +130,9 @@ def _legend(y: float) -> list[str]:
 
 
 def _ticks(n: int) -> list[int]:
-    """Return four or five round numbers from 0 to ``n``."""
-    step = 10 ** max(len(str(n)) - 1, 0)
-    while n / step < 4 and step > 1:
-        step = step // 2 if str(step)[0] == "1" else step // 5
-    return list(range(0, n + 1, max(step, -(-n // 8))))
+    """Return up to seven round numbers from 0 to ``n``."""
+    step = next(k * 10**e for e in range(12) for k in (1, 2, 5) if n <= 6 * k * 10**e)
+    return list(range(0, n + 1, step))
 
 
 def _x(visit: float, n: int) -> float:

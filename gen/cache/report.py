@@ -28,7 +28,9 @@ def tabulate(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
         "blocks with jobs": f"{of['live']:,} of {report['kv_heads'] * report['kv_blocks']:,}",
     }
     if of["policy"] != "none":
-        rows["lookahead, horizon"] = f"{of['lookahead']} visits, {horizon}"
+        rows["lookahead in visits"] = f"{of['lookahead']}"
+        if of["policy"] == "next-use":
+            rows["next use is known for"] = horizon
         rows["hot above"] = f"{of['threshold']:,} jobs left"
         for tier, has in of["tiers"].items():
             rows[f"{tier} tier, {has['slots']:,} block pairs"] = (
