@@ -2,7 +2,18 @@
 
 from ...rtl.formats import ceil_log2
 
-__all__ = ["default_data_width", "default_out_width", "default_p_width", "default_row_width"]
+__all__ = [
+    "LANE_SLOTS",
+    "default_data_width",
+    "default_horizon",
+    "default_lookahead",
+    "default_out_width",
+    "default_p_width",
+    "default_row_width",
+]
+
+LANE_SLOTS = 2
+"""Query blocks that a lane holds: one's output leaves while the next one is computed."""
 
 
 def default_data_width(size: int, stream_width: int, stationary_width: int) -> int:
@@ -40,3 +51,18 @@ def default_out_width(size: int, block: int, digits: int, gemm: bool = False) ->
     least = -(-size * size // (digits * block))
     widest = size // 4 if gemm else size
     return min(max(1 << ceil_log2(least), 4 if gemm else 1), widest)
+
+
+def default_lookahead(slots: int) -> int:
+    """Return the visits that a cache of so many slots grants ahead: an eighth of them, up to 16."""
+    return min(max(slots // 8, 1), 16)
+
+
+def default_horizon(tokens: int, block: int, pairs_per_window: int) -> int:
+    """Return the windows in which a cache knows the next use of a block, 16 at least.
+
+    A quarter of a call's windows, of four heads to a KV head: fetches are then within 4 % of what
+    they are if all windows are known, for every generated context; and not with fewer.
+    """
+    query_blocks = -(-tokens // block)
+    return max(-(-query_blocks // pairs_per_window), 16)

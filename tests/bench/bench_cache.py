@@ -1,0 +1,115 @@
+"""What the cache fetches, beside Belady's optimum and LRU, and how long its replay takes.
+
+Contexts are generated, of four heads to a KV head; coverage selects in float64. Windows have 12
+pairs: two of three query blocks of the four heads, as the lanes of u280 hold.
+"""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from qkloom.gen.cache import JobList, generate_jobs, run_cache
+from qkloom.gen.chip import read_chip
+from qkloom.tb.cache.replay import replay
+from qkloom.tb.cache.rules import CacheRules
+from qkloom.tb.cache.visits import visits_of, what_is_needed
+from qkloom.tb.index.contexts import families
+
+CHIP = read_chip("u280")
+LENGTHS = (32_768, 131_072)
+SIZES = (16, 32, 64, 128, 256, 512)
+"""Block pairs; for those below 64 nothing is asked."""
+WINDOWS = (8, 12, 24)
+UNSTRUCTURED = ("flat",)
+
+
+def rows() -> Iterator[dict[str, Any]]:
+    """Yield one row per figure."""
+    for tokens in LENGTHS:
+        for family in families():
+            jobs = generate_jobs(CHIP, family, tokens)
+            live = int(jobs.needs.any(axis=(0, 1)).sum())
+            yield from _beside_belady(family, tokens, jobs, live)
+            yield from _beside_lru(family, tokens, jobs, live)
+    yield from _times()
+
+
+def _beside_belady(family: str, tokens: int, jobs: JobList, live: int) -> Iterator[dict[str, Any]]:
+    """Yield the worst of all sizes with 64 block pairs and more, and of those below."""
+    for is_asked in (True, False):
+        found = []
+        for size in SIZES:
+            if size >= live or (size >= 64) != is_asked:
+                continue
+            for window in WINDOWS:
+                of = run_cache(CHIP, jobs, blocks=size, window=window).report["cache"]
+                assert 8 * of["lookahead"] <= size
+                found.append((of["bytes"] / of["bytes_belady"], size, window, of))
+        ratio, size, window, of = max(found, key=lambda one: one[0])
+        sizes = "64 block pairs or more" if is_asked else "16 or 32 block pairs"
+        yield {
+            "name": f"{family}, {tokens:,} tokens: bytes beside Belady's, {sizes}",
+            "value": ratio,
+            "unit": "",
+            "asked": 1.05 if is_asked else None,
+            "better": "less",
+            "how": f"worst of all sizes below {live} live blocks and windows of 8, 12, 24 pairs: "
+            f"{size}, {window}; lookahead {of['lookahead']}, horizon {of['horizon']} windows, "
+            f"{of['hit_rate']:.1%} hits",
+        }
+
+
+def _beside_lru(family: str, tokens: int, jobs: JobList, live: int) -> Iterator[dict[str, Any]]:
+    """Yield bytes beside LRU with a quarter and half of the live set: never more, mostly fewer."""
+    for share in (4, 2):
+        size = live // share
+        of = run_cache(CHIP, jobs, blocks=size).report["cache"]
+        liveness = run_cache(CHIP, jobs, blocks=size, policy="liveness").report["cache"]
+        ratio = of["bytes"] / of["bytes_lru"]
+        # Fewer: by one visit's bytes at least, of a block with all its tokens.
+        fewer = 1 - CHIP.head_dim * CHIP.block * 2 / of["bytes_lru"]
+        yield {
+            "name": f"{family}, {tokens:,} tokens: bytes beside LRU, 1/{share} of the live set",
+            "value": ratio,
+            "unit": "",
+            "asked": 1.0 if family in UNSTRUCTURED else fewer,
+            "better": "less",
+            "how": f"{size} block pairs; beside no cache {of['bytes'] / of['bytes_no_cache']:.3f}, "
+            f"liveness beside LRU {liveness['bytes'] / of['bytes_lru']:.3f}; "
+            f"{of['jobs_per_visit']:.2f} jobs a visit",
+        }
+
+
+def _times() -> Iterator[dict[str, Any]]:
+    """Yield what a replay takes from masks to decisions, of random masks: as bad as it gets."""
+    rng = np.random.default_rng(1)
+    masks = np.tril(rng.random((4, 1024, 1024)) < 0.1)
+    for window in (8, 24):
+        for slots in (64, 256, 512):
+            worst = max(_time(masks, policy, slots, window) for policy in CHOICES)
+            yield {
+                "name": f"replay, {slots} block pairs, windows of {window} pairs",
+                "value": 1000 * worst[0],
+                "unit": "ms",
+                "asked": 50,
+                "better": "less",
+                "how": f"{masks.sum():,} jobs of four heads, 131,072 tokens, 10 %, from masks; the "
+                f"slowest policy, {worst[1]}; best of 5",
+            }
+
+
+CHOICES = ("next-use", "liveness", "lru", "none")
+
+
+def _time(masks: Any, policy: str, slots: int, window: int) -> tuple[float, str]:
+    """Return the seconds of the best of several runs, the first of which may build a library."""
+    rules = CacheRules(policy, hot=slots // 2, cold=slots // 2, threshold=512, lookahead=8)
+    taken = []
+    for _ in range(6):
+        start = time.perf_counter()
+        needs = what_is_needed(masks, block=128, n_q=131_072, n_kv=131_072, causal=True)
+        replay(rules, visits_of(needs, kv_heads=1, pairs_per_window=window))
+        taken.append(time.perf_counter() - start)
+    return min(taken[1:]), policy
