@@ -1,0 +1,1 @@
+"""Exact models of caches of KV blocks."""
