@@ -51,8 +51,9 @@ class SlotTable(Component):
 
     A step takes ``2 n + k + 12`` cycles with ``n`` blocks that the list has and gets, the tail
     included, 3 less if there is none, and a cycle more for each item that is left out: 300 cycles
-    with all of 96 slots. One step at a time; its result comes before its lists. Residency is neither kept as a mask nor searched
-    for: marks of all blocks are made from the list, and compared with the slots, a slot a cycle.
+    with all of 96 slots. One step at a time; its result comes before its lists. Residency is
+    neither kept as a mask nor searched for: marks of all blocks are made from the list, and
+    compared with the slots, a slot a cycle.
 
     Memories: slots, ``heads (k - 1)`` words of a block's number and a bit: 72,960 bits for 32
     layers of 2 KV heads with 96 slots and 2,048 blocks. Marks, ``blocks`` words of a slot's number
