@@ -33,9 +33,9 @@ def ready_layout() -> data.StructLayout:
 class LoadOrder(Component):
     """Pass on loads of two layers, those of the older one first, and say when its blocks are there.
 
-    SparDA, runtime in decode: blocks are chosen a layer ahead, and load while the layer before runs.
-    Layers take the two inputs by turns, beginning with input 0. The older layer is the one that
-    runs, or is to run next: its loads are demands. Those of the other input are prefetches.
+    SparDA, runtime in decode: blocks are chosen a layer ahead, and load while the layer before
+    runs. Layers take the two inputs by turns, beginning with input 0. The older layer is the one
+    that runs, or is to run next: its loads are demands. Those of the other input are prefetches.
 
     ::
 
@@ -56,9 +56,9 @@ class LoadOrder(Component):
     failed is told there; then the table of slots has a block that is not in its slot, and the head
     has to begin again, with ``clears``.
 
-    One :class:`~qkloom.rtl.cache.slots.SlotTable` alone asks in the order of layers: route its lists
-    to both inputs by turns, by ``last``. A second source, such as the first layer's own choice for
-    another sequence, may come whenever it likes.
+    One :class:`~qkloom.rtl.cache.slots.SlotTable` alone asks in the order of layers: route its
+    lists to both inputs by turns, by ``last``. A second source, such as the first layer's own
+    choice for another sequence, may come whenever it likes.
 
     A load a cycle, latency 1; ``ready`` comes a cycle after the last arrival.
 
