@@ -1,1 +1,1 @@
-"""Models of the cache of KV blocks: what is visited, what is kept, and what could be at best."""
+"""Models of caches of KV blocks: what is visited and kept, at best; what decode loads."""
