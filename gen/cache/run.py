@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ...rtl.cache.visit import POLICIES
 from ...tb.cache.replay import Replay, replay
 from ...tb.cache.report import BlockBytes, describe_replay
-from ...tb.cache.rules import POLICIES, CacheRules
+from ...tb.cache.rules import CacheRules
 from ...tb.cache.visits import visits_of
 from ...tb.errors import InputError
 from ..chip import ChipDescription

@@ -10,10 +10,10 @@ __all__ = ["BYPASSES", "POLICIES", "check_cache", "decision_layout", "visit_layo
 BYPASSES = 2
 """Buffers for blocks that are kept nowhere: one fills while the other is sent to the lanes."""
 
-POLICIES = ("liveness", "next-use", "lru", "none")
-"""What leaves when there is no room. ``liveness``: nothing but what nobody needs any more
-(FAST-Prefill); ``next-use``: what is needed again last; ``lru``: what was needed last longest ago;
-``none``: nothing is kept."""
+POLICIES = ("next-use", "liveness", "lru", "none")
+"""What leaves when there is no room. ``next-use``: what is needed again last; ``liveness``: nothing
+but what nobody needs any more (FAST-Prefill); ``lru``: what was needed last longest ago; ``none``:
+nothing is kept."""
 
 
 def check_cache(

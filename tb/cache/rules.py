@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
+from ...rtl.cache.visit import POLICIES
 from ...rtl.check import check_count
 from ..errors import InputError
 
-__all__ = ["POLICIES", "CacheRules"]
-
-POLICIES = ("next-use", "liveness", "lru", "none")
+__all__ = ["CacheRules"]
 
 
 @dataclass(frozen=True)

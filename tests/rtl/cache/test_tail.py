@@ -170,7 +170,11 @@ class TestUnderWay:
         ({"k": 1}, ValueError, "Slots must be at least 2, one of them for the tail, not 1"),
         ({"block": 12}, ValueError, "Tokens of a block must be a power of two, not 12"),
         ({"block": 0}, ValueError, "Tokens of a block must be a positive integer, not 0"),
-        ({"in_flight": 1.5}, TypeError, "Write-backs under way must be a positive integer, not 1.5"),
+        (
+            {"in_flight": 1.5},
+            TypeError,
+            "Write-backs under way must be a positive integer, not 1.5",
+        ),
     ],
 )
 def test_errors(changes, error, message):

@@ -3,7 +3,8 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from qkloom.tb.cache.rules import POLICIES, CacheRules
+from qkloom.rtl.cache.visit import POLICIES
+from qkloom.tb.cache.rules import CacheRules
 from qkloom.tb.cache.visits import visits_of
 
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from qkloom.rtl.cache.visit import POLICIES
 from qkloom.tb.cache.exact import ExactCache
 from qkloom.tb.cache.faults import EmptyListError, JobListError, TooFewUsesError, TooManyUsesError
 from qkloom.tb.cache.native import replay_native
 from qkloom.tb.cache.replay import Replay, Tiers, replay, replay_exact
-from qkloom.tb.cache.rules import POLICIES, CacheRules
+from qkloom.tb.cache.rules import CacheRules
 from qkloom.tb.cache.visits import visits_of
 
 from .strategies import lists, rules
