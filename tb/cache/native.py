@@ -48,18 +48,18 @@ def native_library() -> ctypes.CDLL | None:
 
         title = f"the replay of caches with {compiler.title}"
         folder = default_cache().get([*parts, *compiler.flags, *flags], build, title=title)
+        pointer, i64 = ctypes.c_void_p, ctypes.c_int64
+        arrays = [pointer] * 5
+        return load_library(
+            folder / _LIBRARY,
+            {
+                "replay": (None, [pointer, i64, *arrays, i64, pointer, pointer, pointer]),
+                "lru": (None, [i64, i64, pointer, i64, pointer]),
+            },
+        )
     except ToolError as error:
         _log.info("replays are slow: %s", error)
         return None
-    pointer, i64 = ctypes.c_void_p, ctypes.c_int64
-    arrays = [pointer] * 5
-    return load_library(
-        folder / _LIBRARY,
-        {
-            "replay": (None, [pointer, i64, *arrays, i64, pointer, pointer, pointer]),
-            "lru": (None, [i64, i64, pointer, i64, pointer]),
-        },
-    )
 
 
 def replay_native(

@@ -1,7 +1,8 @@
 """What the cache fetches, beside Belady's optimum and LRU, and how long its replay takes.
 
-Contexts are generated, of four heads to a KV head; coverage selects in float64. Windows have 12
-pairs: two of three query blocks of the four heads, as the lanes of u280 hold.
+Contexts are generated, of four heads to a KV head; coverage selects in float64. Beside LRU,
+windows have 12 pairs, one for each lane of u280: three query blocks of the four heads. The chip is
+made for just that many tokens, so that horizons are as short as they come.
 """
 
 import time
@@ -11,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from qkloom.gen.cache import JobList, generate_jobs, run_cache
-from qkloom.gen.chip import read_chip
+from qkloom.gen.chip import ChipDescription, read_chip
 from qkloom.tb.cache.replay import replay
-from qkloom.tb.cache.rules import CacheRules
+from qkloom.tb.cache.rules import POLICIES, CacheRules
 from qkloom.tb.cache.visits import visits_of, what_is_needed
 from qkloom.tb.index.contexts import families
 
@@ -29,14 +30,17 @@ def rows() -> Iterator[dict[str, Any]]:
     """Yield one row per figure."""
     for tokens in LENGTHS:
         for family in families():
-            jobs = generate_jobs(CHIP, family, tokens)
+            chip = CHIP.replace(tokens=tokens)
+            jobs = generate_jobs(chip, family, tokens)
             live = int(jobs.needs.any(axis=(0, 1)).sum())
-            yield from _beside_belady(family, tokens, jobs, live)
-            yield from _beside_lru(family, tokens, jobs, live)
+            yield from _beside_belady(chip, family, jobs, live)
+            yield from _beside_lru(chip, family, jobs, live)
     yield from _times()
 
 
-def _beside_belady(family: str, tokens: int, jobs: JobList, live: int) -> Iterator[dict[str, Any]]:
+def _beside_belady(
+    chip: ChipDescription, family: str, jobs: JobList, live: int
+) -> Iterator[dict[str, Any]]:
     """Yield the worst of all sizes with 64 block pairs and more, and of those below."""
     for is_asked in (True, False):
         found = []
@@ -44,13 +48,13 @@ def _beside_belady(family: str, tokens: int, jobs: JobList, live: int) -> Iterat
             if size >= live or (size >= 64) != is_asked:
                 continue
             for window in WINDOWS:
-                of = run_cache(CHIP, jobs, blocks=size, window=window).report["cache"]
+                of = run_cache(chip, jobs, blocks=size, window=window).report["cache"]
                 assert 8 * of["lookahead"] <= size
                 found.append((of["bytes"] / of["bytes_belady"], size, window, of))
         ratio, size, window, of = max(found, key=lambda one: one[0])
         sizes = "64 block pairs or more" if is_asked else "16 or 32 block pairs"
         yield {
-            "name": f"{family}, {tokens:,} tokens: bytes beside Belady's, {sizes}",
+            "name": f"{family}, {chip.tokens:,} tokens: bytes beside Belady's, {sizes}",
             "value": ratio,
             "unit": "",
             "asked": 1.05 if is_asked else None,
@@ -61,17 +65,19 @@ def _beside_belady(family: str, tokens: int, jobs: JobList, live: int) -> Iterat
         }
 
 
-def _beside_lru(family: str, tokens: int, jobs: JobList, live: int) -> Iterator[dict[str, Any]]:
+def _beside_lru(
+    chip: ChipDescription, family: str, jobs: JobList, live: int
+) -> Iterator[dict[str, Any]]:
     """Yield bytes beside LRU with a quarter and half of the live set: never more, mostly fewer."""
     for share in (4, 2):
         size = live // share
-        of = run_cache(CHIP, jobs, blocks=size).report["cache"]
-        liveness = run_cache(CHIP, jobs, blocks=size, policy="liveness").report["cache"]
+        of = run_cache(chip, jobs, blocks=size).report["cache"]
+        liveness = run_cache(chip, jobs, blocks=size, policy="liveness").report["cache"]
         ratio = of["bytes"] / of["bytes_lru"]
         # Fewer: by one visit's bytes at least, of a block with all its tokens.
-        fewer = 1 - CHIP.head_dim * CHIP.block * 2 / of["bytes_lru"]
+        fewer = 1 - chip.head_dim * chip.block * 2 / of["bytes_lru"]
         yield {
-            "name": f"{family}, {tokens:,} tokens: bytes beside LRU, 1/{share} of the live set",
+            "name": f"{family}, {chip.tokens:,} tokens: bytes beside LRU, 1/{share} of live blocks",
             "value": ratio,
             "unit": "",
             "asked": 1.0 if family in UNSTRUCTURED else fewer,
@@ -88,7 +94,7 @@ def _times() -> Iterator[dict[str, Any]]:
     masks = np.tril(rng.random((4, 1024, 1024)) < 0.1)
     for window in (8, 24):
         for slots in (64, 256, 512):
-            worst = max(_time(masks, policy, slots, window) for policy in CHOICES)
+            worst = max(_time(masks, policy, slots, window) for policy in POLICIES)
             yield {
                 "name": f"replay, {slots} block pairs, windows of {window} pairs",
                 "value": 1000 * worst[0],
@@ -98,9 +104,6 @@ def _times() -> Iterator[dict[str, Any]]:
                 "how": f"{masks.sum():,} jobs of four heads, 131,072 tokens, 10 %, from masks; the "
                 f"slowest policy, {worst[1]}; best of 5",
             }
-
-
-CHOICES = ("next-use", "liveness", "lru", "none")
 
 
 def _time(masks: Any, policy: str, slots: int, window: int) -> tuple[float, str]:

@@ -48,6 +48,11 @@ def test_far_is_behind_the_horizon_and_as_far_as_it_was_said():
     assert decide(cache, (2, 2, 3), (1, 2, None)) == [BYPASS, BYPASS]  # 5, and never
 
 
+def test_the_horizon_itself_is_known():
+    cache = ExactCache(CacheRules(cold=1, lookahead=1, horizon=4), [2, 2])
+    assert decide(cache, (1, 0, 4), (0, 0, 5)) == [FILL(0), BYPASS]  # 4, and far: 5
+
+
 def test_pinned_blocks_stay():
     cache = ExactCache(CacheRules(cold=1, lookahead=2), [2, 3])
     assert decide(cache, (0, 0, 9), (1, 0, 1), (1, 1, 1)) == [FILL(0), BYPASS, FILL(0, victim=0)]

@@ -17,9 +17,9 @@ from qkloom.tb.cache.visits import visits_of
 from .strategies import lists, rules
 
 
-def long_list(seed=1, n=80):
+def long_list(seed=1, n=120):
     rng = np.random.default_rng(seed)
-    needs = np.tril(rng.random((2, n, n)) < 0.4)
+    needs = np.tril(rng.random((2, n, n)) < 0.15)
     needs[:, :, 0] = True
     return visits_of(needs, kv_heads=1, pairs_per_window=3)
 
@@ -44,7 +44,7 @@ def test_native_decides_as_the_model_does(library, given, visits):
 def test_long_lists(library, policy, hot, cold):
     visits = long_list()
     assert len(visits) > 1000  # so that it is the library that answers
-    given = CacheRules(policy, hot=hot, cold=cold, threshold=25, lookahead=4, horizon=5)
+    given = CacheRules(policy, hot=hot, cold=cold, threshold=25, lookahead=4, horizon=4)
     found = replay(given, visits)
     assert same(found, replay_exact(given, visits))
     if policy != "none":
@@ -100,7 +100,7 @@ def test_faults():
     for wrong in (len(uses), -1):
         block = visits.block.copy()
         block[-1] = wrong
-        with pytest.raises(JobListError, match=rf"^Block must be 0 to 79, not {wrong}"):
+        with pytest.raises(JobListError, match=rf"^Block must be 0 to 119, not {wrong}"):
             replay(given, replace(visits, block=block))
 
 
