@@ -71,6 +71,7 @@ _EXAMPLES_OF = {
     "coverage-unit": {"block": "16", "lane-tokens": "1024", "dot-width": "64", "key-heads": "2"},
     "key-store": {"block": "16", "dot-width": "64"},
     "tile-pool": {"block": "16"},
+    "cache-control": {"policy": "next-use"},
 }
 
 
