@@ -44,8 +44,8 @@ def cache(
         int | None, typer.Option(help="Visits whose blocks are granted ahead of their use.")
     ] = None,
     horizon: Annotated[
-        str | None,
-        typer.Option(metavar="N|all", help="Windows in which the next use of a block is known."),
+        int | None,
+        typer.Option(help="Windows in which the next use of a block is known; default all."),
     ] = None,
     window: Annotated[
         int | None, typer.Option(help="Pairs of a query block and a head in a window.")

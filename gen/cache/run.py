@@ -11,7 +11,7 @@ from ...tb.cache.rules import CacheRules
 from ...tb.cache.visits import visits_of
 from ...tb.errors import InputError
 from ..chip import ChipDescription
-from ..chip.defaults import default_horizon, default_lookahead
+from ..chip.defaults import default_lookahead
 from ..mistakes import suggestion
 from .jobs import JobList
 
@@ -43,7 +43,7 @@ def run_cache(
     blocks: int | None = None,
     hot: int | None = None,
     lookahead: int | None = None,
-    horizon: int | str | None = None,
+    horizon: int | None = None,
     window: int | None = None,
 ) -> CacheRun:
     """Replay a list of jobs; what is not given is the chip's.
@@ -60,8 +60,8 @@ def run_cache(
         Block pairs of both tiers, and those of the hot one: half if only ``blocks`` are given.
     lookahead : int, optional
         Visits that are granted ahead.
-    horizon : int or str, optional
-        Windows in which the next use is known, or ``all``.
+    horizon : int, optional
+        Windows in which the next use is known; all if absent.
     window : int, optional
         Pairs of a query block and a head that a window has.
 
@@ -74,7 +74,7 @@ def run_cache(
     visits = visits_of(jobs.needs, kv_heads=jobs.kv_heads, pairs_per_window=pairs)
     if jobs.uses is not None:
         visits = replace(visits, uses=jobs.uses)
-    rules = _rules(chip, jobs, pairs, policy, blocks, hot, lookahead, horizon)
+    rules = _rules(chip, jobs, policy, blocks, hot, lookahead, horizon)
     made = replay(rules, visits)
     block_bytes = 2 * chip.block * chip.head_dim * chip.stationary_width // 8
     n_blocks = jobs.needs.shape[-1]
@@ -95,12 +95,11 @@ def run_cache(
 def _rules(
     chip: ChipDescription,
     jobs: JobList,
-    pairs: int,
     policy: str | None,
     blocks: int | None,
     hot: int | None,
     lookahead: int | None,
-    horizon: int | str | None,
+    horizon: int | None,
 ) -> CacheRules:
     of = chip.cache
     policy = policy or of.policy
@@ -128,26 +127,17 @@ def _rules(
         lookahead = own or default_lookahead(slots)
     if not 1 <= lookahead <= slots:
         raise InputError(f"--lookahead must be 1 to {slots}, the block pairs, not {lookahead}")
-    known: int | None
-    if horizon == "all":
-        known = None
-    elif horizon is None:
-        known = of.horizon or default_horizon(chip.tokens, chip.block, pairs)
-    else:
-        known = _positive("--horizon", horizon)
     return CacheRules(
         policy,
         hot=hot,
         cold=slots - hot,
         threshold=int(of.hot_threshold * jobs.needs.shape[1]),
         lookahead=lookahead,
-        horizon=known,
+        horizon=None if horizon is None else _positive("--horizon", horizon),
     )
 
 
-def _positive(option: str, value: int | str) -> int:
-    text = str(value)
-    if not text.isdecimal() or not int(text):
-        more = " or `all`" if option == "--horizon" else ""
-        raise InputError(f"{option} must be a positive number{more}, not {text!r}")
-    return int(text)
+def _positive(option: str, value: int) -> int:
+    if value < 1:
+        raise InputError(f"{option} must be a positive number, not {value}")
+    return value

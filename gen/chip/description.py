@@ -14,7 +14,6 @@ from ..mistakes import BrokenRulesError, Mistake, translate
 from .defaults import (
     LANE_SLOTS,
     default_data_width,
-    default_horizon,
     default_lookahead,
     default_out_width,
     default_p_width,
@@ -324,7 +323,7 @@ class ChipDescription(Table):
             cold=of["cold_blocks"],
             threshold=int(of["hot_threshold"] * query_blocks),
             lookahead=of["lookahead"],
-            horizon=of["horizon"],
+            horizon=None,
         )
 
     @property
@@ -333,8 +332,6 @@ class ChipDescription(Table):
         of = self.cache
         derived = {
             "lookahead": of.lookahead or default_lookahead(of.slots),
-            "horizon": of.horizon
-            or default_horizon(self.tokens, self.block, self.pairs_per_window),
             "window_slots": self.pairs_per_window // self.n_lanes,
         }
         return {**of.model_dump(), **derived}

@@ -227,17 +227,9 @@ class Cache(Table):
         default=None,
         ge=1,
         le=1 << 16,
-        description="Visits whose blocks are fetched ahead of their use. An eighth of all block "
-        "pairs if absent, 16 at most.",
-        examples=[16],
-    )
-    horizon: int | None = Field(
-        default=None,
-        ge=1,
-        le=1 << 16,
-        description="Windows in which the next use of a block is known. If absent, a quarter of "
-        "those of the longest call with four heads to a KV head, 16 at least.",
-        examples=[64],
+        description="Visits whose blocks are fetched ahead of their use. A sixteenth of all "
+        "block pairs if absent, 8 at most.",
+        examples=[8],
     )
     hot_memory: _Bank = Field(
         default="auto",

@@ -74,10 +74,10 @@ def test_what_is_not_given_is_the_chips(shell: Shell, masks: Path, tmp_path: Pat
     )
     report = shell.report("--jobs", masks, "--chip", chip)
     of = report["cache"]
-    assert (of["hot"], of["cold"], of["lookahead"], of["horizon"]) == (3, 5, 2, 16)
+    assert (of["hot"], of["cold"], of["lookahead"], of["horizon"]) == (3, 5, 2, None)
     assert (of["threshold"], report["pairs_per_window"], report["block_bytes"]) == (5, 3, 1024)
-    of = shell.report("--jobs", masks, "--chip", chip, "--blocks", 16, "--horizon", "all")["cache"]
-    assert (of["hot"], of["cold"], of["lookahead"], of["horizon"]) == (8, 8, 2, None)
+    of = shell.report("--jobs", masks, "--chip", chip, "--blocks", 16, "--horizon", 3)["cache"]
+    assert (of["hot"], of["cold"], of["lookahead"], of["horizon"]) == (8, 8, 1, 3)
 
 
 def test_announced_uses_are_checked(shell: Shell, tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_picture(shell: Shell, masks: Path, tmp_path: Path, policy: str) -> None
         (["--jobs", "MASKS", "--blocks", "0"], "--blocks must be 1 or more .*; use --policy none$"),
         (["--jobs", "MASKS", "--blocks", "4", "--hot", "5"], "--hot must be 0 to 4, .*, not 5$"),
         (["--jobs", "MASKS", "--blocks", "4", "--lookahead", "5"], "--lookahead must be 1 to 4, "),
-        (["--jobs", "MASKS", "--blocks", "4", "--horizon", "far"], "--horizon must be .* or `all`"),
+        (["--jobs", "MASKS", "--blocks", "4", "--horizon", "0"], "--horizon must be a positive"),
         (["--jobs", "MASKS", "--blocks", "4", "--window", "0"], "--window must be a positive numb"),
         (["--jobs", "MASKS", "--policy", "lfu"], "--policy must be one of .* mean lru"),
         (["--jobs", "MASKS", "--kv-heads", "3", "--blocks", "1"], "kv_heads must divide heads, 4"),

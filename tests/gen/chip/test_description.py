@@ -161,8 +161,7 @@ class TestDescription:
             "hot_blocks": 64,
             "cold_blocks": 32,
             "hot_threshold": 0.3,
-            "lookahead": 12,
-            "horizon": 16,
+            "lookahead": 6,
             "hot_memory": "auto",
             "cold_memory": "auto",
             "split": False,
@@ -170,7 +169,7 @@ class TestDescription:
         }
         assert chip.pairs_per_window == 3
         assert chip.cache_rules == CacheRules(
-            "next-use", hot=64, cold=32, threshold=9, lookahead=12, horizon=16
+            "next-use", hot=64, cold=32, threshold=9, lookahead=6, horizon=None
         )
         assert chip.cache_rules_of(7).threshold == 2
         file = tmp_path / "copy.toml"
