@@ -86,7 +86,8 @@ def _beside_lru(
             "asked": 1.0 if family in UNSTRUCTURED else fewer,
             "better": "less",
             "how": f"worst of {len(lists)} contexts, {size} block pairs; beside no cache "
-            f"{of['bytes'] / of['bytes_no_cache']:.3f}, liveness beside LRU {liveness['bytes'] / of['bytes_lru']:.3f}; "
+            f"{of['bytes'] / of['bytes_no_cache']:.3f}, liveness beside LRU "
+            f"{liveness['bytes'] / of['bytes_lru']:.3f}; "
             f"{of['jobs_per_visit']:.2f} jobs a visit",
         }
 
