@@ -10,17 +10,31 @@ from .visits import Visits
 __all__ = ["decide", "describe_visits"]
 
 
-def describe_visits(visits: Visits, rules: CacheRules, blocks: int) -> Iterator[dict[str, int]]:
-    """Yield what the hardware is told of each visit, of heads with so many blocks each."""
+def describe_visits(
+    visits: Visits, rules: CacheRules, *, blocks: int, windows: int
+) -> Iterator[dict[str, int]]:
+    """Yield what the hardware is told of each visit.
+
+    Parameters
+    ----------
+    visits : Visits
+        Of heads with ``blocks`` blocks each.
+    rules : CacheRules
+        Of a cache that knows all windows.
+    windows : int
+        Windows of a head that it tells apart.
+    """
     left = visits.uses.tolist()
+    heads = visits.block // blocks
+    first = {head: int(visits.window[heads == head].min()) for head in set(heads.tolist())}
     rows = (visits.window, visits.block, visits.jobs, visits.distance)
     for window, block, jobs, distance in zip(*(row.tolist() for row in rows), strict=True):
         is_hot = left[block] > rules.threshold
         left[block] -= jobs
-        is_far = rules.horizon is not None and distance > rules.horizon
-        after = window + (rules.horizon + 1 if is_far and rules.horizon else distance)
+        head = block // blocks
+        after = min(window - first[head] + distance, windows)
         yield {
-            "head": block // blocks,
+            "head": head,
             "block": block % blocks,
             "next": after if left[block] else 0,
             "dead": int(not left[block]),

@@ -14,14 +14,14 @@ from qkloom.tb.cache.control import decide, describe_visits
 from qkloom.tb.cache.rules import CacheRules
 from qkloom.tb.cache.visits import visits_of
 
-BLOCKS, HEADS, WINDOWS = 9, 3, 40
+BLOCKS, HEADS, WINDOWS = 9, 3, 20
 
 RULES = [
-    CacheRules("next-use", cold=1, lookahead=1),
-    CacheRules("next-use", cold=3, lookahead=1, horizon=2),
+    CacheRules("next-use", cold=1, lookahead=1, horizon=None),
+    CacheRules("next-use", cold=3, lookahead=1, horizon=None),
     CacheRules("next-use", cold=4, lookahead=3, horizon=None),
-    CacheRules("next-use", hot=2, cold=3, threshold=3, lookahead=2),
-    CacheRules("next-use", hot=3, threshold=2, lookahead=6),
+    CacheRules("next-use", hot=2, cold=3, threshold=3, lookahead=2, horizon=None),
+    CacheRules("next-use", hot=3, threshold=2, lookahead=6, horizon=None),
     CacheRules("liveness", cold=3, lookahead=2),
     CacheRules("liveness", hot=3, cold=2, threshold=3, lookahead=2),
     CacheRules("liveness", hot=2, threshold=2, lookahead=1),
@@ -64,7 +64,7 @@ def run(rules, calls, *, seed, slow):
 
     async def host(ctx):
         for visits in calls:
-            given = deque(describe_visits(visits, rules, BLOCKS))
+            given = deque(describe_visits(visits, rules, blocks=BLOCKS, windows=WINDOWS))
             waiting = 0
             mine = []
             while len(mine) < len(visits) or not ctx.get(dut.idle):
