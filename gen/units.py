@@ -72,6 +72,8 @@ _EXAMPLES_OF = {
     "key-store": {"block": "16", "dot-width": "64"},
     "tile-pool": {"block": "16"},
     "cache-control": {"policy": "next-use"},
+    "row-store": {"parts": "4,2+ultra", "block": "16"},
+    "block-cache": {"policy": "next-use", "block": "16"},
     "slot-table": {"blocks": "64", "k": "8"},
     "tail-blocks": {"blocks": "64", "k": "8"},
     "load-order": {"blocks": "64", "k": "8"},

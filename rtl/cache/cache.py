@@ -118,9 +118,9 @@ class BlockCache(Component):
             lookahead=lookahead,
         )
         tiers = ((hot, hot_memory), (cold, cold_memory)) if split else ((hot + cold, cold_memory),)
-        parts = tuple((n, memory) for n, memory in tiers if n)
+        parts = tuple(f"{n}+{memory}" for n, memory in tiers if n)
         self._store: dict[str, Any] = dict(
-            parts=(*parts, (BYPASSES, "auto")),
+            parts=(*parts, str(BYPASSES)),
             n_lanes=n_lanes,
             size=size,
             block=block,

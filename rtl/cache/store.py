@@ -41,6 +41,14 @@ def tile_layout(*, n_lanes: int) -> data.StructLayout:
     return data.StructLayout({"to": n_lanes, "ends": 1})
 
 
+def _part(text: str) -> tuple[int, dict[str, str]]:
+    """Return slots of a memory, and attributes that ask for what it is made of."""
+    count, _, memory = text.partition("+")
+    if not count.isdecimal():
+        raise ValueError(f"A part must be slots, or slots+memory, not {text!r}")
+    return check_count("Slots", int(count)), memory_attributes(memory or "auto")
+
+
 class RowStore(Component):
     """Keep the keys, or the values, of KV blocks in slots, and send tiles of them to lanes.
 
@@ -58,9 +66,9 @@ class RowStore(Component):
 
     Parameters
     ----------
-    parts : tuple of (int, str)
-        Slots of each memory, and what it is made of (:mod:`~qkloom.rtl.memory`). Slots are numbered
-        through.
+    parts : tuple of str
+        Slots of each memory, and behind them what it is made of if that is not left to synthesis:
+        ``"64"``, ``"64+ultra"`` (:mod:`~qkloom.rtl.memory`). Slots are numbered through.
     n_lanes : int
         Lanes.
     size, block, head_dim : int
@@ -88,7 +96,7 @@ class RowStore(Component):
     Raises
     ------
     TypeError, ValueError
-        When a parameter is not a positive integer, or a memory is unknown.
+        When a parameter is not a positive integer, or a part is none.
     """
 
     keep_boundary: ClassVar[bool] = True
@@ -96,7 +104,7 @@ class RowStore(Component):
     def __init__(
         self,
         *,
-        parts: tuple[tuple[int, str], ...],
+        parts: tuple[str, ...],
         n_lanes: int,
         size: int,
         block: int,
@@ -112,7 +120,7 @@ class RowStore(Component):
         }
         for name, value in numbers.items():
             check_count(name, value)
-        self._parts = [(check_count("Slots", n), memory_attributes(memory)) for n, memory in parts]
+        self._parts = [_part(text) for text in parts]
         slots = sum(n for n, _ in self._parts)
         self._size, self._tiles = size, -(-block // size)
         self._bits = ceil_log2(self._tiles * head_dim)  # of a row's number in its slot

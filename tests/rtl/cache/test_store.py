@@ -15,7 +15,7 @@ from qkloom.rtl.stream import connect_stream
 from qkloom.tb.simulate import from_bits, simulate, to_bits
 
 SHAPE = {"n_lanes": 3, "size": 2, "block": 6, "head_dim": 6, "element_width": 8}
-PARTS = ((2, "auto"), (3, "ultra"), (2, "auto"))
+PARTS = ("2", "3+ultra", "2")
 
 
 class Granted(Component):
@@ -151,9 +151,11 @@ def test_a_tile_leaves_before_its_block_is_complete():
 
 def test_errors():
     with pytest.raises(ValueError, match=r"^Slots must be a positive integer, not 0$"):
-        RowStore(parts=((0, "auto"),), **SHAPE)
+        RowStore(parts=("0",), **SHAPE)
     with pytest.raises(ValueError, match=r"^Memory must be one of 'auto', 'ultra', not 'fast'$"):
-        RowStore(parts=((1, "fast"),), **SHAPE)
+        RowStore(parts=("1+fast",), **SHAPE)
+    with pytest.raises(ValueError, match=r"^A part must be slots, or slots\+memory, not 'ultra'$"):
+        RowStore(parts=("ultra",), **SHAPE)
 
 
 def test_emits():
