@@ -71,6 +71,7 @@ _EXAMPLES_OF = {
     "coverage-unit": {"block": "16", "lane-tokens": "1024", "dot-width": "64", "key-heads": "2"},
     "key-store": {"block": "16", "dot-width": "64"},
     "tile-pool": {"block": "16"},
+    "assigner": {"per-lane": "2"},
     "cache-control": {"policy": "next-use"},
     "row-store": {"parts": "4,2+ultra", "block": "16"},
     "block-cache": {"policy": "next-use", "block": "16"},

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Call", "QueryBlock", "diagonal", "schedule", "windows"]
+__all__ = ["Call", "QueryBlock", "diagonal", "longest_first", "schedule", "windows"]
 
 Ints = NDArray[np.int64]
 
@@ -131,7 +131,7 @@ def windows(
             window = blocks[first : first + lanes * per_lane]
             window.sort(key=lambda block: not block.hidden)
             placed = []
-            lane_of = _longest_first([len(block.blocks) for block in window], load, per_lane)
+            lane_of = longest_first([len(block.blocks) for block in window], load, per_lane)
             for block, lane in zip(window, lane_of, strict=True):
                 placed.append(replace(block, lane=lane, slot=given[lane] % slots))
                 given[lane] += 1
@@ -139,7 +139,7 @@ def windows(
     return rounds
 
 
-def _longest_first(jobs: list[int], load: list[int], most: int) -> list[int]:
+def longest_first(jobs: list[int], load: list[int], most: int) -> list[int]:
     """Return a lane for each of so many jobs, and add them to the lanes' loads."""
     lane_of, count = [0] * len(jobs), [0] * len(load)
     for number in sorted(range(len(jobs)), key=lambda number: -jobs[number]):
