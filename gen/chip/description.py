@@ -323,7 +323,6 @@ class ChipDescription(Table):
             cold=of["cold_blocks"],
             threshold=int(of["hot_threshold"] * query_blocks),
             lookahead=of["lookahead"],
-            horizon=None,
         )
 
     @property

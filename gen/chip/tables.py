@@ -188,13 +188,10 @@ IndexOrMethod = Annotated[Index, BeforeValidator(as_index, json_schema_input_typ
 """An index, or the name of its method and all else by default."""
 
 
-_Bank = Literal["auto", "ultra", "block"]
-
-
 class Cache(Table):
     """What is kept of the KV blocks that sparse attention takes; a block pair is a block's K and V.
 
-    Without any block pair there is no cache.
+    Without any block pair there is no cache. `qkloom cache` replays it; kernels do not have it yet.
     """
 
     policy: Literal["next-use", "liveness", "lru", "none"] = Field(
@@ -231,12 +228,13 @@ class Cache(Table):
         "block pairs if absent, 8 at most.",
         examples=[8],
     )
-    hot_memory: _Bank = Field(
+    hot_memory: Literal["auto", "ultra"] = Field(
         default="auto",
-        description="What the hot tier is kept in: `ultra`, UltraRAM; `block`, block RAM; `auto` "
-        "leaves it to synthesis.",
+        description="What the hot tier is kept in: `ultra`, UltraRAM; `auto`, what is best.",
     )
-    cold_memory: _Bank = Field(default="auto", description="The same of the cold tier.")
+    cold_memory: Literal["auto", "ultra"] = Field(
+        default="auto", description="The same of the cold tier."
+    )
     split: bool = Field(
         default=False,
         description="Whether each tier has a memory of its own; else they are quotas in one.",

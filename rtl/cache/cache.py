@@ -14,7 +14,7 @@ from ..sequencer.call import request_layout
 from ..stream import Fork, Queue, connect_stream
 from .control import CacheControl
 from .store import RowStore, fill_layout, serve_layout, tile_layout
-from .visit import BYPASSES, visit_layout
+from .visit import BYPASSES, EVENTS, check_cache, visit_layout
 
 __all__ = ["BlockCache", "wanted_layout"]
 
@@ -117,6 +117,7 @@ class BlockCache(Component):
             windows=windows,
             lookahead=lookahead,
         )
+        check_cache(**self._control)
         tiers = ((hot, hot_memory), (cold, cold_memory)) if split else ((hot + cold, cold_memory),)
         parts = tuple(f"{n}+{memory}" for n, memory in tiers if n)
         self._store: dict[str, Any] = dict(
@@ -133,7 +134,6 @@ class BlockCache(Component):
         request = request_layout(to=n_lanes, blocks=most, tiles=self._tiles, tokens=size)
         row = row_layout(to=n_lanes, size=size, element_width=element_width)
         rows = stream.Signature(row["item"].shape["row"].shape)
-        events = CacheControl(**self._control).signature.members["events"].shape
         super().__init__(
             {
                 "d_tiles": In(range(head_dim // size + 1)),
@@ -145,7 +145,7 @@ class BlockCache(Component):
                 "i_value": In(rows),
                 "o_key": Out(stream.Signature(row)),
                 "o_value": Out(stream.Signature(row)),
-                "events": Out(events),
+                "events": Out(EVENTS),
                 "idle": Out(1),
             }
         )
@@ -187,9 +187,7 @@ class BlockCache(Component):
             depth = self._lookahead
             m.submodules[f"{name}_fills"] = fills = Queue(shape=fill, depth=depth)
             m.submodules[f"{name}_visits"] = visits = Queue(shape=visit, depth=depth)
-            m.submodules[f"{name}_tiles"] = tiles = Queue(
-                shape=tile_fork.i.payload.shape(), depth=2
-            )
+            m.submodules[f"{name}_tiles"] = tiles = Queue(shape=tile, depth=2)
             connect_stream(m, fills.o, store.fills)
             connect_stream(m, visits.o, store.visits)
             connect_stream(m, tile_fork.o[k], tiles.i)

@@ -249,9 +249,9 @@ class Outlook(Component):
                 with m.If(told.dead):
                     m.d.sync += told.next.eq(0)
                     m.next = "offer"
-                with m.Elif(is_known & found.any()):
+                with m.Elif(found.any()):
                     m.next = "offer"
-                with m.Elif(at_last_word | ~is_known):
+                with m.Elif(at_last_word):
                     m.d.sync += told.next.eq(self._windows)
                     m.next = "offer"
                 with m.Else():

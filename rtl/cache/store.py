@@ -61,7 +61,7 @@ class RowStore(Component):
     tiles as they arrive, and ends when the fill is complete; so a later visit of the same slot
     finds all of it. Rows lie as they came: token-major, a token's chunks side by side.
 
-    A row a cycle each way; from a tile's row to ``o`` 3 cycles. A visit costs 2 cycles beside its
+    A row a cycle each way; from a tile's row to ``o`` 3 cycles. A visit costs a cycle beside its
     rows, a tile none.
 
     Parameters

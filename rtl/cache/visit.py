@@ -5,10 +5,20 @@ from amaranth.lib import data
 from ..check import check_count
 from ..lane.job import index
 
-__all__ = ["BYPASSES", "POLICIES", "check_cache", "decision_layout", "visit_layout"]
+__all__ = [
+    "BYPASSES",
+    "EVENTS",
+    "POLICIES",
+    "check_cache",
+    "decision_layout",
+    "visit_layout",
+]
 
 BYPASSES = 2
 """Buffers for blocks that are kept nowhere: one fills while the other is sent to the lanes."""
+
+EVENTS = data.StructLayout({"hit": 2, "fill": 2, "evict": 2, "bypass": 1})
+"""What became of a visit: a bit for each tier, 0 the cold one, or that it is kept nowhere."""
 
 POLICIES = ("next-use", "liveness", "lru", "none")
 """What leaves when there is no room. ``next-use``: what is needed again last; ``liveness``: nothing

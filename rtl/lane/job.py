@@ -214,8 +214,8 @@ def step_layout(
         repeats=repeats,
     )
     of_sum = {"sum_first": 1, "sum_last": 1} if gemm else {}
-    returns = {"back": 1} if repeats else {}  # last of a job that keeps its block
-    return data.StructLayout({**common, "keys": range(size + 1), "bank": 1, **of_sum, **returns})
+    ends = {"job_ends": 1} if repeats else {}
+    return data.StructLayout({**common, "keys": range(size + 1), "bank": 1, **of_sum, **ends})
 
 
 def pass_layout(
@@ -231,7 +231,7 @@ def pass_layout(
     """Return a pass's layout: ``value`` tells the second product from the first.
 
     With ``single``, a pass says whether its step has no second product; with ``repeats``, whether
-    its tiles stay, and what follows begins with the first ones of its job again.
+    its tiles stay for the lane's next job, and whether it is of its job's last step.
     """
     check_shape(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
     return data.StructLayout(
@@ -247,6 +247,6 @@ def pass_layout(
             "tile_last": 1,  # the step's last tile of this product
             **_planes(runtime_precision),
             **({"single": 1} if single else {}),
-            **({"keeps": 1, "back": 1} if repeats else {}),
+            **({"keeps": 1, "job_ends": 1} if repeats else {}),
         }
     )

@@ -156,8 +156,8 @@ class TileLoader(Component):
                 stays, read = work.tile_last & work.keeps, reads.i.payload
                 m.d.comb += [
                     read.release.eq(work.tile_last & ~work.keeps),
-                    read.on.eq(stays & ~work.back),
-                    read.back.eq(stays & work.back),
+                    read.on.eq(stays & ~work.job_ends),
+                    read.back.eq(stays & work.job_ends),
                 ]
             with m.If(mine):
                 m.d.comb += takes.eq(reads.i.ready)

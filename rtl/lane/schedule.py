@@ -93,7 +93,7 @@ class StepExpander(Component):
                 step.sum_last.eq(job.last),
             ]
         if self._repeats:
-            m.d.comb += step.back.eq(job.keeps & tile_last)
+            m.d.comb += step.job_ends.eq(tile_last)
         bank = Signal()
         m.d.comb += step.bank.eq(bank)
         with m.If(self.o.valid & self.o.ready):
@@ -174,7 +174,7 @@ class PassScheduler(Component):
         source = Signal(step.shape())
         tile = Signal.like(out.tile)
         ends = Signal()
-        names = ("first", "last", "slot", "bank", "rows", "d_tiles", "planes", "keeps", "back")
+        names = ("first", "last", "slot", "bank", "rows", "d_tiles", "planes", "keeps", "job_ends")
         for name in names:
             if name in out.shape().members:
                 m.d.comb += out[name].eq(source[name])

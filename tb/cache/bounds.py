@@ -26,7 +26,7 @@ def belady(visits: Visits, slots: int) -> Bools:
     """
     if not slots:
         return np.ones(len(visits), bool)
-    return replay(CacheRules("next-use", cold=slots, lookahead=1, horizon=None), visits).fetched
+    return replay(CacheRules("next-use", cold=slots, lookahead=1), visits).fetched
 
 
 def lru(visits: Visits, slots: int) -> Bools:

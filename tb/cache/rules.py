@@ -26,7 +26,7 @@ class CacheRules:
     lookahead : int
         Visits whose blocks are granted ahead of use: so many of the latest are pinned.
     horizon : int or None
-        Windows in which the next use of a block is known; ``None``: all.
+        Windows in which the next use of a block is known; ``None``: all, as in hardware.
 
     Raises
     ------
@@ -39,7 +39,7 @@ class CacheRules:
     cold: int = 0
     threshold: int = 0
     lookahead: int = 1
-    horizon: int | None = 16
+    horizon: int | None = None
 
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:

@@ -24,9 +24,9 @@ SHAPE = {
     "element_width": 8,
 }
 RULES = [
-    CacheRules("next-use", cold=3, lookahead=2, horizon=None),
-    CacheRules("next-use", hot=1, cold=1, threshold=2, lookahead=1, horizon=None),
-    CacheRules("next-use", cold=1, lookahead=4, horizon=None),
+    CacheRules("next-use", cold=3, lookahead=2),
+    CacheRules("next-use", hot=1, cold=1, threshold=2, lookahead=1),
+    CacheRules("next-use", cold=1, lookahead=4),
     CacheRules("liveness", hot=2, cold=1, threshold=2, lookahead=3),
     CacheRules("lru", cold=2, lookahead=2),
     CacheRules("none", lookahead=2),
@@ -51,8 +51,8 @@ def rows_of(block, tile, *, d_tiles, salt):
 class Bench:
     """A call, and what surrounds a cache while it is made."""
 
-    def __init__(self, rules, *, seed, slow, d_tiles=2, **more):
-        self.rules, self.d_tiles = rules, d_tiles
+    def __init__(self, rules, *, seed, slow, late=None, d_tiles=2, **more):
+        self.rules, self.late, self.d_tiles = rules, late, d_tiles
         self.rng = random.Random(seed)
         rng = np.random.default_rng(seed)
         needs = rng.random((4, 5, 5)) < 0.5
@@ -98,7 +98,7 @@ class Bench:
             ctx.set(dut.visits.valid, 0)
         ctx.set(dut.ends, 1)
         await ctx.tick().until(dut.idle)
-        await ctx.tick().repeat(20)
+        await ctx.tick().repeat(300)  # rows that have been read wait for whoever is late
 
     async def tell(self, ctx):
         dut = self.dut
@@ -146,7 +146,8 @@ class Bench:
         async def process(ctx):
             port = getattr(self.dut, f"o_{name}")
             while True:
-                ctx.set(port.ready, self.paces(0.6))
+                is_late = name == self.late and self.rng.random() < 0.9
+                ctx.set(port.ready, not is_late and self.paces(0.6))
                 _, _, valid, ready, row = await ctx.tick().sample(
                     port.valid, port.ready, port.payload
                 )
@@ -180,6 +181,12 @@ class Bench:
 @pytest.mark.parametrize("rules", RULES, ids=lambda r: f"{r.policy}-{r.hot}-{r.cold}-{r.lookahead}")
 def test_rows_and_requests(rules, slow):
     bench = Bench(rules, seed=rules.slots + slow, slow=slow)
+    assert bench.run() == bench.expected()
+
+
+@pytest.mark.parametrize("late", ["key", "value"])
+def test_a_visit_is_served_when_both_have_left(late):
+    bench = Bench(CacheRules("lru", cold=1, lookahead=1), seed=7, slow=False, late=late)
     assert bench.run() == bench.expected()
 
 

@@ -2,6 +2,7 @@
 
 import random
 from collections import deque
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -17,17 +18,18 @@ from qkloom.tb.cache.visits import visits_of
 BLOCKS, HEADS, WINDOWS = 9, 3, 20
 
 RULES = [
-    CacheRules("next-use", cold=1, lookahead=1, horizon=None),
-    CacheRules("next-use", cold=3, lookahead=1, horizon=None),
-    CacheRules("next-use", cold=4, lookahead=3, horizon=None),
-    CacheRules("next-use", hot=2, cold=3, threshold=3, lookahead=2, horizon=None),
-    CacheRules("next-use", hot=3, threshold=2, lookahead=6, horizon=None),
+    CacheRules("next-use", cold=1, lookahead=1),
+    CacheRules("next-use", cold=3, lookahead=1),
+    CacheRules("next-use", cold=4, lookahead=3),
+    CacheRules("next-use", hot=2, cold=3, threshold=3, lookahead=2),
+    CacheRules("next-use", hot=3, threshold=2, lookahead=6),
     CacheRules("liveness", cold=3, lookahead=2),
     CacheRules("liveness", hot=3, cold=2, threshold=3, lookahead=2),
     CacheRules("liveness", hot=2, threshold=2, lookahead=1),
     CacheRules("lru", cold=4, lookahead=1),
     CacheRules("lru", hot=2, cold=2, threshold=3, lookahead=5),
     CacheRules("none", lookahead=3),
+    CacheRules("next-use", cold=1, lookahead=6),
 ]
 
 
@@ -65,7 +67,7 @@ def run(rules, calls, *, seed, slow):
     async def host(ctx):
         for visits in calls:
             given = deque(describe_visits(visits, rules, blocks=BLOCKS, windows=WINDOWS))
-            waiting = 0
+            waiting = deque()  # of visits that are not served, whether they are kept nowhere
             mine = []
             while len(mine) < len(visits) or not ctx.get(dut.idle):
                 ctx.set(dut.i.valid, bool(given))
@@ -73,15 +75,17 @@ def run(rules, calls, *, seed, slow):
                     ctx.set(dut.i.payload, given[0])
                 ctx.set(dut.ends, not given)
                 ctx.set(dut.o.ready, rng.random() < (0.3 if slow else 1))
-                serves = waiting > 0 and rng.random() < (0.1 if slow else 1)
+                assert sum(waiting) <= BYPASSES
+                serves = bool(waiting) and rng.random() < (0.1 if slow else 1)
                 ctx.set(dut.served, serves)
-                waiting -= serves
+                if serves:
+                    waiting.popleft()
                 samples = (dut.i.ready, dut.o.valid, dut.o.ready, dut.o.payload, dut.events)
                 _, _, taken, valid, ready, answer, event = await ctx.tick().sample(*samples)
                 if taken and given:
                     given.popleft()
                 if valid and ready:
-                    waiting += 1
+                    waiting.append(answer.slot >= rules.slots)
                     mine.append((answer.slot, answer.fetch, answer.head, answer.block))
                 if event.hit or event.fill or event.bypass:
                     events.append((event.hit, event.fill, event.evict, event.bypass))
@@ -141,6 +145,34 @@ def test_a_visit_waits_until_an_older_one_is_served():
     simulator.add_testbench(host)
     simulator.run()
     assert n == 3
+
+
+@pytest.mark.parametrize("slots", [4, 64])
+def test_a_visit_takes_four_cycles_a_level_and_five_more(slots):
+    """Of hits: one visit is retired, and the next one is granted."""
+    rules = CacheRules("next-use", cold=slots, lookahead=2)
+    dut = control(rules)
+    taken = []
+
+    async def host(ctx):
+        ctx.set(dut.o.ready, 1)
+        serves = cycle = 0
+        while len(taken) < 12:
+            visit = {"head": 0, "block": len(taken) % 3, "next": 1, "dead": 0, "hot": 0}
+            ctx.set(dut.i.payload, visit)
+            ctx.set(dut.i.valid, 1)
+            ctx.set(dut.served, serves)
+            _, _, takes, serves = await ctx.tick().sample(dut.i.ready, dut.o.valid)
+            cycle += 1
+            if takes:
+                taken.append(cycle)
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(host)
+    simulator.run()
+    levels = slots.bit_length() - 1
+    assert {b - a for a, b in pairwise(taken[4:])} == {5 + 4 * levels - 1}
 
 
 @pytest.mark.parametrize(

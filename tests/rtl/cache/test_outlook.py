@@ -1,5 +1,7 @@
 """What is to come of a block is what comes."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -57,7 +59,7 @@ def run(dut, given, again, rules, pace):
 @pytest.mark.parametrize("pace", [1, 0.4])
 @pytest.mark.parametrize("windows", [40, 33, 64, 5])
 def test_tells_what_is_left_and_when_again(windows, pace):
-    rules = CacheRules(cold=1, threshold=4, horizon=None)
+    rules = CacheRules(cold=1, threshold=4)
     dut = Outlook(blocks=BLOCKS, heads=HEADS, windows=windows, jobs=JOBS, uses=USES)
     calls = calls_of(np.random.default_rng(windows), 5)
     uses = [use for visits in calls for use in uses_of_windows(visits, BLOCKS)]
@@ -73,7 +75,7 @@ def test_tells_what_is_left_and_when_again(windows, pace):
 
 
 def test_heads_are_told_apart():
-    rules = CacheRules(cold=1, horizon=None)
+    rules = CacheRules(cold=1)
     dut = Outlook(blocks=BLOCKS, heads=HEADS, windows=40, jobs=JOBS, uses=USES)
     calls = calls_of(np.random.default_rng(1), 4)
     uses = [use for visits in calls for use in uses_of_windows(visits, BLOCKS)]
@@ -88,7 +90,7 @@ def test_heads_are_told_apart():
 
 @pytest.mark.parametrize(("change", "bit"), [(1, 1), (-1, 2)])
 def test_uses_that_do_not_come_are_told(change, bit):
-    rules = CacheRules(cold=1, horizon=None)
+    rules = CacheRules(cold=1)
     visits = calls_of(np.random.default_rng(3), 1)[0]
     given = list(uses_of_windows(visits, BLOCKS))
     first = next(k for k, use in enumerate(given) if use["jobs"] == 2)
@@ -97,6 +99,18 @@ def test_uses_that_do_not_come_are_told(change, bit):
     dut = Outlook(blocks=BLOCKS, heads=HEADS, windows=40, jobs=JOBS, uses=USES)
     assert run(dut, given, given, rules, 1)[1] == 0
     assert run(dut, given, again, rules, 1)[1] & bit
+
+
+def test_cycles_of_uses_and_visits():
+    """Three of a use, five of a visit; one more when the next window is in another word."""
+    needs = np.zeros((1, 40, BLOCKS), bool)
+    needs[0, [0, 1, 39], :4] = True
+    uses = list(uses_of_windows(visits_of(needs, kv_heads=1, pairs_per_window=1), BLOCKS))
+    dut = Outlook(blocks=BLOCKS, heads=HEADS, windows=40, jobs=JOBS, uses=USES)
+    _, _, log = run(dut, uses, uses, CacheRules(cold=1), 1)
+    counted, told = ([b - a for a, b in pairwise(log[name].cycles)] for name in ("i", "visits"))
+    assert set(counted) == {3}
+    assert told[:9] == [5, 5, 5, 3, 5 + 1, 5 + 1, 5 + 1, 5 + 1, 3]
 
 
 def test_errors():

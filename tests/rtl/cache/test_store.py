@@ -83,8 +83,8 @@ def script(rng, n, *, d_tiles, slots):
     return given, out
 
 
-def run(given, *, d_tiles, parts=PARTS, **options):
-    dut = Granted(parts=parts, lookahead=LOOKAHEAD)
+def run(given, *, d_tiles, parts=PARTS, lookahead=LOOKAHEAD, **options):
+    dut = Granted(parts=parts, lookahead=lookahead)
     served = []
 
     async def constants(ctx):
@@ -118,7 +118,7 @@ def test_rows_of_fills_and_of_slots(seed, d_tiles):
 
 
 def test_a_hit_costs_no_bubble():
-    """Rows of a visit leave one a cycle, tile behind tile; visits are two cycles apart."""
+    """Rows of a visit leave one a cycle, tile behind tile; between visits is one cycle."""
     rows = [[k, -k] for k in range(12)]
     visits = [{"slot": 1, "fetch": k == 0} for k in range(4)]
     tiles = 4 * [*3 * [{"to": 1, "ends": 0}], {"to": 0, "ends": 1}]
@@ -147,6 +147,21 @@ def test_a_tile_leaves_before_its_block_is_complete():
     got, log, _ = run(given, d_tiles=2, pace={"rows": lambda cycle: cycle % 5 == 0})
     assert len(got) == 12
     assert log["o"].cycles[0] < log["rows"].cycles[-1]
+
+
+def test_fills_far_ahead_of_their_visits():
+    """More of them than are counted wait, and none is lost."""
+    n = 40
+    given = {
+        "fills": [{"fill": {"slot": k, "tiles": 1}, "visit": k} for k in range(n)],
+        "rows": [[k, row] for k in range(n) for row in range(2)],
+        "visits": [{"slot": k, "fetch": 1} for k in range(n)],
+        "tiles": n * [{"to": 1, "ends": 0}, {"to": 0, "ends": 1}],
+    }
+    pace = {"tiles": lambda cycle: cycle > 150}
+    got, log, _ = run(given, d_tiles=1, parts=("40",), lookahead=n, pace=pace)
+    assert [one["item"]["row"] for one in got] == given["rows"]
+    assert log["rows"].cycles[31] < 150 < log["rows"].cycles[32]
 
 
 def test_errors():

@@ -77,6 +77,42 @@ def test_a_call_forgets_the_one_before():
         assert [one["lane"] for one in got] == [0, lane]
 
 
+def test_is_busy_while_items_are_here():
+    dut = assigner()
+    sent = [
+        to_bits(dut.i.payload.shape(), {"item": k, "jobs": k, "ends": k == 4}) for k in range(5)
+    ]
+    busy = []
+
+    async def watch(ctx):
+        async for _, _, value in ctx.tick().sample(dut.busy):
+            busy.append(value)
+
+    pace = {"i": 0.5, "o": 0.5}
+    log = simulate(
+        dut, inputs={"i": sent}, outputs=["o"], cycles=500, idle=100, pace=pace, beside=[watch]
+    )
+    first, last = log["i"].cycles[0], log["o"].cycles[-1]
+    inside = busy[first + 1 : last + 1]
+    assert inside == [1] * len(inside)
+    assert not any(busy[last + 1 :])
+    n, n_lanes = 5, 3
+    assert log["o"].valid_cycles[0] - log["i"].cycles[-1] == n * (n + n_lanes + 2) + 2
+
+
+def test_nothing_is_lost_while_it_forgets():
+    dut = assigner(n_lanes=2, slots=2, per_lane=1)
+    sent = [to_bits(dut.i.payload.shape(), {"item": 7, "jobs": 5, "ends": 1})]
+
+    async def forget(ctx):
+        ctx.set(dut.forget, 1)
+        await ctx.tick().repeat(20)
+        ctx.set(dut.forget, 0)
+
+    log = simulate(dut, inputs={"i": sent}, outputs=["o"], cycles=200, idle=80, beside=[forget])
+    assert len(log["o"].items) == 1
+
+
 def test_errors():
     with pytest.raises(ValueError, match=r"^Per lane must be at most 2, not 3$"):
         assigner(slots=2, per_lane=3)

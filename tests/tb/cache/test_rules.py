@@ -5,7 +5,7 @@ from qkloom.tb.cache.rules import CacheRules
 
 def test_defaults():
     rules = CacheRules(hot=2, cold=3)
-    assert (rules.policy, rules.slots, rules.lookahead, rules.horizon) == ("next-use", 5, 1, 16)
+    assert (rules.policy, rules.slots, rules.lookahead, rules.horizon) == ("next-use", 5, 1, None)
     assert [rules.tier(slot) for slot in range(5)] == ["hot", "hot", "cold", "cold", "cold"]
     assert CacheRules("none").slots == 0
 
