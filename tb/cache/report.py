@@ -68,7 +68,7 @@ def cache_report(
     block : int
         Tokens of a block.
     n_q, n_kv, causal, q_start
-        The call, as of :class:`qkloom.tb.core.Call`.
+        The call, as of :class:`qkloom.tb.deal.Call`.
     token_bytes : int
         Bytes of a token's key and value in one head.
 

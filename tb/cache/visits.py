@@ -68,7 +68,7 @@ def what_is_needed(
     block : int
         Tokens of a block.
     n_q, n_kv, causal, q_start
-        The call, as of :class:`qkloom.tb.core.Call`.
+        The call, as of :class:`qkloom.tb.deal.Call`.
     """
     ends = np.minimum(np.arange(block, n_q + block, block), n_q)  # of query blocks
     seen = q_start + ends if causal else np.full(len(ends), n_kv)

@@ -1,7 +1,6 @@
 """The host sends every query once, every key tile to the lanes that need it, and reads it back."""
 
 import numpy as np
-import pytest
 from amaranth.lib import data
 
 from qkloom.rtl.core import Core
@@ -30,52 +29,6 @@ def call_of(*, heads=4, kv_heads=2, n_q=6, n_kv=7, **options):
         for n_heads, n in ((heads, n_q), (kv_heads, n_kv), (kv_heads, n_kv))
     )
     return Call(q, k, v, np.arange(heads) + 70000, np.arange(heads) + 20, **options)
-
-
-def blocks_of(call, **options):
-    rounds = schedule(call, **({"lanes": 3, "slots": 2, "block_rows": 4} | options))
-    return [block for blocks in rounds for block in blocks]
-
-
-class TestSchedule:
-    @pytest.mark.parametrize("lanes", [1, 2, 3, 5])
-    def test_each_query_is_computed_once(self, lanes):
-        call = call_of()
-        computed = np.zeros(call.q.shape[:2], int)
-        for block in blocks_of(call, lanes=lanes):
-            computed[block.head, block.first : block.first + block.rows] += 1
-        assert (computed == 1).all()
-
-    def test_rounds_fill_the_lanes_and_then_the_slots(self):
-        places = [(block.lane, block.slot) for block in blocks_of(call_of())]
-        assert places == [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1), (0, 0), (1, 0)]
-
-    def test_neighbours_share_their_keys(self):
-        heads = [block.head // 2 for block in blocks_of(call_of())]
-        assert heads == [0, 0, 0, 0, 1, 1, 1, 1]
-
-    def test_keys_that_a_block_may_see(self):
-        assert {block.keys for block in blocks_of(call_of())} == {7}
-        causal = blocks_of(call_of(heads=1, kv_heads=1, causal=True, q_start=-5), lanes=1)
-        assert [(block.first, block.keys) for block in causal] == [(0, 1), (4, 1)]
-        causal = blocks_of(call_of(heads=1, kv_heads=1, causal=True, q_start=2), lanes=1)
-        assert [(block.first, block.keys) for block in causal] == [(0, 6), (4, 7)]
-
-    def test_a_selection(self):
-        """Keys end with the last block that is selected and seen; none gives a hidden one."""
-        mask = np.array([[[1, 0], [0, 1]], [[0, 1], [0, 0]], [[1, 1], [1, 1]], [[0, 0], [1, 0]]])
-        given = call_of(heads=4, kv_heads=1, causal=True, block_mask=mask.astype(bool))
-        found = [(b.head, b.first, b.keys, b.blocks, b.hidden) for b in blocks_of(given)]
-        assert found == [
-            (0, 0, 4, (0,), False),
-            (1, 0, 1, (0,), True),  # what it selects it does not see
-            (2, 0, 4, (0,), False),
-            (3, 0, 1, (0,), True),
-            (0, 4, 6, (1,), False),
-            (1, 4, 1, (0,), True),
-            (2, 4, 6, (0, 1), False),
-            (3, 4, 4, (0,), False),
-        ]
 
 
 def streams_of(call, *, lanes):
@@ -157,7 +110,8 @@ def test_outputs_are_found_whatever_the_order_of_the_lanes():
     core = Core(lanes=("plain",) * 3, **LANE)
     expected = np.random.default_rng(2).integers(-(1 << 23), 1 << 23, call.q.shape)
     beats = [[], [], []]
-    for block in blocks_of(call):
+    rounds = schedule(call, lanes=3, slots=2, block_rows=4)
+    for block in (block for blocks in rounds for block in blocks):
         rows = expected[block.head, block.first : block.first + block.rows]
         beats[block.lane] += rows.reshape(-1, 2).tolist()
     shape = core.o.payload.shape()
