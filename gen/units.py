@@ -71,6 +71,9 @@ _EXAMPLES_OF = {
     "coverage-unit": {"block": "16", "lane-tokens": "1024", "dot-width": "64", "key-heads": "2"},
     "key-store": {"block": "16", "dot-width": "64"},
     "tile-pool": {"block": "16"},
+    "slot-table": {"blocks": "64", "k": "8"},
+    "tail-blocks": {"blocks": "64", "k": "8"},
+    "load-order": {"blocks": "64", "k": "8"},
 }
 
 

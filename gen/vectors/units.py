@@ -6,7 +6,7 @@ from collections.abc import Callable
 from ...rtl.component import Component
 from ...tb.errors import InputError
 from ..units import find_units
-from . import arrays, buffers, index, lane, softmax, streams, sums
+from . import arrays, buffers, cache, index, lane, softmax, streams, sums
 from .bench import Vectors
 
 __all__ = ["unit_vectors"]
@@ -40,6 +40,7 @@ def _maker(kind: type[Component]) -> Callable[..., Vectors] | None:
 _MAKERS: dict[type[Component], Callable[..., Vectors]] = {
     **arrays.MAKERS,
     **buffers.MAKERS,
+    **cache.MAKERS,
     **index.MAKERS,
     **lane.MAKERS,
     **softmax.MAKERS,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from ...rtl.formats import ceil_log2
 from ..index.forecast_exact import pack_lists
 from ..packing import Words, pack
 
-__all__ = ["SlotModel", "Step", "StepResult", "draw_steps", "slot_words"]
+__all__ = ["SlotModel", "Step", "StepResult", "draw_steps", "slot_words", "step_words"]
 
 Place = tuple[int, int]
 """A block and a slot."""
@@ -148,6 +149,11 @@ def slot_words(unit: SlotTable, steps: Iterable[Step]) -> tuple[dict[str, Words]
         fields = dict(zip(("head", "block", "slot", "end", "last"), np.array(rows).T, strict=True))
         outputs[name] = pack(getattr(unit, name).payload.shape(), **fields)
     return inputs, outputs
+
+
+def step_words(shape: Any, steps: Sequence[Step]) -> Words:
+    """Return what steps are for, as payloads of ``shape``."""
+    return pack(shape, **{name: [getattr(s, name) for s in steps] for name in shape.members})
 
 
 def draw_steps(

@@ -1,6 +1,6 @@
 """Exact model of :mod:`qkloom.rtl.cache.tail`: tokens of each head, and blocks that are full."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from ...rtl.cache.tail import TailBlocks
 from ...rtl.formats import ceil_log2
 from ..packing import Words, pack
+from .slots import Step, step_words
 
 __all__ = ["Append", "TailModel", "Token", "draw_appends", "tail_words"]
 
@@ -59,9 +60,9 @@ class TailModel:
 
 
 def tail_words(
-    unit: TailBlocks, appends: Iterable[Append]
+    unit: TailBlocks, appends: Iterable[Append], steps: Sequence[Step]
 ) -> tuple[dict[str, Words], dict[str, Words]]:
-    """Return the payloads of input and output streams, but for those of steps."""
+    """Return the payloads of input and output streams."""
     p = unit.parameters
     model = TailModel(heads=p["heads"], blocks=p["blocks"], block=p["block"])
     asked = list(appends)
@@ -75,6 +76,7 @@ def tail_words(
             tokens=[append.tokens or 0 for append in asked],
         ),
         "written": pack(unit.written.payload.shape(), np.zeros(len(full), np.int64)),
+        "step": step_words(unit.step.payload.shape(), steps),
     }
     shape = unit.place.payload.shape()
     fields = {name: [getattr(token, name) for token in tokens] for name in shape.members}
@@ -83,6 +85,7 @@ def tail_words(
     return inputs, {
         "place": pack(shape, **fields),
         "write_back": pack(unit.write_back.payload.shape(), **blocks, slot=slots),
+        "o_step": inputs["step"],
     }
 
 

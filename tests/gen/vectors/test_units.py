@@ -28,8 +28,16 @@ PARTS = (
     *("multicast", "normalizer", "output-accumulator", "output-element", "output-stationary"),
     *("pass-scheduler", "probability-buffer", "product", "query-buffer", "queue", "reciprocal"),
     *("register-slice", "route", "row-unit", "running-maximum", "running-sum", "scale"),
-    *("score-accumulator", "selection-lists", "selection-mask", "skew", "stationary-element"),
-    *("step-expander", "tile-buffer", "tile-loader", "transposer", "use-table"),
+    *("score-accumulator", "selection-lists", "selection-mask", "skew", "slot-table"),
+    *(
+        "stationary-element",
+        "step-expander",
+        "tail-blocks",
+        "tile-buffer",
+        "tile-loader",
+        "transposer",
+        "use-table",
+    ),
 )
 # Among them: whatever a testbench is made of.
 UNITS = {
@@ -42,6 +50,8 @@ UNITS = {
     "row-unit": "--size 4 --block-rows 3 --row-width 2 --head-dim 8 --tokens 64 --p-width 12",
     "selection-lists": "--blocks 40",
     "skew": "--width 3 --lanes 5 --falling",
+    "slot-table": "--heads 3 --blocks 20 --k 5",
+    "tail-blocks": "--heads 3 --blocks 20 --k 5 --block 4",
     "use-table": "--blocks 9 --heads 3 --window 2",
 }
 

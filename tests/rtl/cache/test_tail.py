@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from qkloom.gen.emit import emit
 from qkloom.rtl.cache.tail import TailBlocks
+from qkloom.tb.cache.slots import Step
 from qkloom.tb.cache.tail import Append, TailModel, Token, draw_appends, tail_words
 from qkloom.tb.engines import check, check_held
-from qkloom.tb.packing import pack
 from qkloom.tb.simulate import from_bits, simulate, to_bits
 from qkloom.tb.stalls import FREE, Stall
 from qkloom.tb.testbench import Expectation, Stimulus, Testbench
@@ -30,15 +30,13 @@ KINDS = [
 
 def steps_of(unit, rng, n):
     p = unit.parameters
-    fields = {"head": rng.integers(0, p["heads"], n), "tail": rng.integers(0, p["blocks"], n)}
-    bits = {"clears": rng.integers(0, 2, n), "last": rng.integers(0, 2, n)}
-    return pack(unit.step.payload.shape(), **fields, **bits)
+    numbers = zip(rng.integers(0, p["heads"], n), rng.integers(0, p["blocks"], n), strict=True)
+    return [Step(*pair, (), clears=rng.random() < 0.5, last=rng.random() < 0.5) for pair in numbers]
 
 
 def bench_of(unit, appends, stalls=PATTERNS["free"], **options):
-    inputs, outputs = tail_words(unit, appends)
-    steps = steps_of(unit, np.random.default_rng(1), len(inputs["append"]))
-    inputs, outputs = {**inputs, "step": steps}, {**outputs, "o_step": steps}
+    steps = steps_of(unit, np.random.default_rng(1), len(appends))
+    inputs, outputs = tail_words(unit, appends, steps)
     return Testbench(
         {name: Stimulus(words, stalls.get(name, FREE)) for name, words in inputs.items()},
         {name: Expectation(words, stalls.get(name, FREE)) for name, words in outputs.items()},
@@ -170,7 +168,11 @@ class TestUnderWay:
         ({"k": 1}, ValueError, "Slots must be at least 2, one of them for the tail, not 1"),
         ({"block": 12}, ValueError, "Tokens of a block must be a power of two, not 12"),
         ({"block": 0}, ValueError, "Tokens of a block must be a positive integer, not 0"),
-        ({"in_flight": 1.5}, TypeError, "Write-backs under way must be a positive integer, not 1.5"),
+        (
+            {"in_flight": 1.5},
+            TypeError,
+            "Write-backs under way must be a positive integer, not 1.5",
+        ),
     ],
 )
 def test_errors(changes, error, message):
