@@ -1,0 +1,75 @@
+"""Stimuli of what keeps KV blocks."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from qkloom.rtl.cache.prefetch import LoadOrder
+from qkloom.rtl.cache.slots import SlotTable
+from qkloom.rtl.cache.tail import TailBlocks
+from qkloom.tb.cache.slots import Step, draw_steps, slot_words
+from qkloom.tb.cache.tail import draw_appends, tail_words
+from qkloom.tb.packing import pack
+from qkloom.tb.stalls import Stall
+
+from .unit import Unit, paced
+
+__all__ = ["units"]
+
+SIZES = {"heads": 3, "blocks": 13, "k": 5}
+N = 120
+
+
+def units():
+    """Yield the units, one after the other."""
+    yield Unit("slot table", unit := SlotTable(**SIZES), steps(unit))
+    unit = TailBlocks(**SIZES, block=2, in_flight=3)
+    yield Unit("tail blocks", unit, appends(unit))
+    yield Unit("load order", unit := LoadOrder(**SIZES, in_flight=3), layers(unit))
+
+
+def steps(unit):
+    """Lists that make sense and others, for any heads."""
+    inputs, outputs = slot_words(unit, draw_steps(unit, np.random.default_rng(5), N))
+    counts = {name: len(words) for name, words in outputs.items()}
+    return paced(inputs, counts, max_cycles=60_000)
+
+
+def appends(unit):
+    """Tokens that fill blocks, of few heads, and steps of the same ones."""
+    rng = np.random.default_rng(6)
+    asked = draw_appends(unit, rng, 3 * N)
+    beside = [
+        Step(head, tail, (), clears=bool(clears), last=bool(last))
+        for head, tail, clears, last in rng.integers(0, (3, 13, 2, 2), (2 * N, 4)).tolist()
+    ]
+    inputs, outputs = tail_words(unit, asked, beside)
+    counts = {name: len(words) for name, words in outputs.items()}
+    benches = paced(inputs, counts, max_cycles=60_000)
+    # Memory that takes long, so that all are under way, and steps that come one by one.
+    slow = {"written": Stall(0.95, 1, 1), "step": Stall(0.9, 1, 2)}
+    sent = {
+        name: replace(of, stall=slow.get(name, of.stall)) for name, of in benches[0].inputs.items()
+    }
+    return [*benches, replace(benches[0], inputs=sent)]
+
+
+def layers(unit):
+    """Loads of many layers, of which some fail."""
+    rng = np.random.default_rng(7)
+    n_layers, rows = 60, ([], [])
+    for layer in range(n_layers):
+        for last in (0, 1):
+            head, n = int(rng.integers(3)), int(rng.integers(5))
+            of = rng.integers(0, (13, 5), (n, 2)).tolist()
+            rows[layer % 2].extend((head, block, slot, 0, 0) for block, slot in of)
+            rows[layer % 2].append((head, 0, 0, 1, last))
+    names = ("head", "block", "slot", "end", "last")
+    shape = unit.i[0].payload.shape()
+    inputs = {
+        f"i__{k}": pack(shape, **dict(zip(names, np.array(of).T, strict=True)))
+        for k, of in enumerate(rows)
+    }
+    n = sum(not end for of in rows for *_, end, _ in of)
+    inputs["arrived"] = pack(unit.arrived.payload.shape(), failed=rng.random(n) < 0.1)
+    return paced(inputs, {"o": n, "ready": n_layers}, max_cycles=60_000)
