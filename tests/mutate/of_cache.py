@@ -23,7 +23,7 @@ N = 120
 def units():
     """Yield the units, one after the other."""
     yield Unit("slot table", unit := SlotTable(**SIZES), steps(unit))
-    unit = TailBlocks(**SIZES, block=2, in_flight=3)
+    unit = TailBlocks(**SIZES, block=2, in_flight=2)
     yield Unit("tail blocks", unit, appends(unit))
     yield Unit("load order", unit := LoadOrder(**SIZES, in_flight=3), layers(unit))
 
@@ -32,7 +32,9 @@ def steps(unit):
     """Lists that make sense and others, for any heads."""
     inputs, outputs = slot_words(unit, draw_steps(unit, np.random.default_rng(5), N))
     counts = {name: len(words) for name, words in outputs.items()}
-    return paced(inputs, counts, max_cycles=60_000)
+    benches = paced(inputs, counts, max_cycles=60_000)
+    # Resets wherever a step is.
+    return [*benches, *(replace(benches[0], aborted_cycles=n) for n in range(30, 430, 20))]
 
 
 def appends(unit):
@@ -46,12 +48,15 @@ def appends(unit):
     inputs, outputs = tail_words(unit, asked, beside)
     counts = {name: len(words) for name, words in outputs.items()}
     benches = paced(inputs, counts, max_cycles=60_000)
-    # Memory that takes long, so that all are under way, and steps that come one by one.
-    slow = {"written": Stall(0.95, 1, 1), "step": Stall(0.9, 1, 2)}
-    sent = {
-        name: replace(of, stall=slow.get(name, of.stall)) for name, of in benches[0].inputs.items()
-    }
-    return [*benches, replace(benches[0], inputs=sent)]
+    # Memory that takes long, so that all are under way; steps in all cycles of an append.
+    for seed in range(4):
+        stalls = {"written": Stall(0.9 + 0.02 * seed, 1, seed), "step": Stall(0.5, 1, seed)}
+        sent = {
+            name: replace(of, stall=stalls.get(name, of.stall))
+            for name, of in benches[0].inputs.items()
+        }
+        benches.append(replace(benches[0], inputs=sent))
+    return [*benches, *(replace(benches[-1], aborted_cycles=n) for n in range(4, 40, 3))]
 
 
 def layers(unit):

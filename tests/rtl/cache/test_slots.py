@@ -33,7 +33,7 @@ def bench_of(unit, steps, stalls=PATTERNS["free"], **options):
     inputs, outputs = slot_words(unit, steps)
     p = unit.parameters
     moved = sum(map(len, (*inputs.values(), *outputs.values())))
-    sweep = max(p["heads"] * (p["k"] - 1), p["blocks"])
+    sweep = p["heads"] * (p["k"] - 1)
     return Testbench(
         {name: Stimulus(words, stalls.get(name, FREE)) for name, words in inputs.items()},
         {name: Expectation(words, stalls.get(name, FREE)) for name, words in outputs.items()},
