@@ -7,8 +7,10 @@ import numpy as np
 from qkloom.rtl.cache.prefetch import LoadOrder
 from qkloom.rtl.cache.slots import SlotTable
 from qkloom.rtl.cache.tail import TailBlocks
+from qkloom.rtl.cache.wanted import WantedCheck
 from qkloom.tb.cache.slots import Step, draw_steps, slot_words
 from qkloom.tb.cache.tail import draw_appends, tail_words
+from qkloom.tb.index.forecast_exact import pack_lists
 from qkloom.tb.packing import pack
 from qkloom.tb.stalls import Stall
 
@@ -20,12 +22,58 @@ SIZES = {"heads": 3, "blocks": 13, "k": 5}
 N = 120
 
 
+COUNTED = "What is counted before a step is taken is cleared with it."
+EMPTY = "A level of 0 counts as 1, and one of 2 as 3: nothing is asked of an empty queue."
+
+
 def units():
     """Yield the units, one after the other."""
-    yield Unit("slot table", unit := SlotTable(**SIZES), steps(unit))
+    unit = WantedCheck(blocks=13, most=4)
+    why = {
+        "$procmux$100, B[2] cnot1 with bit 1": "Another way to count to four: 1, 6, 3.",
+        "$70, B[0] const1": "It counts the tail too: above that, nothing is had anyway.",
+    }
+    yield Unit("wanted check", unit, lists(unit), explained=explain(unit, why))
+    unit = SlotTable(**SIZES)
+    why = {
+        "base[3:2] = $dffe, EN[0] const1": "The head stays during a step, and so does its base.",
+        "$auto$simple.cc:211:make_patterns_logic$630, A[1] const1": COUNTED,
+        "$auto$simple.cc:194:make_patterns_logic$626, A[1] inv": COUNTED,
+    }
+    others = ("wanted_check", "register_slice", "queue_")
+    yield Unit("slot table", unit, steps(unit), without=others, explained=explain(unit, why))
     unit = TailBlocks(**SIZES, block=2, in_flight=2)
-    yield Unit("tail blocks", unit, appends(unit))
-    yield Unit("load order", unit := LoadOrder(**SIZES, in_flight=3), layers(unit))
+    why = {
+        "$auto$simple.cc:75:create_not$204, Y[0] const0": (
+            "What the place is while an append waits, nobody sees."
+        )
+    }
+    yield Unit("tail blocks", unit, appends(unit), explained=explain(unit, why))
+    unit = LoadOrder(**SIZES, in_flight=3)
+    why = explain(unit, {"$76, A[0] const1": EMPTY})
+    why["queue_shape1_depth3: $27, A[0] const1"] = EMPTY
+    yield Unit("load order", unit, layers(unit), explained=why)
+
+
+def explain(unit, why):
+    """Return why mutants of the unit's own module survive, by their place."""
+    return {f"{unit.module_name}: {place}": reason for place, reason in why.items()}
+
+
+def lists(unit):
+    """Lists of any blocks, ascending or not."""
+    rng = np.random.default_rng(4)
+    rows = [rng.integers(0, 14, int(rng.integers(10))).tolist() for _ in range(2 * N)]
+    rows = [sorted(row) if rng.random() < 0.7 else row for row in rows]
+    items = pack_lists(rows)
+    call = pack(
+        unit.call.payload.shape(),
+        tail=rng.integers(0, 13, len(rows)),
+        dropped=rng.random(len(rows)) < 0.1,
+    )
+    sent = pack(unit.i.payload.shape(), **{n: [x[n] for x in items] for n in ("block", "end")})
+    benches = paced({"call": call, "i": sent}, {"o": None}, max_cycles=30_000)
+    return [replace(bench, quiet_cycles=200) for bench in benches]
 
 
 def steps(unit):
