@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from qkloom.gen.emit import emit
 from qkloom.rtl.cache.slots import SlotTable
+from qkloom.rtl.index.forecast import Forecast
 from qkloom.tb.cache.slots import SlotModel, Step, draw_steps, slot_words
 from qkloom.tb.engines import check, check_held, run
 from qkloom.tb.packing import unpack
@@ -197,6 +198,11 @@ class TestReal:
         sizes = re.findall(r"memory width (\d+) size (\d+)", rtl)
         assert ("12", "6080") in sizes and 12 * 6080 == 72_960
         assert ("9", "2048") in sizes and 9 * 2048 == 18_432
+
+
+def test_takes_what_the_forecast_unit_chooses():
+    chosen = Forecast(k_max=96, blocks=2048).chosen.payload.shape()
+    assert SlotTable(heads=64, blocks=2048, k=96).wanted.payload.shape() == chosen
 
 
 def test_results_carry_the_head():
