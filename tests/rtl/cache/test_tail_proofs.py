@@ -97,5 +97,5 @@ class TailClaims(Component):
 def test_proof(require):
     require("yosys")
     design = emit(TailClaims(), name="claims")
-    prove_run(design, depth=16)
-    assert witness(design, "waited", depth=16) <= 16
+    prove_run(design, depth=14)
+    assert witness(design, "waited", depth=14) <= 14
