@@ -13,7 +13,7 @@ from ..platforms.targets import TARGETS
 from ..rtl.core import Core
 from ..rtl.kernel.kernel import Kernel
 from ..tb.attention import Bools
-from ..tb.core import Call
+from ..tb.deal import Call
 from ..tb.design import Design
 from ..tb.exact import exact_attention
 from ..tb.kernel.image import CHANNEL_BYTES, Image

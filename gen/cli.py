@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import typer.core
 
+from .cli_cache import cache
 from .cli_index import index
 from .terminal import (
     AsJson,
@@ -469,6 +470,7 @@ def simulate(
 
 
 app.command()(index)
+app.command()(cache)
 
 
 def _read_chip(target: str, options: dict[str, str], takes: str) -> Any:

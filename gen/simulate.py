@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..tb.attention import Bools, attention, compare
-from ..tb.core import Call
+from ..tb.deal import Call
 from ..tb.engines import ENGINES
 from ..tb.errors import CallError
 from ..tb.exact import count_macs

@@ -18,7 +18,8 @@ from .stream.turns import Turns
 __all__ = ["Core"]
 
 _JOBS = 4
-"""Jobs that wait at a lane, so that a busy lane does not keep others from theirs."""
+"""Jobs that wait at a lane, so that a busy lane does not keep others from theirs; where there is
+room for KV blocks, as many as a block can have for each of them."""
 
 
 class Core(Component):
@@ -38,6 +39,9 @@ class Core(Component):
         are those of :class:`~qkloom.rtl.lane.lane.Lane`, the same for all lanes.
     index_tokens, index_memory
         As of a lane; lanes that have it say where the last queries of heads attend.
+    kv_blocks : int
+        As of a lane; with room for a few blocks, lanes that need different ones do not wait for
+        each other.
     crossings : bool
         Whether lanes may be on other dies than what feeds them: their streams have a register at
         either end, and take four cycles more.
@@ -88,6 +92,7 @@ class Core(Component):
         gemm: bool = False,
         index_tokens: int = 0,
         index_memory: str = "auto",
+        kv_blocks: int = 0,
         crossings: bool = False,
     ) -> None:
         if not lanes:
@@ -149,9 +154,13 @@ class Core(Component):
         else:
             connect_stream(m, wiring.flipped(self.i_job), jobs.i)
 
+        depth = max(_JOBS, self._lane["kv_blocks"] * self._lane["slots"])
         for number, kind in enumerate(self._lanes):
             lane = self._add_lane(m, number, kind)
-            m.submodules[f"jobs_{number}"] = waiting = Queue(shape=shapes["i_job"], depth=_JOBS)
+            m.submodules[f"jobs_{number}"] = waiting = Queue(
+                shape=shapes["i_job"],
+                depth=depth,
+            )
             connect_stream(m, jobs.o[number], waiting.i)
             connect_fields(m, waiting.o, lane["i_job"])
             connect_stream(m, queries.o[number], lane["i_query"])

@@ -11,11 +11,19 @@ from ...rtl.index.numerics import IndexNumerics
 from ...rtl.lane.numerics import Numerics
 from ...tb.errors import InputError
 from ..mistakes import BrokenRulesError, Mistake, translate
-from .defaults import default_data_width, default_out_width, default_p_width, default_row_width
+from .defaults import (
+    LANE_SLOTS,
+    default_data_width,
+    default_lookahead,
+    default_out_width,
+    default_p_width,
+    default_row_width,
+)
 from .rules import broken_rules, flat_name, flatten, most_heads_ahead
-from .tables import EqualInteger, Index, IndexOrMethod, LaneGroup, Memory, Softmax, Table
+from .tables import Cache, EqualInteger, Index, IndexOrMethod, LaneGroup, Memory, Softmax, Table
 
 if TYPE_CHECKING:
+    from ...tb.cache.rules import CacheRules
     from ...tb.index.exact import CoverageRule
 
 __all__ = ["ChipDescription", "check"]
@@ -39,6 +47,8 @@ class ChipDescription(Table):
         Peak of integer operations, 10^12 a second: two per multiplier and cycle.
     coverage_rule : CoverageRule
         What a coverage unit is asked for.
+    cache_rules : CacheRules
+        What the cache decides by, in the longest call.
     """
 
     name: str = Field(
@@ -128,6 +138,9 @@ class ChipDescription(Table):
         description="How blocks of keys are chosen: a method's name, or a table.",
         examples=["coverage"],
     )
+    cache: Cache = Field(
+        default=Cache(), description="What is kept of the KV blocks that sparse attention takes."
+    )
 
     @model_validator(mode="after")
     def _check_rules(self) -> Self:
@@ -197,7 +210,7 @@ class ChipDescription(Table):
             "row_width": self.row_width or default_row_width(self.size, self.numerics.digits),
             "out_width": self.out_width
             or default_out_width(self.size, self.block, self.numerics.digits, self.gemm),
-            "slots": 2,  # one query block's output leaves while the next one is computed
+            "slots": LANE_SLOTS,
             "stream_width": self.stream_width,
             "stationary_width": self.stationary_width,
             **({"gemm": True} if self.gemm else {}),
@@ -288,6 +301,42 @@ class ChipDescription(Table):
         return {name: value for name, value in table.items() if value is not None}
 
     @property
+    def pairs_per_window(self) -> int:
+        """Pairs of a query block and a head that a window of block-major attention has."""
+        return self.n_lanes * (self.cache.window_slots or max(LANE_SLOTS // 2, 1))
+
+    @property
+    def cache_rules(self) -> "CacheRules":
+        """What the cache decides by, in the longest call."""
+        return self.cache_rules_of(-(-self.tokens // self.block))
+
+    def cache_rules_of(self, query_blocks: int) -> "CacheRules":
+        """Return what the cache decides by in a call of so many query blocks."""
+        from ...tb.cache.rules import CacheRules  # needs NumPy, which most commands do not
+
+        of = self._cache
+        if not self.cache.slots:
+            return CacheRules("none")
+        return CacheRules(
+            of["policy"],
+            hot=of["hot_blocks"],
+            cold=of["cold_blocks"],
+            threshold=int(of["hot_threshold"] * query_blocks),
+            lookahead=of["lookahead"],
+            horizon=None,
+        )
+
+    @property
+    def _cache(self) -> dict[str, Any]:
+        """The cache, derived values filled in."""
+        of = self.cache
+        derived = {
+            "lookahead": of.lookahead or default_lookahead(of.slots),
+            "window_slots": self.pairs_per_window // self.n_lanes,
+        }
+        return {**of.model_dump(), **derived}
+
+    @property
     def derived(self) -> dict[str, int]:
         """Numbers of the hardware that follow from the description."""
         numerics = self.numerics
@@ -308,13 +357,14 @@ class ChipDescription(Table):
     def resolved(self) -> dict[str, Any]:
         """Return the description as plain tables, derived values filled in."""
         tables = self.model_dump(exclude_none=True)
-        del tables["softmax"], tables["index"]
+        del tables["softmax"], tables["index"], tables["cache"]
         memory = {**tables.pop("memory"), "data_width": self.data_width}
         lanes = [dict(group) for group in tables.pop("lanes")]
         widths = {name: self.lane_parameters[name] for name in ("row_width", "out_width")}
-        # Chips that choose no blocks stay as they are.
+        # Chips that choose no blocks, or keep none, stay as they are.
         index = {"index": self._index} if self.index != Index() else {}
-        inner = {"softmax": self._softmax, "memory": memory, **index}
+        cache = {"cache": self._cache} if self.cache != Cache() else {}
+        inner = {"softmax": self._softmax, "memory": memory, **index, **cache}
         return {**tables, **widths, "lanes": lanes, **inner}
 
     def replace(self, **changes: Any) -> "ChipDescription":
@@ -328,6 +378,7 @@ _TABLES: dict[str, type[BaseModel]] = {
     "softmax": Softmax,
     "memory": Memory,
     "index": Index,
+    "cache": Cache,
 }
 
 

@@ -10,7 +10,7 @@ from ...rtl.lane.numerics import Numerics
 from ...rtl.stream.queue import MOST
 from ..keywords import KEYWORDS, TAKEN
 from ..mistakes import Mistake
-from .defaults import default_data_width, default_p_width
+from .defaults import LANE_SLOTS, default_data_width, default_p_width
 from .tables import LaneGroup, as_index
 
 __all__ = ["broken_rules", "flatten", "most_heads_ahead"]
@@ -31,10 +31,10 @@ def _rule(check: _Rule) -> _Rule:
 def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of a description and of the tables inside it, by their own names.
 
-    Those of ``index`` have its name in front: it has ``tokens`` too.
+    Those of ``index`` and ``cache`` have the table's name in front: ``tokens`` is a chip's, too.
     """
     flat = dict(values)
-    for name in ("softmax", "memory", "index"):
+    for name in ("softmax", "memory", "index", "cache"):
         table = values.get(name)
         if name == "index":
             table = as_index(table)
@@ -46,7 +46,7 @@ def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def flat_name(table: str, key: str) -> str:
     """Return what a key of a table is called among all values."""
-    return f"{table}_{key}" if table == "index" else key
+    return f"{table}_{key}" if table in ("index", "cache") else key
 
 
 def broken_rules(values: Mapping[str, Any]) -> list[Mistake]:
@@ -387,6 +387,79 @@ def _forecast_holds_blocks(
         f'must be at most {most} with index = "forecast", which chooses from up to {_MOST_BLOCKS} '
         f"blocks of {_FORECAST_BLOCK} tokens",
         f"use index.tokens = {most} or less, or another method",
+    )
+
+
+@_rule
+def _blocks_are_kept_of_selections(
+    cache_policy: str, cache_hot_blocks: int, cache_cold_blocks: int, sparse: bool
+) -> Mistake | None:
+    slots = cache_hot_blocks + cache_cold_blocks
+    if sparse or not slots or cache_policy == "none":
+        return None
+    return Mistake(
+        "cache." + ("hot_blocks" if cache_hot_blocks else "cold_blocks"),
+        str(cache_hot_blocks or cache_cold_blocks),
+        "must be 0 of a chip whose calls take no selection: what is kept follows from it",
+        "add sparse = true, or leave cache out",
+    )
+
+
+@_rule
+def _lookahead_has_slots(
+    cache_lookahead: int | None, cache_hot_blocks: int, cache_cold_blocks: int
+) -> Mistake | None:
+    slots = cache_hot_blocks + cache_cold_blocks
+    if cache_lookahead is None or not slots or cache_lookahead <= slots:
+        return None
+    return Mistake(
+        "cache.lookahead",
+        str(cache_lookahead),
+        f"must be at most {slots}, hot_blocks and cold_blocks, since a block that is granted has a "
+        "place",
+        f"use {slots} or less, or leave it out",
+    )
+
+
+@_rule
+def _one_memory_is_of_one_kind(
+    cache_split: bool, cache_hot_memory: str, cache_cold_memory: str
+) -> Mistake | None:
+    if cache_split or cache_hot_memory == cache_cold_memory:
+        return None
+    return Mistake(
+        "cache.cold_memory",
+        f'"{cache_cold_memory}"',
+        f'must be hot_memory, "{cache_hot_memory}", unless split is true: tiers are quotas in one '
+        "memory",
+        f'use "{cache_hot_memory}", or add split = true',
+    )
+
+
+@_rule
+def _split_tiers_are_two(
+    cache_split: bool, cache_hot_blocks: int, cache_cold_blocks: int
+) -> Mistake | None:
+    if not cache_split or (cache_hot_blocks and cache_cold_blocks):
+        return None
+    return Mistake(
+        "cache.split",
+        "true",
+        f"must be false unless both tiers have blocks, not {cache_hot_blocks} and "
+        f"{cache_cold_blocks}",
+        "use hot_blocks and cold_blocks of 1 or more, or leave split out",
+    )
+
+
+@_rule
+def _window_is_in_lanes(cache_window_slots: int | None) -> Mistake | None:
+    if cache_window_slots is None or cache_window_slots <= LANE_SLOTS:
+        return None
+    return Mistake(
+        "cache.window_slots",
+        str(cache_window_slots),
+        f"must be at most {LANE_SLOTS}, the query blocks that a lane holds",
+        f"use {max(LANE_SLOTS // 2, 1)}, so that outputs leave meanwhile, or leave it out",
     )
 
 

@@ -1,4 +1,4 @@
-"""The tables inside the description of a chip: lanes, softmax, memory, index."""
+"""The tables inside the description of a chip: lanes, softmax, memory, index, cache."""
 
 from numbers import Number
 from typing import Annotated, Any, Literal
@@ -7,6 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 __all__ = [
+    "Cache",
     "EqualInteger",
     "Index",
     "IndexOrMethod",
@@ -185,3 +186,71 @@ def as_index(value: Any) -> Any:
 
 IndexOrMethod = Annotated[Index, BeforeValidator(as_index, json_schema_input_type=Index | Method)]
 """An index, or the name of its method and all else by default."""
+
+
+_Bank = Literal["auto", "ultra", "block"]
+
+
+class Cache(Table):
+    """What is kept of the KV blocks that sparse attention takes; a block pair is a block's K and V.
+
+    Without any block pair there is no cache.
+    """
+
+    policy: Literal["next-use", "liveness", "lru", "none"] = Field(
+        default="next-use",
+        description="What stays: `next-use`, blocks that come again first; `liveness`, what finds "
+        "room, until its last job; `lru`, what was visited last; `none`, nothing.",
+    )
+    hot_blocks: int = Field(
+        default=0,
+        ge=0,
+        le=1 << 16,
+        description="Block pairs of the hot tier, for blocks with many jobs left.",
+        examples=[256],
+    )
+    cold_blocks: int = Field(
+        default=0,
+        ge=0,
+        le=1 << 16,
+        description="Block pairs of the cold tier, for all others.",
+        examples=[256],
+    )
+    hot_threshold: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Jobs above which a block is hot, as a share of the query blocks of a call.",
+    )
+    lookahead: int | None = Field(
+        default=None,
+        ge=1,
+        le=1 << 16,
+        description="Visits whose blocks are fetched ahead of their use. A sixteenth of all "
+        "block pairs if absent, 8 at most.",
+        examples=[8],
+    )
+    hot_memory: _Bank = Field(
+        default="auto",
+        description="What the hot tier is kept in: `ultra`, UltraRAM; `block`, block RAM; `auto` "
+        "leaves it to synthesis.",
+    )
+    cold_memory: _Bank = Field(default="auto", description="The same of the cold tier.")
+    split: bool = Field(
+        default=False,
+        description="Whether each tier has a memory of its own; else they are quotas in one.",
+    )
+    window_slots: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="Query blocks of each lane in a window, in which a KV block is fetched once. "
+        "Half of what a lane holds if absent.",
+        examples=[1],
+    )
+
+    @property
+    def slots(self) -> int:
+        """Block pairs of both tiers, none if nothing is kept."""
+        return 0 if self.policy == "none" else self.hot_blocks + self.cold_blocks

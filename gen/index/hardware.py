@@ -8,7 +8,7 @@ import numpy as np
 
 from ...rtl.kernel.kernel import Kernel
 from ...tb.attention import Bools
-from ...tb.core import Call
+from ...tb.deal import Call
 from ...tb.errors import CallError, InputError
 from ...tb.index.exact import CoverageRule, ExactHead, exact_coverage
 from ...tb.kernel import start_kernel

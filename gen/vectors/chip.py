@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...rtl.kernel.kernel import Kernel
-from ...tb.core import Call
+from ...tb.deal import Call
 from ...tb.gemm import Product, as_heads, exact_gemm
 from ...tb.index.exact import CoverageRule
 from ...tb.kernel.image import Bytes, Image, read_bytes, selection_rows, to_channels

@@ -3,7 +3,8 @@
 import numpy as np
 
 from ...rtl.core import Core
-from ...tb.core import program, schedule
+from ...tb.core import program
+from ...tb.deal import schedule
 from ...tb.packing import pack
 from ..call import Prepared, prepare
 from ..chip import ChipDescription

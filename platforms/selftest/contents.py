@@ -9,7 +9,8 @@ import numpy as np
 
 from ...rtl.core import Core
 from ...rtl.lane.numerics import Numerics
-from ...tb.core import Call, program
+from ...tb.core import program
+from ...tb.deal import Call
 from ...tb.exact import exact_attention
 from ...tb.packing import Words, pack
 from ...tb.quantize import quantize

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -29,6 +29,10 @@ class TileBuffer(Component):
                 ^
                 +-- read (tile, release)
 
+    With ``repeats`` strips may be read as a row, and the same row once more: a read that goes
+    ``on`` leaves its strip where it is and turns to the next one, one that goes ``back`` turns to
+    the oldest strip. A strip is released only by who has gone past none.
+
     Parameters
     ----------
     size : int
@@ -37,6 +41,8 @@ class TileBuffer(Component):
         Most tiles side by side in a strip.
     strips : int
         Strips held: 2 lets one fill while the other is read.
+    repeats : bool
+        Whether reads may go on and back.
     element : NumberFormat
         What is stored.
 
@@ -47,7 +53,8 @@ class TileBuffer(Component):
         is free.
     read : In(stream)
         ``tile``: which chunk to read from the oldest strip, ``release``: the strip is not needed
-        afterwards. Taken once the strip is complete.
+        afterwards. With ``repeats``, ``on`` and ``back``, of which one at most is set, as
+        ``release``. Taken once the strip is complete.
     o : Out(stream)
         ``size`` beats per read, one a cycle when taken; latency from ``read`` 2 cycles.
 
@@ -66,6 +73,7 @@ class TileBuffer(Component):
         tiles: int,
         strips: int = 2,
         element: NumberFormat = I8,
+        repeats: bool = False,
     ) -> None:
         check_count("Tile size", size)
         if size < 2 or size & size - 1:
@@ -73,14 +81,15 @@ class TileBuffer(Component):
         check_count("Number of tiles", tiles)
         check_count("Number of strips", strips)
         self._size, self._tiles, self._strips = size, tiles, strips
-        self._element = element
+        self._element, self._repeats = element, repeats
+        turns = {"on": 1, "back": 1} if repeats else {}
         row = data.ArrayLayout(element, size)
         super().__init__(
             {
                 "i": In(stream.Signature(data.StructLayout({"row": row, "last": 1}))),
                 "read": In(
                     stream.Signature(
-                        data.StructLayout({"tile": range(max(tiles, 2)), "release": 1})
+                        data.StructLayout({"tile": range(max(tiles, 2)), "release": 1, **turns})
                     )
                 ),
                 "o": Out(stream.Signature(row)),
@@ -104,12 +113,20 @@ class TileBuffer(Component):
         n_strips = range(self._strips + 1)
         n_full = Signal(n_strips)
         n_free = Signal(n_strips, init=self._strips)
-        full = count_level(m, n_full, most=self._strips, comes=was_filled, goes=freed, name="full_")
+        has_strip: Signal  # the one whose turn it is to be read is there
+        if self._repeats:
+            r_strip, has_strip = self._walk(m, n_full, was_filled, freed)
+        else:
+            r_strip = Signal(range(self._strips))
+            has_strip = count_level(
+                m, n_full, most=self._strips, comes=was_filled, goes=freed, name="full_"
+            ).has_some
+            with m.If(freed):
+                m.d.sync += r_strip.eq(self._behind(r_strip))
         free = count_level(m, n_free, most=self._strips, comes=was_freed, goes=filled, name="free_")
 
         # Writer
         w_strip = Signal(range(self._strips))
-        r_strip = Signal(range(self._strips))
         token = Signal(index_bits)
         chunk = Signal(tile_bits)
         m.d.comb += self.i.ready.eq(free.has_some)
@@ -122,7 +139,7 @@ class TileBuffer(Component):
             with m.If(self.i.payload.last):
                 m.d.sync += [chunk.eq(0), token.eq(token + 1), token_is_last.eq(token == size - 2)]
         with m.If(filled):
-            m.d.sync += w_strip.eq(Mux(w_strip == self._strips - 1, 0, w_strip + 1))
+            m.d.sync += w_strip.eq(self._behind(w_strip))
 
         # Reader: `size` beats per request, admitted while the output queue has room for what is in
         # flight.
@@ -136,15 +153,13 @@ class TileBuffer(Component):
         r_en = Signal()
         r_valid = Signal()
         places = count_level(m, room, most=queue_depth, comes=came_back, goes=r_en, name="room_")
-        m.d.comb += r_en.eq(self.read.valid & full.has_some & places.has_some)
+        m.d.comb += r_en.eq(self.read.valid & has_strip & places.has_some)
         m.d.sync += came_back.eq(self.o.valid & self.o.ready)
         m.d.sync += r_valid.eq(r_en)
         m.d.comb += self.read.ready.eq(r_en & beat_is_last)
         m.d.comb += freed.eq(self.read.ready & self.read.payload.release)
         with m.If(r_en):
             m.d.sync += [beat.eq(beat + 1), beat_is_last.eq(beat == size - 2)]
-        with m.If(freed):
-            m.d.sync += r_strip.eq(Mux(r_strip == self._strips - 1, 0, r_strip + 1))
 
         m.submodules.rows = memory = Memory(shape=queue.i.payload.shape(), depth=depth, init=[])
         w, r = memory.write_port(), memory.read_port()
@@ -158,3 +173,43 @@ class TileBuffer(Component):
             queue.i.payload.eq(r.data),
         ]
         return m
+
+    def _behind(self, strip: Signal) -> Value:
+        """Return the number of the strip behind one."""
+        return Mux(strip == self._strips - 1, 0, strip + 1)
+
+    def _walk(
+        self, m: Module, n_unread: Signal, was_filled: Signal, freed: Signal
+    ) -> tuple[Signal, Signal]:
+        """Go on, and back to the oldest strip; return the strip to read, and whether it is there.
+
+        ``n_unread`` counts the strips that are there, from this one on.
+        """
+        read = self.read
+        oldest = Signal(range(self._strips))
+        r_strip = Signal.like(oldest)
+        n_passed = Signal.like(n_unread)  # from the oldest strip to this one
+        goes_on, goes_back = Signal(), Signal()
+        # What is passed again is there in any case: it may be counted a cycle late.
+        returned = Signal.like(n_unread)
+        n_next = Signal.like(n_unread)
+        has_strip = Signal()
+        m.d.comb += [
+            goes_on.eq(read.ready & read.payload.on),
+            goes_back.eq(read.ready & read.payload.back),
+            n_next.eq(n_unread + was_filled + returned - (freed | goes_on)),
+        ]
+        m.d.sync += [
+            n_unread.eq(n_next),
+            has_strip.eq(n_next.any()),
+            returned.eq(Mux(goes_back, n_passed, 0)),
+        ]
+        with m.If(freed):
+            m.d.sync += oldest.eq(self._behind(oldest))
+        with m.If(freed | goes_on):
+            m.d.sync += r_strip.eq(self._behind(r_strip))
+        with m.If(goes_on):
+            m.d.sync += n_passed.eq(n_passed + 1)
+        with m.If(goes_back):
+            m.d.sync += [r_strip.eq(oldest), n_passed.eq(0)]
+        return r_strip, has_strip

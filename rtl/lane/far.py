@@ -55,6 +55,7 @@ class FarLane(Component):
         gemm: bool = False,
         index_tokens: int = 0,
         index_memory: str = "auto",
+        kv_blocks: int = 0,
     ) -> None:
         self._shapes = lane_payloads(**self.parameters)
         super().__init__(

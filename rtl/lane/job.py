@@ -9,6 +9,8 @@ block of the activations (its *queries*) and as many output channels (its *keys*
 has columns of outputs; jobs of one sum are ``first`` to ``last``.
 
 A lane that says where queries attend takes jobs for scores only: without values and outputs.
+
+In a lane with room for whole KV blocks a job may *keep* its block for the lane's next job.
 """
 
 from amaranth.hdl import signed
@@ -114,6 +116,7 @@ def _common(
     runtime_precision: bool,
     gemm: bool,
     scores_only: bool,
+    repeats: bool,
 ) -> dict[str, object]:
     """Return the fields that jobs and steps share."""
     check_shape(size=size, block_rows=block_rows, head_dim=head_dim, tokens=tokens, slots=slots)
@@ -130,6 +133,7 @@ def _common(
         **_planes(runtime_precision),
         **_product(gemm, slots),
         **({"scores_only": 1} if scores_only else {}),  # neither values nor outputs
+        **({"keeps": 1} if repeats else {}),  # the next job is of the same KV block
     }
 
 
@@ -143,6 +147,7 @@ def job_layout(
     runtime_precision: bool = False,
     gemm: bool = False,
     scores_only: bool = False,
+    repeats: bool = False,
 ) -> data.StructLayout:
     """Return a job's layout; ``keys``, ``diagonal`` count from its KV block's first key.
 
@@ -162,6 +167,8 @@ def job_layout(
         Whether a job may be one of a matrix product.
     scores_only : bool
         Whether a job may be for scores only.
+    repeats : bool
+        Whether a job may keep its KV block for the next one, which then sees no fewer of its keys.
     """
     common = _common(
         block_rows=block_rows,
@@ -172,6 +179,7 @@ def job_layout(
         runtime_precision=runtime_precision,
         gemm=gemm,
         scores_only=scores_only,
+        repeats=repeats,
     )
     return data.StructLayout({**common, "keys": range(block_rows + 1)})
 
@@ -186,6 +194,7 @@ def step_layout(
     runtime_precision: bool = False,
     gemm: bool = False,
     scores_only: bool = False,
+    repeats: bool = False,
 ) -> data.StructLayout:
     """Return a step's layout: ``keys`` and ``diagonal`` count from its key tile's first key.
 
@@ -202,9 +211,11 @@ def step_layout(
         runtime_precision=runtime_precision,
         gemm=gemm,
         scores_only=scores_only,
+        repeats=repeats,
     )
     of_sum = {"sum_first": 1, "sum_last": 1} if gemm else {}
-    return data.StructLayout({**common, "keys": range(size + 1), "bank": 1, **of_sum})
+    returns = {"back": 1} if repeats else {}  # last of a job that keeps its block
+    return data.StructLayout({**common, "keys": range(size + 1), "bank": 1, **of_sum, **returns})
 
 
 def pass_layout(
@@ -215,10 +226,12 @@ def pass_layout(
     slots: int,
     runtime_precision: bool = False,
     single: bool = False,
+    repeats: bool = False,
 ) -> data.StructLayout:
     """Return a pass's layout: ``value`` tells the second product from the first.
 
-    With ``single``, a pass says whether its step has no second product.
+    With ``single``, a pass says whether its step has no second product; with ``repeats``, whether
+    its tiles stay, and what follows begins with the first ones of its job again.
     """
     check_shape(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
     return data.StructLayout(
@@ -234,5 +247,6 @@ def pass_layout(
             "tile_last": 1,  # the step's last tile of this product
             **_planes(runtime_precision),
             **({"single": 1} if single else {}),
+            **({"keeps": 1, "back": 1} if repeats else {}),
         }
     )

@@ -6,6 +6,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..check import check_count
 from ..component import Component
 from ..formats import Fixed, Integer
 from ..index.masses import BlockMasses, mass_layout
@@ -86,6 +87,7 @@ def lane_payloads(
     gemm: bool = False,
     index_tokens: int = 0,
     index_memory: str = "auto",
+    kv_blocks: int = 0,
 ) -> dict[str, data.StructLayout | data.ArrayLayout]:
     """Return the payload of each stream of a lane; parameters, and errors, as of :class:`Lane`."""
     _check_matrix(matrix, runtime_precision)
@@ -120,6 +122,7 @@ def lane_payloads(
         runtime_precision=runtime_precision,
         gemm=gemm,
         scores_only=index_tokens > 0,
+        repeats=kv_blocks > 0,
     )
     masses = {}
     if index_tokens > tokens:
@@ -198,6 +201,10 @@ class Lane(Component):
         and others follow them, only when all that came of them has left.
     index_memory : str
         What attention of these is kept in, as ``memory``.
+    kv_blocks : int
+        KV blocks for which there is room: while one is worked on, others come, which other lanes
+        need as well, and a job may keep its block for the next one. 0: room for two strips of
+        ``size`` tokens, which does where all lanes need the same blocks.
 
     Members
     -------
@@ -249,6 +256,7 @@ class Lane(Component):
         gemm: bool = False,
         index_tokens: int = 0,
         index_memory: str = "auto",
+        kv_blocks: int = 0,
     ) -> None:
         payloads = lane_payloads(**self.parameters)
         self._numerics = Numerics(
@@ -264,9 +272,11 @@ class Lane(Component):
         self._shape: dict[str, Any] = dict(
             size=size, block_rows=block_rows, head_dim=head_dim, slots=slots
         )
+        if kv_blocks:
+            check_count("KV blocks", kv_blocks)
         self._matrix, self._memory, self._index_memory = matrix, memory, index_memory
         self._runtime_precision, self._gemm = runtime_precision, gemm
-        self._index_tokens = index_tokens
+        self._index_tokens, self._kv_blocks = index_tokens, kv_blocks
         self._tokens, self._row_width, self._out_width = tokens, row_width, out_width
         super().__init__(
             {
@@ -293,8 +303,9 @@ class Lane(Component):
         }
         product = {"gemm": True} if self._gemm else {}
         single = product | ({"scores_only": True} if self._index_tokens else {})
-        m.submodules.expander = expander = StepExpander(**shape, **order, **single)
-        m.submodules.scheduler = scheduler = PassScheduler(**shape, **order, **single)
+        again = {"repeats": True} if self._kv_blocks else {}
+        m.submodules.expander = expander = StepExpander(**shape, **order, **single, **again)
+        m.submodules.scheduler = scheduler = PassScheduler(**shape, **order, **single, **again)
         stream_width, stationary_width = numbers.stream_width, numbers.stationary_width
         m.submodules.loader = loader = TileLoader(
             **shape,
@@ -302,6 +313,7 @@ class Lane(Component):
             stationary_width=stationary_width,
             runtime_precision=self._runtime_precision,
             digit_planes=numbers.digit_planes if self._runtime_precision else None,
+            **self._room_for_blocks(),
         )
         m.submodules.queries = queries = QueryBuffer(**shape, stream_width=stream_width)
         m.submodules.probabilities = probabilities = ProbabilityBuffer(
@@ -459,6 +471,13 @@ class Lane(Component):
         if self._index_tokens:
             self._watch(m)
         return m
+
+    def _room_for_blocks(self) -> dict[str, Any]:
+        """Return what the loader is told of blocks that it has room for."""
+        if not self._kv_blocks:
+            return {}
+        strips = self._kv_blocks * -(-self._shape["block_rows"] // self._shape["size"])
+        return {"strips": strips, "repeats": True}
 
     def _multiply(self, m: Module) -> None:
         """Put the deposit beside row unit and second product."""

@@ -42,6 +42,10 @@ class TileLoader(Component):
         Whether passes say how many bits of queries count, and tiles how many bits of what streams.
     digit_planes : int
         Bits of a digit, which tiles of values say then.
+    strips : int
+        Strips of keys, and of values, that are kept.
+    repeats : bool
+        Whether passes may say that tiles stay, for the next job of the same KV block.
 
     Members
     -------
@@ -69,13 +73,16 @@ class TileLoader(Component):
         stationary_width: int = 8,
         runtime_precision: bool = False,
         digit_planes: int | None = None,
+        strips: int = 2,
+        repeats: bool = False,
     ) -> None:
         check_shape(size=size, block_rows=block_rows, head_dim=head_dim, slots=slots)
         check_operand("Stationary width", stationary_width)
         if size < 2 or size & size - 1:
             raise ValueError(f"Size must be a power of two of at least 2, not {size}")
         self._size, self._tiles, self._is_signed = size, head_dim // size, is_signed
-        self._element = Integer(stationary_width)
+        self._element, self._strips = Integer(stationary_width), strips
+        self._repeats = repeats
         self._digit_planes = digit_planes
         if runtime_precision and digit_planes not in PLANES[1:]:
             raise ValueError(
@@ -95,6 +102,7 @@ class TileLoader(Component):
                             head_dim=head_dim,
                             slots=slots,
                             runtime_precision=runtime_precision,
+                            repeats=repeats,
                         )
                     )
                 ),
@@ -124,7 +132,13 @@ class TileLoader(Component):
             self.i.ready.eq(order.i.ready & takes),
         ]
         for name, rows in (("keys", self.keys), ("values", self.values)):
-            buffer = TileBuffer(size=self._size, tiles=self._tiles, element=self._element)
+            buffer = TileBuffer(
+                size=self._size,
+                tiles=self._tiles,
+                strips=self._strips,
+                element=self._element,
+                repeats=self._repeats,
+            )
             m.submodules[name] = buffer
             wiring.connect(m, wiring.flipped(rows), buffer.i)
             m.submodules[f"{name}_reads"] = reads = Queue(
@@ -138,6 +152,13 @@ class TileLoader(Component):
                 reads.i.payload.tile.eq(work.tile),
                 reads.i.payload.release.eq(work.tile_last),
             ]
+            if self._repeats:
+                stays, read = work.tile_last & work.keeps, reads.i.payload
+                m.d.comb += [
+                    read.release.eq(work.tile_last & ~work.keeps),
+                    read.on.eq(stays & ~work.back),
+                    read.back.eq(stays & work.back),
+                ]
             with m.If(mine):
                 m.d.comb += takes.eq(reads.i.ready)
             tiles[name] = buffer.o

@@ -37,8 +37,9 @@ class StepExpander(Component):
         runtime_precision: bool = False,
         gemm: bool = False,
         scores_only: bool = False,
+        repeats: bool = False,
     ) -> None:
-        self._size, self._gemm = size, gemm
+        self._size, self._gemm, self._repeats = size, gemm, repeats
         shape: dict[str, Any] = dict(
             size=size,
             block_rows=block_rows,
@@ -48,6 +49,7 @@ class StepExpander(Component):
             runtime_precision=runtime_precision,
             gemm=gemm,
             scores_only=scores_only,
+            repeats=repeats,
         )
         super().__init__(
             {
@@ -77,7 +79,7 @@ class StepExpander(Component):
             step.diagonal.eq(job.diagonal - first_key),
         ]
         names = ("slot", "rows", "d_tiles", "causal", "mantissa", "shift", "planes", "scores_only")
-        for name in names:
+        for name in (*names, "keeps"):
             if name in step.shape().members:
                 m.d.comb += step[name].eq(job[name])
         if self._gemm:
@@ -90,6 +92,8 @@ class StepExpander(Component):
                 step.sum_first.eq(job.first),
                 step.sum_last.eq(job.last),
             ]
+        if self._repeats:
+            m.d.comb += step.back.eq(job.keeps & tile_last)
         bank = Signal()
         m.d.comb += step.bank.eq(bank)
         with m.If(self.o.valid & self.o.ready):
@@ -137,6 +141,7 @@ class PassScheduler(Component):
         runtime_precision: bool = False,
         gemm: bool = False,
         scores_only: bool = False,
+        repeats: bool = False,
     ) -> None:
         self._single = [name for name, may in (("gemm", gemm), ("scores_only", scores_only)) if may]
         shape: dict[str, Any] = dict(
@@ -147,13 +152,14 @@ class PassScheduler(Component):
             runtime_precision=runtime_precision,
         )
         steps = stream.Signature(
-            step_layout(**shape, tokens=tokens, gemm=gemm, scores_only=scores_only)
+            step_layout(**shape, tokens=tokens, gemm=gemm, scores_only=scores_only, repeats=repeats)
         )
+        passes = pass_layout(**shape, single=bool(self._single), repeats=repeats)
         super().__init__(
             {
                 "i": In(steps),
                 "steps": Out(steps),
-                "passes": Out(stream.Signature(pass_layout(**shape, single=bool(self._single)))),
+                "passes": Out(stream.Signature(passes)),
             }
         )
 
@@ -168,7 +174,8 @@ class PassScheduler(Component):
         source = Signal(step.shape())
         tile = Signal.like(out.tile)
         ends = Signal()
-        for name in ("first", "last", "slot", "bank", "rows", "d_tiles", "planes"):
+        names = ("first", "last", "slot", "bank", "rows", "d_tiles", "planes", "keeps", "back")
+        for name in names:
             if name in out.shape().members:
                 m.d.comb += out[name].eq(source[name])
         m.d.comb += [

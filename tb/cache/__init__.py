@@ -1,1 +1,1 @@
-"""Exact models of caches of KV blocks."""
+"""Models of caches of KV blocks: what is visited and kept, at best; what decode loads."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ...rtl.kernel.kernel import Kernel
 from ...rtl.mover.selection import record_bytes
 from ..attention import Bools
-from ..core import Call, schedule
+from ..deal import Call, schedule
 from ..formats import Ints
 from ..index.exact import CoverageRule
 from ..quantize import Int8s

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ...rtl.kernel.kernel import Kernel
 from ...rtl.sequencer.call import SELECTION_WIDTH, row_words
-from ..core import Call, schedule
+from ..deal import Call, schedule
 from .image import (
     Bytes,
     Image,

@@ -8,7 +8,8 @@ from qkloom.gen.chip import default_out_width, default_row_width
 from qkloom.gen.emit import emit
 from qkloom.rtl.core import Core
 from qkloom.rtl.lane.numerics import Numerics
-from qkloom.tb.core import Call, program, read_back
+from qkloom.tb.core import program, read_back
+from qkloom.tb.deal import Call
 from qkloom.tb.engines import run
 from qkloom.tb.exact import count_macs, exact_attention
 from qkloom.tb.tensors import check_shapes

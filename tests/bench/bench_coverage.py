@@ -16,7 +16,8 @@ from qkloom.rtl.component import pass_over
 from qkloom.rtl.core import Core
 from qkloom.rtl.index.coverage import CoverageUnit
 from qkloom.rtl.index.numerics import IndexNumerics
-from qkloom.tb.core import Call, scoring_program
+from qkloom.tb.core import scoring_program
+from qkloom.tb.deal import Call
 from qkloom.tb.engines import run
 from qkloom.tb.index.contexts import generate
 from qkloom.tb.index.exact import CoverageRule, ExactHead, exact_coverage

@@ -12,7 +12,8 @@ from amaranth.hdl import Elaboratable, Fragment
 
 from qkloom.gen.emit import emit
 from qkloom.rtl.core import Core
-from qkloom.tb.core import Call, program
+from qkloom.tb.core import program
+from qkloom.tb.deal import Call
 from qkloom.tb.design import Design
 from qkloom.tb.engines import Cache, Result, find_compiler, run
 from qkloom.tb.testbench import Testbench

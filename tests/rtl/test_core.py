@@ -11,7 +11,8 @@ from qkloom.platforms.ultrascale import UltraScale
 from qkloom.rtl.core import Core
 from qkloom.rtl.lane.lane import Lane
 from qkloom.rtl.lane.numerics import Numerics
-from qkloom.tb.core import Call, program, read_back
+from qkloom.tb.core import program, read_back
+from qkloom.tb.deal import Call
 from qkloom.tb.engines import run
 from qkloom.tb.exact import exact_attention
 from qkloom.tb.simulate import simulate, to_bits
@@ -53,7 +54,7 @@ def check(call, *, n_lanes=1, lanes=None, stall=0.0, seed=0, engine="pysim", **c
     core = Core(lanes=lanes or ("plain",) * n_lanes, **parameters)
     names = ("size", "head_dim", "tokens", "p_width", "segments", "fraction")
     numerics = Numerics(**{name: parameters[name] for name in names})
-    testbench = program(core, call, max_cycles=5000, stall=Stall(stall, seed=seed))
+    testbench = program(core, call, max_cycles=20_000, stall=Stall(stall, seed=seed))
     target = UltraScale() if engine == "verilator" else None
     design = emitted(core, verilog=target is not None, target=target)
     result = run(design, testbench, engine=engine)
@@ -65,9 +66,10 @@ def check(call, *, n_lanes=1, lanes=None, stall=0.0, seed=0, engine="pysim", **c
         call.mantissa,
         call.shift,
         numerics,
-        block_rows=SMALL["block_rows"],
+        block_rows=parameters["block_rows"],
         causal=call.causal,
         q_start=call.q_start,
+        block_mask=call.block_mask,
     )
     assert np.array_equal(read_back(core, call, result.outputs["o"]), expected)
     return testbench, result
@@ -78,6 +80,17 @@ def test_causal_attention_of_grouped_heads(n_lanes):
     # Blocks of one round need different numbers of tiles, some of them of different KV heads.
     call = call_of(heads=4, kv_heads=2, n_q=5, n_kv=7, causal=True, q_start=2)
     check(call, n_lanes=n_lanes, stall=0.3, seed=n_lanes)
+
+
+@pytest.mark.parametrize(("n_lanes", "slots", "kv_blocks"), [(1, 4, 1), (2, 2, 2), (3, 4, 3)])
+@pytest.mark.parametrize("stall", [0.0, 0.4])
+def test_windows_of_several_query_blocks_a_lane(n_lanes, slots, kv_blocks, stall):
+    """Jobs of two slots take turns, and a KV block that both need is sent once."""
+    rng = np.random.default_rng(n_lanes)
+    call = call_of(heads=4, kv_heads=2, n_q=30, n_kv=37, causal=True, q_start=7, seed=slots)
+    call = replace(call, block_mask=rng.random((4, 4, 5)) < 0.6)
+    room = {"slots": slots, "kv_blocks": kv_blocks, "block_rows": 8}
+    check(call, n_lanes=n_lanes, stall=stall, seed=n_lanes, engine="cxxrtl", **room)
 
 
 @pytest.mark.parametrize("stall", [0.0, 0.5])
@@ -162,7 +175,7 @@ def test_attributes():
     core = Core(lanes=("plain", "plain", "plain"), **SMALL)
     assert core.n_lanes == 3
     widths = {"slots": 2, "stream_width": 8, "stationary_width": 8}
-    without = {"gemm": False, "index_tokens": 0, "index_memory": "auto"}
+    without = {"gemm": False, "index_tokens": 0, "index_memory": "auto", "kv_blocks": 0}
     assert dict(core.lane_parameters) == SMALL | widths | without
     with pytest.raises(TypeError):
         core.lane_parameters["size"] = 8

@@ -8,8 +8,9 @@ import pytest
 from qkloom.rtl.core import Core
 from qkloom.rtl.index.numerics import IndexNumerics
 from qkloom.rtl.lane.numerics import Numerics
-from qkloom.tb.core import Call, read_back, scoring_program
 from qkloom.tb.core import program as attention_program
+from qkloom.tb.core import read_back, scoring_program
+from qkloom.tb.deal import Call
 from qkloom.tb.engines import run
 from qkloom.tb.exact import exact_attention
 from qkloom.tb.index.masses import block_masses

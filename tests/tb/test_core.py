@@ -5,7 +5,8 @@ import pytest
 from amaranth.lib import data
 
 from qkloom.rtl.core import Core
-from qkloom.tb.core import Call, program, read_back, schedule
+from qkloom.tb.core import program, read_back
+from qkloom.tb.deal import Call, schedule
 from qkloom.tb.packing import pack, unpack
 from qkloom.tb.stalls import Stall
 

@@ -1,6 +1,7 @@
 import pytest
 
 from qkloom.gen.chip import default_out_width, default_row_width
+from qkloom.gen.chip.defaults import default_lookahead
 
 
 @pytest.mark.parametrize(
@@ -19,3 +20,8 @@ def test_out_width_keeps_up_with_short_query_blocks(
     size: int, block: int, digits: int, width: int
 ) -> None:
     assert default_out_width(size, block, digits) == width
+
+
+@pytest.mark.parametrize(("slots", "visits"), [(1, 1), (31, 1), (32, 2), (96, 6), (512, 8)])
+def test_lookahead_is_a_sixteenth(slots: int, visits: int) -> None:
+    assert default_lookahead(slots) == visits

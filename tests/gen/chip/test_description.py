@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from qkloom.gen.call import build_core
 from qkloom.gen.chip import ChipDescription, LaneGroup, preset_names, read_chip
+from qkloom.tb.cache.rules import CacheRules
 from qkloom.tb.index.exact import CoverageRule
 from qkloom.tb.tensors import InputError
 
@@ -151,6 +152,44 @@ class TestDescription:
         assert "index" not in chip.to_toml()
         assert chip.kernel_parameters == read_chip({**plain, "index": "dense"}).kernel_parameters
 
+    def test_cache(self, plain: Tables, tmp_path: Path) -> None:
+        given = {**plain, "lanes": [{"matrix": "plain", "n": 3}], "sparse": True}
+        table = {"hot_blocks": 64, "cold_blocks": 32, "hot_threshold": 0.3}
+        chip = read_chip({**given, "cache": table})
+        assert chip.resolved()["cache"] == {
+            "policy": "next-use",
+            "hot_blocks": 64,
+            "cold_blocks": 32,
+            "hot_threshold": 0.3,
+            "lookahead": 6,
+            "hot_memory": "auto",
+            "cold_memory": "auto",
+            "split": False,
+            "window_slots": 1,
+        }
+        assert chip.pairs_per_window == 3
+        assert chip.cache_rules == CacheRules(
+            "next-use", hot=64, cold=32, threshold=9, lookahead=6, horizon=None
+        )
+        assert chip.cache_rules_of(7).threshold == 2
+        file = tmp_path / "copy.toml"
+        file.write_text(chip.to_toml())
+        assert read_chip(file).to_toml() == file.read_text()
+        assert chip.kernel_parameters == read_chip(given).kernel_parameters
+
+    def test_cache_of_two_memories(self, plain: Tables) -> None:
+        table = {"hot_blocks": 2, "cold_blocks": 2, "split": True, "hot_memory": "ultra"}
+        chip = read_chip({**plain, "sparse": True, "cache": {**table, "window_slots": 2}})
+        assert (chip.cache.hot_memory, chip.cache.cold_memory) == ("ultra", "auto")
+        assert (chip.cache_rules.lookahead, chip.pairs_per_window) == (1, 2)
+
+    @pytest.mark.parametrize("table", [{}, {"policy": "lru"}, {"policy": "none", "hot_blocks": 9}])
+    def test_no_cache(self, plain: Tables, table: Tables) -> None:
+        chip = read_chip({**plain, "cache": table})
+        assert chip.cache.slots == 0
+        assert chip.cache_rules == CacheRules("none")
+        assert ("cache" in chip.to_toml()) == bool(table)
+
     def test_schema_describes_every_key(self) -> None:
         schema = ChipDescription.model_json_schema()
         for name, entry in schema["properties"].items():
@@ -160,5 +199,8 @@ class TestDescription:
         assert word["enum"] == ["coverage", "forecast", "window", "dense"]
         assert all(
             entry["description"] for entry in schema["$defs"]["Index"]["properties"].values()
+        )
+        assert all(
+            entry["description"] for entry in schema["$defs"]["Cache"]["properties"].values()
         )
         assert schema["additionalProperties"] is False

@@ -179,6 +179,39 @@ def mistakes(tables: dict[str, Any]) -> list[str]:
             {"index": {"method": "forecast", "tokens": 1 << 20}, "sparse": True, "tokens": 1 << 20},
             r"index\.tokens = 1048576: must be at most 524288 with ",
         ),
+        ({"cache": 3}, r"cache = 3: must be a table; "),
+        ({"cache": {"hot_block": 3}}, r"cache\.hot_block = 3: is not a key of .*mean hot_blocks"),
+        (
+            {"cache": {"policy": "fifo"}},
+            r"cache\.policy = \"fifo\": must be one of 'next-use', 'liveness', 'lru', 'none'; ",
+        ),
+        ({"cache": {"hot_blocks": -1}}, r"cache\.hot_blocks = -1: must be at least 0; "),
+        ({"cache": {"hot_threshold": 2}}, r"cache\.hot_threshold = 2: must be at most 1\.0; "),
+        ({"cache": {"lookahead": 0}}, r"cache\.lookahead = 0: must be at least 1; "),
+        (
+            {"cache": {"hot_blocks": 8, "cold_blocks": 4}},
+            r"cache\.hot_blocks = 8: must be 0 of a chip whose calls .*; add sparse = true, or ",
+        ),
+        (
+            {"cache": {"cold_blocks": 4}},
+            r"cache\.cold_blocks = 4: must be 0 of a chip whose calls take no selection",
+        ),
+        (
+            {"sparse": True, "cache": {"hot_blocks": 2, "cold_blocks": 2, "lookahead": 5}},
+            r"cache\.lookahead = 5: must be at most 4, hot_blocks and .*; use 4 or less, or leave ",
+        ),
+        (
+            {"sparse": True, "cache": {"cold_blocks": 4, "cold_memory": "ultra"}},
+            r"cache\.cold_memory = \"ultra\": must be hot_memory, \"auto\", .*; use ",
+        ),
+        (
+            {"sparse": True, "cache": {"cold_blocks": 4, "split": True}},
+            r"cache\.split = true: must be false unless both .*, not 0 and 4; use hot_",
+        ),
+        (
+            {"sparse": True, "cache": {"cold_blocks": 4, "window_slots": 3}},
+            r"cache\.window_slots = 3: must be at most 2, the query blocks .*; use 1, so that ",
+        ),
     ],
 )
 def test_one(changes: dict[str, Any], message: str, plain: Tables) -> None:

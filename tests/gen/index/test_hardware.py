@@ -9,7 +9,7 @@ import pytest
 from qkloom.gen.call import emitted_kernel
 from qkloom.gen.chip import ChipDescription, read_chip
 from qkloom.gen.index.hardware import Selecting, head_result, prepare_index
-from qkloom.tb.core import Call
+from qkloom.tb.deal import Call
 from qkloom.tb.errors import InputError
 from qkloom.tb.index.exact import CoverageRule
 from qkloom.tb.kernel.image import CHANNEL_BYTES, Image, selection_rows

@@ -40,6 +40,34 @@ def test_tiles_come_out_as_asked(size, tiles, strips, pace):
     assert run(dut, rows, reads, cycles=2000, pace=pace)[1] == expected
 
 
+@pytest.mark.parametrize("pace", [1.0, 0.6])
+@pytest.mark.parametrize(("row", "strips"), [(1, 1), (2, 2), (3, 7), (4, 8)])
+def test_rows_of_strips_are_read_again(row, strips, pace):
+    rng = np.random.default_rng(row)
+    rows, reads, expected = [], [], []
+    for _ in range(5):
+        taken = strips_of(rng, n=row, size=4, tiles=2)
+        rows += [beat for strip in taken for beat in strip_rows(strip, size=4)]
+        times = int(rng.integers(1, 4))
+        for time in range(times):
+            again = time < times - 1
+            # Whoever reads again may leave the row early; the last one goes through all of it.
+            n = int(rng.integers(1, row + 1)) if again else row
+            for k, strip in enumerate(taken[:n]):
+                for end in range(2):
+                    number = int(rng.integers(0, strip.shape[1] // 4))
+                    turns = {
+                        "release": end and not again,
+                        "on": end and again and k < n - 1,
+                        "back": end and again and k == n - 1,
+                    }
+                    reads.append({"tile": number, **turns})
+                    expected += tile(strip, number).tolist()
+    pace = {"i": pace, "read": pace, "o": pace}
+    dut = TileBuffer(size=4, tiles=2, strips=strips, repeats=True)
+    assert run(dut, rows, reads, cycles=4000, pace=pace)[1] == expected
+
+
 def test_elements_of_other_widths():
     strip = np.random.default_rng(1).integers(-16, 16, (4, 4))
     dut = TileBuffer(size=4, tiles=1, element=Integer(5))

@@ -7,7 +7,7 @@ from qkloom.gen.call import prepare
 from qkloom.gen.chip import read_chip
 from qkloom.gen.emit import emit
 from qkloom.rtl.kernel.kernel import Kernel
-from qkloom.tb.core import Call
+from qkloom.tb.deal import Call
 from qkloom.tb.kernel import start_kernel
 from qkloom.tb.kernel.host import Host
 from qkloom.tb.kernel.image import CHANNEL_BYTES, Image

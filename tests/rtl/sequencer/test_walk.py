@@ -12,7 +12,7 @@ from qkloom.rtl.component import Component
 from qkloom.rtl.sequencer.attention import AttentionWalker
 from qkloom.rtl.sequencer.deal import Dealer
 from qkloom.rtl.stream import connect_stream
-from qkloom.tb.core import Call, diagonal, schedule
+from qkloom.tb.deal import Call, diagonal, schedule
 from qkloom.tb.simulate import from_bits, simulate, to_bits
 
 SHAPE = {"slots": 2, "heads": 8, "tokens": 100, "head_dim": 32, "size": 4, "block": 8}

@@ -1,0 +1,66 @@
+"""What a cache of KV blocks is told, and what it answers."""
+
+from amaranth.lib import data
+
+from ..check import check_count
+from ..lane.job import index
+
+__all__ = ["BYPASSES", "POLICIES", "check_cache", "decision_layout", "visit_layout"]
+
+BYPASSES = 2
+"""Buffers for blocks that are kept nowhere: one fills while the other is sent to the lanes."""
+
+POLICIES = ("next-use", "liveness", "lru", "none")
+"""What leaves when there is no room. ``next-use``: what is needed again last; ``liveness``: nothing
+but what nobody needs any more (FAST-Prefill); ``lru``: what was needed last longest ago; ``none``:
+nothing is kept."""
+
+
+def check_cache(
+    *, policy: str, hot: int, cold: int, blocks: int, heads: int, windows: int, lookahead: int
+) -> None:
+    """Refuse what no cache can be.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When the policy is unknown, a number is out of range, or there is no slot at all.
+    """
+    if policy not in POLICIES:
+        raise ValueError(f"Policy must be one of {', '.join(POLICIES)}, not {policy!r}")
+    counts = {"Blocks": blocks, "Heads": heads, "Windows": windows, "Lookahead": lookahead}
+    for name, value in counts.items():
+        check_count(name, value)
+    for name, value in {"Hot": hot, "Cold": cold}.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise ValueError(f"{name} must be a number of slots, 0 or more, not {value!r}")
+    if policy != "none" and not hot + cold:
+        raise ValueError("Hot and cold must be one slot at least together, not 0 and 0")
+
+
+def visit_layout(*, blocks: int, heads: int, windows: int) -> data.StructLayout:
+    """Return the layout of a visit: a KV block that a window of query blocks needs.
+
+    ``next`` is the window that needs the block again, which none does if it is ``dead``; ``hot``:
+    it has many jobs left.
+    """
+    return data.StructLayout(
+        {
+            "head": index(heads),
+            "block": index(blocks),
+            "next": range(windows + 1),
+            "dead": 1,
+            "hot": 1,
+        }
+    )
+
+
+def decision_layout(*, slots: int, blocks: int, heads: int) -> data.StructLayout:
+    """Return the layout of what becomes of a visit.
+
+    ``slot``: where the block is, or comes to; from ``slots`` on the buffers of blocks that are kept
+    nowhere. ``fetch``: it is not there yet.
+    """
+    return data.StructLayout(
+        {"slot": index(slots + BYPASSES), "fetch": 1, "head": index(heads), "block": index(blocks)}
+    )
