@@ -19,9 +19,9 @@ __all__ = ["MAKERS"]
 def _slots(unit: SlotTable, n: int, rng: random.Random) -> Vectors:
     """Ask for the blocks of ``n`` steps."""
     numbers = np.random.default_rng(rng.getrandbits(32))
-    heads, blocks, k = (unit.parameters[name] for name in ("heads", "blocks", "k"))
+    heads, k = (unit.parameters[name] for name in ("heads", "k"))
     words = slot_words(unit, draw_steps(unit, numbers, n))
-    return _vectors(*words, max(heads * (k - 1), blocks) + n * (4 * k + 60))
+    return _vectors(*words, heads * (k - 1) + n * (4 * k + 60))
 
 
 def _tails(unit: TailBlocks, n: int, rng: random.Random) -> Vectors:

@@ -58,8 +58,8 @@ class SlotTable(Component):
     Memories: slots, ``heads (k - 1)`` words of a block's number and a bit: 72,960 bits for 32
     layers of 2 KV heads with 96 slots and 2,048 blocks. Marks, ``blocks`` words of a slot's number
     and 2 bits (18,432), the list (``k`` block numbers) and spare slots (``k - 1`` words) are there
-    once. After a reset all slots are freed, which takes a cycle for each of them, or for each block
-    if these are more.
+    once. After a reset all slots are freed, which takes a cycle for each of them. Marks need no
+    reset: that of a block counts once the block was in a list, which writes it.
 
     Parameters
     ----------
@@ -132,8 +132,7 @@ class SlotTable(Component):
         step = Signal(self.step.payload.shape(), reset_less=True)
         refused = Signal(reset_less=True)
         base = Signal(range(n_words), reset_less=True)  # of the head's slots
-        n_sweep = max(n_words, self._blocks)
-        place = Signal(range(n_sweep + 1))
+        place = Signal(range(n_words + 1))
         n = Signal(range(self._k + 1), reset_less=True)  # blocks of the list
         at = Signal(range(self._k + 1), reset_less=True)  # slots scanned, or blocks given
         has_tail = Signal(reset_less=True)
@@ -192,11 +191,9 @@ class SlotTable(Component):
                 m.d.sync += place.eq(place + 1)
                 m.d.comb += [
                     w_table.addr.eq(place[: len(w_table.addr)]),
-                    w_table.en.eq(place < n_words),
-                    w_mark.addr.eq(place[: len(w_mark.addr)]),
-                    w_mark.en.eq(place < self._blocks),
+                    w_table.en.eq(1),
                 ]
-                with m.If(place == n_sweep - 1):
+                with m.If(place == n_words - 1):
                     m.next = "take"
             with m.State("take"):
                 m.d.comb += [self.step.ready.eq(1), spare.clear.eq(1)]

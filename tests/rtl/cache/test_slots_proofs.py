@@ -73,7 +73,7 @@ class SpareClaims(Component):
 def test_spare(require):
     require("yosys")
     design = emit(SpareClaims(slots=3), name="claims")
-    prove_run(design, depth=9)
+    prove_run(design, depth=8)
     assert witness(design, "mixed", depth=9) < 9
 
 

@@ -47,16 +47,16 @@ def bench_of(unit, appends, stalls=PATTERNS["free"], **options):
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 class TestSmall:
-    @pytest.mark.parametrize("pattern", PATTERNS)
+    @pytest.mark.parametrize("pattern", ["random", "slow memory"])
     def test_random(self, kind, pattern):
         unit = TailBlocks(**kind)
-        appends = draw_appends(unit, np.random.default_rng(len(pattern)), 40)
+        appends = draw_appends(unit, np.random.default_rng(len(pattern)), 25)
         check(emit(unit), bench_of(unit, appends, PATTERNS[pattern]), "pysim")
 
     def test_reset_at_any_time(self, kind):
         unit = TailBlocks(**kind)
         appends = [Append(0)] * 5
-        for aborted in (5, 17, 31):
+        for aborted in (9, 26):
             check(emit(unit), bench_of(unit, appends, aborted_cycles=aborted), "pysim")
 
 
@@ -82,7 +82,7 @@ def test_real(require):
         st.builds(Append, st.integers(0, 2), st.none() | st.integers(0, 9)), min_size=1, max_size=60
     )
 )
-@settings(max_examples=200, derandomize=True, deadline=None)
+@settings(max_examples=100, derandomize=True, deadline=None)
 def test_promises(appends):
     """Rows follow one another; a block is written back once, when its last row is there."""
     model = TailModel(heads=2, blocks=4, block=2)
