@@ -12,7 +12,7 @@ from .call import SELECTION_WIDTH, call_layout
 from .deal import Dealer
 from .needs import Needs
 from .select import Selector, word_numbers
-from .visit import VisitTeller
+from .visit import VisitTeller, told_layout
 
 __all__ = ["Scout"]
 
@@ -81,7 +81,7 @@ class Scout(Component):
         self._teller: dict[str, Any] = dict(places=places, **shape, block=block)
         call = call_layout(**shape, head_dim=head_dim, size=size, gemm=gemm, selects=selects)
         numbers = word_numbers(**shape, block=block, data_width=data_width)
-        told = VisitTeller(**self._teller).o.payload.shape()
+        told = told_layout(**self._teller)
         super().__init__(
             {
                 "i": In(stream.Signature(call)),

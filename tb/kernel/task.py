@@ -1,12 +1,17 @@
 """A call as a host prepares it: tensors in memory, numbers in registers."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...rtl.cache.visit import THRESHOLD_BITS
 from ...rtl.kernel.kernel import Kernel
 from ...rtl.sequencer.call import SELECTION_WIDTH, row_words
+from ..cache.replay import Replay, replay
+from ..cache.rules import CacheRules
+from ..cache.visits import visits_of, what_is_needed
 from ..deal import Call, schedule
 from .image import (
     Bytes,
@@ -25,6 +30,7 @@ __all__ = [
     "place",
     "planned_bytes",
     "planned_selection_bytes",
+    "replay_cache",
     "reserve_outputs",
     "row_bytes",
     "whole_beats",
@@ -166,9 +172,11 @@ def planned_bytes(kernel: Kernel, call: Call) -> dict[str, int]:
     being a query block per lane, and for each KV head in it: whole tiles of the array's size up to
     the last key that one of these lanes sees, of the last tile only the tokens that there are.
     Reads are whole beats. With a selection, that is so of each KV block: what none of these lanes
-    selects does not move.
+    selects does not move; with a cache, whole KV blocks move where its exact model fetches them.
     """
     given = kernel.parameters
+    if given["cache"] and call.block_mask is not None:
+        return _planned_with_cache(kernel, call)
     size, block = given["size"], given["block_rows"]
     heads, n_q, head_dim = call.q.shape
     n_kv = call.k.shape[1]
@@ -194,8 +202,56 @@ def planned_bytes(kernel: Kernel, call: Call) -> dict[str, int]:
     return moved
 
 
+def replay_cache(kernel: Kernel, call: Call) -> Replay:
+    """Return what becomes of each visit of a call in the kernel's cache, by its exact model."""
+    given = kernel.parameters
+    of: dict[str, Any] = dict(given["cache"])
+    query_blocks = -(-call.q.shape[1] // given["block_rows"])
+    rules = CacheRules(
+        of["policy"],
+        hot=of["hot"],
+        cold=of["cold"],
+        threshold=of["threshold"] * query_blocks >> THRESHOLD_BITS,
+        lookahead=of["lookahead"],
+    )
+    assert call.block_mask is not None
+    needs = what_is_needed(
+        call.block_mask,
+        block=given["block_rows"],
+        n_q=call.q.shape[1],
+        n_kv=call.k.shape[1],
+        causal=call.causal,
+        q_start=call.q_start,
+    )
+    places = len(given["lanes"]) * of["per_lane"]
+    return replay(rules, visits_of(needs, kv_heads=len(call.k), pairs_per_window=places))
+
+
+def _planned_with_cache(kernel: Kernel, call: Call) -> dict[str, int]:
+    """Return the bytes of each tensor of a call whose KV blocks come through the cache."""
+    given = kernel.parameters
+    size, block = given["size"], given["block_rows"]
+    heads, n_q, head_dim = call.q.shape
+    n_kv = call.k.shape[1]
+    per_head = -(-n_kv // block)
+
+    def tiles(tokens: int) -> int:
+        widths = (min(size, tokens - first) for first in range(0, tokens, size))
+        return sum(
+            whole_beats(kernel, width * head_dim, given["stationary_width"]) for width in widths
+        )
+
+    rows = [min(block, n_q - first) for first in range(0, n_q, block)]
+    queries = sum(whole_beats(kernel, n * head_dim, given["stream_width"]) for n in rows)
+    made = replay_cache(kernel, call)
+    last = made.visits.block % per_head == per_head - 1
+    n, n_last = int(made.fetched.sum()), int((made.fetched & last).sum())
+    fetched = (n - n_last) * tiles(block) + n_last * tiles(n_kv - (per_head - 1) * block)
+    return {"q": heads * queries, "k": fetched, "v": fetched, "o": heads * n_q * head_dim * 4}
+
+
 def planned_selection_bytes(kernel: Kernel, call: Call) -> int:
-    """Return the bytes that are read of a call's selection: each row once.
+    """Return the bytes that are read of a call's selection: each row once, or twice with a cache.
 
     Of a row whole beats are read, up to the last KV block that the query block may see.
     """
@@ -210,4 +266,5 @@ def planned_selection_bytes(kernel: Kernel, call: Call) -> int:
         seen = call.q_start + first + rows if call.causal else call.k.shape[1]
         n_blocks = -(-min(max(seen, 1), call.k.shape[1]) // block)
         n_beats += -(-n_blocks // beat)
-    return len(call.q) * n_beats * beat // 8
+    times = 2 if given["cache"] else 1
+    return times * len(call.q) * n_beats * beat // 8
