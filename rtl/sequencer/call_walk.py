@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Mux
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -55,7 +55,8 @@ class CallWalker(Component):
         In windows, which lanes need tiles of the cache:
         :func:`~qkloom.rtl.cache.store.tile_layout`.
     busy : Out(1)
-        A round or a window is on its way, or was in the cycle before.
+        A round or a window is on its way, or was in the cycle before. It rises two cycles after its
+        last block at most.
 
     Raises
     ------
@@ -123,21 +124,24 @@ class CallWalker(Component):
         m.submodules.needed = needed = Queue(
             shape=self.needed.payload.shape(), depth=self._lookahead + 2
         )
-        connect_stream(m, wiring.flipped(self.i), entry.i)
+        connect_stream(m, entry.o, windows.i)
         connect_stream(m, wiring.flipped(self.needed), needed.i)
         connect_stream(m, needed.o, windows.needed)
         connect_stream(m, rounds.tiles, wiring.flipped(self.tiles))
         connect_stream(m, windows.tiles, wiring.flipped(self.cached))
-        m.d.sync += self.busy.eq(rounds.busy | windows.busy | entry.o.valid)
+        m.d.comb += self.busy.eq(rounds.busy | windows.busy | entry.o.valid)
         if self._gemm:
             m.d.comb += [rounds.q_blocks.eq(self.q_blocks), rounds.kv_blocks.eq(self.kv_blocks)]
         walkers: tuple[tuple[Any, Any], ...] = ((rounds, ~self.windowed), (windows, self.windowed))
-        for walker, is_meant in walkers:
+        for walker, _ in walkers:
             fill(m, walker.call, self.call)
-            fill(m, walker.i.payload, entry.o.payload)
-            m.d.comb += walker.i.valid.eq(entry.o.valid & is_meant)
-        # Who has no call takes: so both are ready when the one is that is meant.
-        m.d.comb += entry.o.ready.eq(rounds.i.ready & windows.i.ready)
+        fill(m, rounds.i.payload, self.i.payload)
+        m.d.comb += [
+            entry.i.payload.eq(self.i.payload),
+            entry.i.valid.eq(self.i.valid & self.windowed),
+            rounds.i.valid.eq(self.i.valid & ~self.windowed),
+            self.i.ready.eq(Mux(self.windowed, entry.i.ready, rounds.i.ready)),
+        ]
         for name in _STREAMS:
             mine = getattr(self, name)
             for walker, is_meant in walkers:
