@@ -1,18 +1,15 @@
 """A call as a host prepares it: tensors in memory, numbers in registers."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...rtl.cache.visit import THRESHOLD_BITS
 from ...rtl.kernel.kernel import Kernel
 from ...rtl.sequencer.call import SELECTION_WIDTH, row_words
-from ..cache.replay import Replay, replay
-from ..cache.rules import CacheRules
-from ..cache.visits import visits_of, what_is_needed
 from ..deal import Call, schedule
+from .beats import whole_beats
+from .cached import block_bytes, replay_cache
 from .image import (
     Bytes,
     Image,
@@ -30,10 +27,8 @@ __all__ = [
     "place",
     "planned_bytes",
     "planned_selection_bytes",
-    "replay_cache",
     "reserve_outputs",
     "row_bytes",
-    "whole_beats",
 ]
 
 SPARSE = 1 << 3
@@ -159,12 +154,6 @@ def row_bytes(kernel: Kernel) -> int:
     return words * SELECTION_WIDTH // 8
 
 
-def whole_beats(kernel: Kernel, elements: int, width: int) -> int:
-    """Return the bytes of the beats that so many elements of ``width`` bits take."""
-    beat: int = kernel.parameters["data_width"]
-    return -(-elements * width // beat) * beat // 8
-
-
 def planned_bytes(kernel: Kernel, call: Call) -> dict[str, int]:
     """Return the bytes of each tensor that the schedule must move, by its own formula.
 
@@ -202,52 +191,17 @@ def planned_bytes(kernel: Kernel, call: Call) -> dict[str, int]:
     return moved
 
 
-def replay_cache(kernel: Kernel, call: Call) -> Replay:
-    """Return what becomes of each visit of a call in the kernel's cache, by its exact model."""
-    given = kernel.parameters
-    of: dict[str, Any] = dict(given["cache"])
-    query_blocks = -(-call.q.shape[1] // given["block_rows"])
-    rules = CacheRules(
-        of["policy"],
-        hot=of["hot"],
-        cold=of["cold"],
-        threshold=of["threshold"] * query_blocks >> THRESHOLD_BITS,
-        lookahead=of["lookahead"],
-    )
-    assert call.block_mask is not None
-    needs = what_is_needed(
-        call.block_mask,
-        block=given["block_rows"],
-        n_q=call.q.shape[1],
-        n_kv=call.k.shape[1],
-        causal=call.causal,
-        q_start=call.q_start,
-    )
-    places = len(given["lanes"]) * of["per_lane"]
-    return replay(rules, visits_of(needs, kv_heads=len(call.k), pairs_per_window=places))
-
-
 def _planned_with_cache(kernel: Kernel, call: Call) -> dict[str, int]:
     """Return the bytes of each tensor of a call whose KV blocks come through the cache."""
     given = kernel.parameters
-    size, block = given["size"], given["block_rows"]
+    block = given["block_rows"]
     heads, n_q, head_dim = call.q.shape
-    n_kv = call.k.shape[1]
-    per_head = -(-n_kv // block)
-
-    def tiles(tokens: int) -> int:
-        widths = (min(size, tokens - first) for first in range(0, tokens, size))
-        return sum(
-            whole_beats(kernel, width * head_dim, given["stationary_width"]) for width in widths
-        )
-
     rows = [min(block, n_q - first) for first in range(0, n_q, block)]
     queries = sum(whole_beats(kernel, n * head_dim, given["stream_width"]) for n in rows)
     made = replay_cache(kernel, call)
-    last = made.visits.block % per_head == per_head - 1
-    n, n_last = int(made.fetched.sum()), int((made.fetched & last).sum())
-    fetched = (n - n_last) * tiles(block) + n_last * tiles(n_kv - (per_head - 1) * block)
-    return {"q": heads * queries, "k": fetched, "v": fetched, "o": heads * n_q * head_dim * 4}
+    fetched = block_bytes(kernel, call).of(made.visits, made.fetched)
+    moved = {"k": fetched // 2, "v": fetched // 2}
+    return {"q": heads * queries, **moved, "o": heads * n_q * head_dim * 4}
 
 
 def planned_selection_bytes(kernel: Kernel, call: Call) -> int:

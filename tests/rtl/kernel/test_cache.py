@@ -8,10 +8,10 @@ from qkloom.gen.index.hardware import prepare_index
 from qkloom.rtl.kernel.code import Code
 from qkloom.tb.errors import CallError
 from qkloom.tb.index.exact import CoverageRule
+from qkloom.tb.kernel.cached import count_events, events_by_model, replay_cache
 from qkloom.tb.kernel.host import Host
 from qkloom.tb.kernel.image import Image
 from qkloom.tb.kernel.index import place_index
-from qkloom.tb.kernel.task import replay_cache
 from qkloom.tb.memory import Fault
 from qkloom.tb.stalls import Stall
 
@@ -40,37 +40,22 @@ def _compiles(require):
     require("compiler")
 
 
-def counts_of(host):
-    """Return what the kernel has counted of its cache."""
-    names = [
-        f"{name}_{tier}" for name in ("hits", "fills", "evictions") for tier in ("cold", "hot")
-    ]
-    return {name: host.read(f"cache_{name}") for name in (*names, "bypasses")}
-
-
-def counts_by_model(bench, calls):
-    """Return what it is to count, by the exact model of the cache."""
-    total: dict[str, int] = {}
-    for call in calls:
-        counts = replay_cache(bench.kernel, call).counts()
-        for name in ("hits", "fills", "evictions"):
-            for tier in ("cold", "hot"):
-                key = f"{name}_{tier}"
-                total[key] = total.get(key, 0) + getattr(getattr(counts, name), tier)
-        total["bypasses"] = total.get("bypasses", 0) + counts.bypasses
-    return total
+def by_model(bench, calls):
+    """Return what the kernel is to count of its cache, by the exact model."""
+    each = [events_by_model(replay_cache(bench.kernel, call)) for call in calls]
+    return {name: sum(one[name] for one in each) for name in each[0]}
 
 
 def run(bench, calls, simulation, **options):
     """Run calls; check what the cache has counted, too."""
     host = Host(simulation, bench.kernel.registers)
-    before = counts_of(host)
+    before = count_events(host)
     bench.run([(call, None) for call in calls], simulation, **options)
-    after = counts_of(host)
+    after = count_events(host)
     sparse = [call.call for call in calls if call.call.block_mask is not None]
     found = {name: after[name] - before[name] for name in after}
     if sparse:
-        assert found == counts_by_model(bench, sparse)
+        assert found == by_model(bench, sparse)
     else:
         assert not any(found.values())
     return found
@@ -159,7 +144,7 @@ class TestCalls:
             for _ in range(2):
                 assert host.wait(1_000_000).code == Code.OK
             assert cached.is_exact(call, task, simulation)
-            assert counts_of(host) == counts_by_model(cached, [call.call])
+            assert count_events(host) == by_model(cached, [call.call])
 
 
 class Trial(test_faults.Trial):
