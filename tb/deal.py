@@ -154,7 +154,7 @@ def longest_first(jobs: list[int], load: list[int], most: int) -> list[int]:
 
 def _keys_seen(call: Call, end: int) -> int:
     """Return how many keys queries before this one may see: a hidden one if there is none."""
-    n_kv = call.k.shape[1]
+    n_kv: int = call.k.shape[1]
     return min(n_kv, max(call.q_start + end, 1)) if call.causal else n_kv
 
 

@@ -439,8 +439,8 @@ class Sequencer(Component):
             selects=self._index_tokens > 0,
         )
         if self._per_lane:
-            windows = {"per_lane": self._per_lane, "lookahead": self._lookahead}
-            return CallWalker(**given, **windows, gemm=self._gemm)
+            given |= {"per_lane": self._per_lane, "lookahead": self._lookahead}
+            return CallWalker(**given, gemm=self._gemm)
         walks = EitherWalker if self._gemm else AttentionWalker
         return walks(**given, sparse=self._sparse)
 

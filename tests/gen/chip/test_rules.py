@@ -210,7 +210,7 @@ def mistakes(tables: dict[str, Any]) -> list[str]:
         ),
         (
             {"sparse": True, "cache": {"cold_blocks": 4, "window_slots": 5}},
-            r"cache\.window_slots = 5: must be at most 4: a lane holds twice .*; use 4 or less, or ",
+            r"cache\.window_slots = 5: must be at most 4: a lane holds twice .*; use 4 or less, ",
         ),
     ],
 )
