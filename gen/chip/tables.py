@@ -228,11 +228,12 @@ class Cache(Table):
         "block pairs if absent, 8 at most.",
         examples=[8],
     )
-    hot_memory: Literal["auto", "ultra"] = Field(
+    hot_memory: Literal["auto", "block", "ultra"] = Field(
         default="auto",
-        description="What the hot tier is kept in: `ultra`, UltraRAM; `auto`, what is best.",
+        description="What the hot tier is kept in: `block` RAM, `ultra`, UltraRAM, or `auto`, what "
+        "synthesis finds best.",
     )
-    cold_memory: Literal["auto", "ultra"] = Field(
+    cold_memory: Literal["auto", "block", "ultra"] = Field(
         default="auto", description="The same of the cold tier."
     )
     split: bool = Field(
