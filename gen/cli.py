@@ -418,6 +418,10 @@ def simulate(
     save: Annotated[
         Path | None, typer.Option(metavar="FILE.npz", help="Write q, k, v and the output.")
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.svg", help="Draw the chip's cache: occupancy, and lifetimes."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run attention on the hardware, and check it.
@@ -434,7 +438,8 @@ def simulate(
     from ..tb.tensors import InputError, load_array, write_npz
     from .api import load
 
-    for option, file, ending in (("--waves", waves, ".vcd"), ("--save", save, ".npz")):
+    files = (("--waves", waves, ".vcd"), ("--save", save, ".npz"), ("--plot", plot, ".svg"))
+    for option, file, ending in files:
         if file is not None:
             if file.suffix != ending or not file.parent.is_dir():
                 raise InputError(
@@ -442,6 +447,8 @@ def simulate(
                 )
             check_writable(file)
     loaded = load(chip)
+    if plot is not None:
+        _check_cache(loaded, has_selection=mask is not None or index is not None)
     block_mask = None if mask is None else load_array(mask)
     tensors = read_tensors(source, layer)
     if source is None:
@@ -462,6 +469,8 @@ def simulate(
         )
     if save is not None:
         write_npz(save, {**tensors._asdict(), "output": result.output})
+    if plot is not None:
+        _draw_cache(plot, result)
     if as_json:
         print_json(result.report)
     else:
@@ -502,6 +511,31 @@ def _find_unit(name: str) -> Any:
     return known[name]
 
 
+def _check_cache(chip: Any, *, has_selection: bool) -> None:
+    """Refuse to draw a cache that is not there, or that has nothing to do."""
+    from ..tb.errors import InputError
+
+    if not chip.description.cache.is_there:
+        raise InputError(
+            f"--plot draws a cache, and {chip.name} has none; describe one: "
+            "`cache = { cold_blocks = 64 }`"
+        )
+    if not has_selection:
+        raise InputError(
+            "--plot draws what a selection makes of the cache; add --index coverage or --mask"
+        )
+
+
+def _draw_cache(file: Path, result: "Simulation") -> None:
+    from .cache.plot import draw_cache
+    from .cache.run import CacheRun
+    from .index.svg import write_plot
+
+    assert result.cache is not None
+    report = {"origin": result.report["chip"], "cache": result.report["cache"]}
+    write_plot(file, draw_cache(CacheRun(report, result.cache)))
+
+
 def _selection_rows(report: Mapping[str, Any]) -> dict[str, str]:
     """Return what is said of a selection: who made it, and what it leaves out."""
     rows = {}
@@ -528,6 +562,8 @@ def _counts(numbers: Mapping[str, int]) -> str:
 
 
 def _print_report(result: "Simulation") -> None:
+    from .cache.report import simulated_rows
+
     report = result.report
     shape = "batch {batch}, heads {heads}, queries {n_q}, keys {n_kv}, head_dim {head_dim}"
     shape = shape.format_map(report)
@@ -544,6 +580,7 @@ def _print_report(result: "Simulation") -> None:
         "worst row": f"{report['worst_row_rms_relative_error']:.3g} at {report['worst_row']}",
         "RMS relative with int8 inputs": f"{report['input_rms_relative_error']:.3g}",
         **_selection_rows(report),
+        **simulated_rows(report),
         "bytes moved": _counts(report["bytes"]),
         "channels, share of cycles with a beat": ", ".join(
             f"{channel['occupancy']:.1%}" for channel in report["channels"]

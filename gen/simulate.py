@@ -9,16 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..tb.attention import Bools, attention, compare
+from ..tb.cache.replay import Replay
+from ..tb.cache.report import BlockBytes, describe_replay
 from ..tb.deal import Call
 from ..tb.engines import ENGINES
 from ..tb.errors import CallError
 from ..tb.exact import count_macs
 from ..tb.files import check_writable
 from ..tb.kernel import start_kernel
+from ..tb.kernel.cached import block_bytes, count_events, events_by_model, replay_cache
 from ..tb.kernel.host import Host
 from ..tb.kernel.image import Image
 from ..tb.kernel.task import place, planned_bytes
-from ..tb.kernel.traffic import measure_traffic
+from ..tb.kernel.traffic import Traffic, measure_traffic
 from ..tb.quantize import Operands
 from ..tb.selection import density
 from ..tb.tensors import InputError
@@ -50,13 +53,17 @@ class Simulation:
         attention on the same quantized inputs, ``input_...`` ones on the tensors as they are given;
         with a selection, on the same blocks. ``dense_...`` ones are against attention without it;
         ``density`` is the share of the visible (query, key) pairs that it keeps. ``index``: of the
-        call that made the selection, if the hardware did.
+        call that made the selection, if the hardware did. ``cache``: of the KV blocks that came
+        through the chip's cache, if it has one and there is a selection.
+    cache : Replay or None
+        What became of each of these KV blocks.
     """
 
     output: NDArray[Any]
     cycles: int
     bit_exact: bool
     report: Mapping[str, Any]
+    cache: Replay | None = None
 
 
 def simulate(
@@ -122,6 +129,8 @@ def simulate(
     selection = None if index_task is None else index_task.selection
     task = place(kernel, call, image, selection=selection)
     planned = planned_bytes(kernel, call)
+    caches = description.cache.is_there and call.block_mask is not None
+    replayed = replay_cache(kernel, call) if caches else None
     tell("building the simulator", None)
     with start_kernel(
         design,
@@ -146,6 +155,7 @@ def simulate(
         )
         tell(f"{outcome.cycles:,} cycles", 1.0)
         traffic = measure_traffic(kernel, host, simulation)
+        events = None if replayed is None else count_events(host)
         if spoiled := image.changed(memory):
             raise CallError(f"The kernel wrote outside its outputs, at {spoiled[0]:#x}")
         stored = task.result(memory)
@@ -163,7 +173,8 @@ def simulate(
     given = compare(output, attention(*prepared.tensors, **chosen, block=block))
     dense = error if mask is None else compare(output, attention(*operands.floats(), **seen))
     macs = count_macs(shape, description.numerics, block_rows=block, **chosen)
-    slots = description.size**2 * description.n_lanes * outcome.cycles
+    lane_slots = description.size**2 * description.n_lanes
+    slots = lane_slots * outcome.cycles
     report = {
         "chip": description.name,
         "engine": engine,
@@ -189,11 +200,19 @@ def simulate(
         "planned_bytes": planned,
         "channels": traffic.channels,
         "stalls": traffic.stalls,
+        "clock_mhz": description.clock_mhz,
         "seconds_at_clock": outcome.cycles / (description.clock_mhz * 1e6),
     }
     if selecting is not None and selected is not None:
         report["index"] = _index_report(selecting, selected, outcome.cycles)
-    return Simulation(output.astype(prepared.dtype), outcome.cycles, bit_exact, report)
+    if replayed is not None and events is not None:
+        report["cache"] = _cache_report(
+            replayed, block_bytes(kernel, call), events, traffic, macs.slots / lane_slots
+        )
+        report["cache"]["pairs_per_window"] = description.pairs_per_window
+        bit_exact &= bool(report["cache"]["exact"])
+        report["bit_exact"] = bit_exact
+    return Simulation(output.astype(prepared.dtype), outcome.cycles, bit_exact, report, replayed)
 
 
 def _check_index(index: Any, *, q_start: int, block_mask: Any) -> None:
@@ -222,6 +241,46 @@ def _index_report(selecting: Selecting, selected: Selected, cycles: int) -> dict
         "bytes": selected.n_bytes,
         "planned_bytes": selecting.planned,
         "query_aware_heads": sum(head.is_aware for head in selected.heads),
+    }
+
+
+def _cache_report(
+    made: Replay,
+    sizes: BlockBytes,
+    events: Mapping[str, int],
+    traffic: Traffic,
+    least_cycles: float,
+) -> dict[str, Any]:
+    """Return what the hardware counted of its cache, beside its exact model and other caches.
+
+    ``exact``: each count, and each byte, is the model's. ``demand``: bytes a cycle of keys and
+    values that memory has to deliver so that lanes, always busy, never wait.
+    """
+    of = describe_replay(made, sizes)
+    total = {
+        name: sum(n for event, n in events.items() if event.startswith(name))
+        for name in ("hits", "fills", "evictions", "bypasses")
+    }
+    moved = traffic.n_bytes["k"] + traffic.n_bytes["v"]
+    names = ("bytes", "bytes_no_cache", "bytes_lru", "bytes_belady")
+    tiers = {
+        tier: of["tiers"][tier]
+        | {name: events[f"{name}_{tier}"] for name in ("hits", "fills", "evictions")}
+        for tier in ("hot", "cold")
+    }
+    counted = {
+        "hits": total["hits"],
+        "misses": total["fills"] + total["bypasses"],
+        "bypasses": total["bypasses"],
+        "evictions": total["evictions"],
+        "bytes": moved,
+    }
+    return {
+        **of,
+        **counted,
+        "tiers": tiers,
+        "exact": dict(events) == events_by_model(made) and moved == of["bytes"],
+        "demand": {name: of[name] / least_cycles for name in names},
     }
 
 

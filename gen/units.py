@@ -72,6 +72,7 @@ _EXAMPLES_OF = {
     "key-store": {"block": "16", "dot-width": "64"},
     "tile-pool": {"block": "16"},
     "assigner": {"per-lane": "2"},
+    "scout": {"per-lane": "2", "block": "16"},
     "cache-control": {"policy": "next-use"},
     "row-store": {"parts": "4,2+ultra", "block": "16"},
     "block-cache": {"policy": "next-use", "block": "16"},

@@ -2,8 +2,8 @@
 
 __all__ = ["MEMORIES", "check_memory", "memory_attributes"]
 
-MEMORIES = ("auto", "ultra")
-"""What synthesis finds best, or UltraRAM."""
+MEMORIES = ("auto", "block", "ultra")
+"""What synthesis finds best, block RAM, or UltraRAM."""
 
 
 def check_memory(memory: str) -> None:

@@ -80,7 +80,7 @@ def schedule(
     sent once for all of them. In an index call, with ``key_heads``, a round does not cut a KV head
     in two whose group fits into one, and has ``key_heads`` KV heads at most.
     """
-    n_q, n_kv = call.q.shape[1], call.k.shape[1]
+    n_q = call.q.shape[1]
     rounds: list[list[QueryBlock]] = [[]]
     for kv_head in range(len(call.k)):
         begun = len({block.head // call.group for block in rounds[-1]})
@@ -90,8 +90,7 @@ def schedule(
         for first in range(0, n_q, block_rows):
             for head in range(kv_head * call.group, (kv_head + 1) * call.group):
                 rows = min(block_rows, n_q - first)
-                seen = call.q_start + first + rows if call.causal else n_kv
-                keys = min(n_kv, max(seen, 1))
+                keys = _keys_seen(call, first + rows)
                 selected = _selected(call, head, first // block_rows, -(-keys // block_rows))
                 keys = min(keys, (selected[-1] + 1) * block_rows) if selected else 1
                 if len(rounds[-1]) == lanes:
@@ -118,8 +117,9 @@ def windows(
 
     Of a window, what has most jobs goes first to the lane that has had fewest so far, and has room;
     of equal ones the first. Lanes go on from window to window, and so do their jobs so far. A lane
-    gives its slots away in turn. A window lists hidden query blocks first, all others in their own
-    order, whichever lane they are on: so of a KV block nobody sees fewer keys than those before.
+    gives its slots away in turn. A window lists query blocks in their own order, whichever lane
+    they are on, and one that is hidden has all keys of block 0 that it may see: so of a KV block
+    nobody sees fewer keys than those before.
     """
     rounds = []
     given, load = [0] * lanes, [0] * lanes
@@ -129,11 +129,13 @@ def windows(
     for blocks in heads.values():
         for first in range(0, len(blocks), lanes * per_lane):
             window = blocks[first : first + lanes * per_lane]
-            window.sort(key=lambda block: not block.hidden)
             placed = []
             lane_of = longest_first([len(block.blocks) for block in window], load, per_lane)
             for block, lane in zip(window, lane_of, strict=True):
-                placed.append(replace(block, lane=lane, slot=given[lane] % slots))
+                keys = block.keys
+                if block.hidden:
+                    keys = min(_keys_seen(call, block.first + block.rows), block_rows)
+                placed.append(replace(block, lane=lane, slot=given[lane] % slots, keys=keys))
                 given[lane] += 1
             rounds.append(placed)
     return rounds
@@ -148,6 +150,12 @@ def longest_first(jobs: list[int], load: list[int], most: int) -> list[int]:
         count[lane] += 1
         load[lane] += jobs[number]
     return lane_of
+
+
+def _keys_seen(call: Call, end: int) -> int:
+    """Return how many keys queries before this one may see: a hidden one if there is none."""
+    n_kv: int = call.k.shape[1]
+    return min(n_kv, max(call.q_start + end, 1)) if call.causal else n_kv
 
 
 def _selected(call: Call, head: int, block: int, n_blocks: int) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from ...tb.cache.report import PAPER
 
-__all__ = ["describe", "tabulate", "title"]
+__all__ = ["describe", "simulated_rows", "tabulate", "title"]
 
 
 def title(report: Mapping[str, Any]) -> str:
@@ -83,3 +83,35 @@ def describe(report: Mapping[str, Any]) -> list[str]:
         "bytes allow"
     )
     return [paper, by_visit, by_job, least, time]
+
+
+def simulated_rows(report: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is said of a cache that ran in hardware; nothing if there was none."""
+    if "cache" not in report:
+        return {}
+    of = report["cache"]
+    pairs = f"{of['hot']:,} hot and {of['cold']:,} cold block pairs"
+    rows = {
+        "cache": f"{of['policy']}, {pairs}, lookahead {of['lookahead']}; every count and byte as "
+        f"its exact model has it: {'yes' if of['exact'] else 'NO'}",
+        "KV blocks that windows need": f"{of['visits']:,}, for {of['jobs']:,} jobs",
+        "of these": f"{of['hits']:,} hits; {of['misses']:,} misses, {of['bypasses']:,} of them "
+        f"bypasses; {of['evictions']:,} evictions",
+    }
+    for tier, has in of["tiers"].items():
+        if has["slots"]:
+            rows[f"{tier} tier"] = (
+                f"{has['hits']:,} hits, {has['fills']:,} fills, {has['evictions']:,} evictions"
+            )
+    for name, word in (
+        ("bytes", "fetched"),
+        ("bytes_no_cache", "without cache"),
+        ("bytes_lru", "with LRU"),
+        ("bytes_belady", "at least (Belady)"),
+    ):
+        demand = of["demand"][name]
+        rows[f"bytes of KV blocks, {word}"] = (
+            f"{of[name]:,}; {demand:.3g} a cycle if lanes never wait, "
+            f"{demand * report['clock_mhz'] / 1000:.3g} GB/s"
+        )
+    return rows

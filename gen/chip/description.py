@@ -7,11 +7,13 @@ import tomli_w
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import PydanticUndefined
 
+from ...rtl.cache.visit import THRESHOLD_BITS
 from ...rtl.index.numerics import IndexNumerics
 from ...rtl.lane.numerics import Numerics
 from ...tb.errors import InputError
 from ..mistakes import BrokenRulesError, Mistake, translate
 from .defaults import (
+    LANE_BLOCKS,
     LANE_SLOTS,
     default_data_width,
     default_lookahead,
@@ -211,10 +213,19 @@ class ChipDescription(Table):
             "out_width": self.out_width
             or default_out_width(self.size, self.block, self.numerics.digits, self.gemm),
             "slots": LANE_SLOTS,
+            **self._lane_room,
             "stream_width": self.stream_width,
             "stationary_width": self.stationary_width,
             **({"gemm": True} if self.gemm else {}),
         }
+
+    @property
+    def _lane_room(self) -> dict[str, int]:
+        """What lanes hold beside a cache: windows, one's outputs leaving, and whole KV blocks."""
+        if not self.cache.is_there:
+            return {}
+        of = self._cache
+        return {"slots": 2 * of["window_slots"], "kv_blocks": of["lane_blocks"]}
 
     @property
     def is_spread(self) -> bool:
@@ -254,6 +265,7 @@ class ChipDescription(Table):
             "data_width": self.data_width,
             **({"sparse": True} if self.sparse else {}),
             **self._index_parameters,
+            **self._cache_parameters,
             **({"crossings": True} if self.is_spread else {}),
         }
 
@@ -269,6 +281,31 @@ class ChipDescription(Table):
             "heads_ahead": of["heads_ahead"],
             **({"index_memory": "ultra"} if of["memory"] == "ultra" else {}),
         }
+
+    @property
+    def _cache_parameters(self) -> dict[str, Any]:
+        """What makes the kernel keep KV blocks."""
+        if not self.cache.is_there:
+            return {}
+        of = self._cache
+        return {
+            "cache": (
+                ("policy", of["policy"]),
+                ("hot", of["hot_blocks"] if self.cache.slots else 0),
+                ("cold", of["cold_blocks"] if self.cache.slots else 0),
+                ("lookahead", of["lookahead"]),
+                ("threshold", self._threshold),
+                ("split", int(of["split"] and self.cache.slots > 0)),
+                ("hot_memory", of["hot_memory"]),
+                ("cold_memory", of["cold_memory"]),
+                ("per_lane", of["window_slots"]),
+            )
+        }
+
+    @property
+    def _threshold(self) -> int:
+        """The share of query blocks above which a KV block is hot, as the hardware has it."""
+        return round(self.cache.hot_threshold * (1 << THRESHOLD_BITS))
 
     @property
     def index_numerics(self) -> IndexNumerics:
@@ -303,7 +340,7 @@ class ChipDescription(Table):
     @property
     def pairs_per_window(self) -> int:
         """Pairs of a query block and a head that a window of block-major attention has."""
-        return self.n_lanes * (self.cache.window_slots or max(LANE_SLOTS // 2, 1))
+        return self.n_lanes * (self.cache.window_slots or 1)
 
     @property
     def cache_rules(self) -> "CacheRules":
@@ -321,7 +358,7 @@ class ChipDescription(Table):
             of["policy"],
             hot=of["hot_blocks"],
             cold=of["cold_blocks"],
-            threshold=int(of["hot_threshold"] * query_blocks),
+            threshold=self._threshold * query_blocks >> THRESHOLD_BITS,
             lookahead=of["lookahead"],
         )
 
@@ -331,7 +368,8 @@ class ChipDescription(Table):
         of = self.cache
         derived = {
             "lookahead": of.lookahead or default_lookahead(of.slots),
-            "window_slots": self.pairs_per_window // self.n_lanes,
+            "window_slots": of.window_slots or 1,
+            "lane_blocks": of.lane_blocks or LANE_BLOCKS,
         }
         return {**of.model_dump(), **derived}
 

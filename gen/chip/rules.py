@@ -10,7 +10,7 @@ from ...rtl.lane.numerics import Numerics
 from ...rtl.stream.queue import MOST
 from ..keywords import KEYWORDS, TAKEN
 from ..mistakes import Mistake
-from .defaults import LANE_SLOTS, default_data_width, default_p_width
+from .defaults import WINDOW_SLOTS, default_data_width, default_p_width
 from .tables import LaneGroup, as_index
 
 __all__ = ["broken_rules", "flatten", "most_heads_ahead"]
@@ -392,10 +392,10 @@ def _forecast_holds_blocks(
 
 @_rule
 def _blocks_are_kept_of_selections(
-    cache_policy: str, cache_hot_blocks: int, cache_cold_blocks: int, sparse: bool
+    cache_hot_blocks: int, cache_cold_blocks: int, sparse: bool
 ) -> Mistake | None:
     slots = cache_hot_blocks + cache_cold_blocks
-    if sparse or not slots or cache_policy == "none":
+    if sparse or not slots:
         return None
     return Mistake(
         "cache." + ("hot_blocks" if cache_hot_blocks else "cold_blocks"),
@@ -453,13 +453,13 @@ def _split_tiers_are_two(
 
 @_rule
 def _window_is_in_lanes(cache_window_slots: int | None) -> Mistake | None:
-    if cache_window_slots is None or cache_window_slots <= LANE_SLOTS:
+    if cache_window_slots is None or cache_window_slots <= WINDOW_SLOTS:
         return None
     return Mistake(
         "cache.window_slots",
         str(cache_window_slots),
-        f"must be at most {LANE_SLOTS}, the query blocks that a lane holds",
-        f"use {max(LANE_SLOTS // 2, 1)}, so that outputs leave meanwhile, or leave it out",
+        f"must be at most {WINDOW_SLOTS}: a lane holds twice as many query blocks",
+        f"use {WINDOW_SLOTS} or less, or leave it out",
     )
 
 

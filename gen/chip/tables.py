@@ -191,7 +191,7 @@ IndexOrMethod = Annotated[Index, BeforeValidator(as_index, json_schema_input_typ
 class Cache(Table):
     """What is kept of the KV blocks that sparse attention takes; a block pair is a block's K and V.
 
-    Without any block pair there is no cache. `qkloom cache` replays it; kernels do not have it yet.
+    Without any block pair there is no cache, and KV blocks go from memory to the lanes.
     """
 
     policy: Literal["next-use", "liveness", "lru", "none"] = Field(
@@ -228,11 +228,12 @@ class Cache(Table):
         "block pairs if absent, 8 at most.",
         examples=[8],
     )
-    hot_memory: Literal["auto", "ultra"] = Field(
+    hot_memory: Literal["auto", "block", "ultra"] = Field(
         default="auto",
-        description="What the hot tier is kept in: `ultra`, UltraRAM; `auto`, what is best.",
+        description="What the hot tier is kept in: `block` RAM, `ultra`, UltraRAM, or `auto`, what "
+        "synthesis finds best.",
     )
-    cold_memory: Literal["auto", "ultra"] = Field(
+    cold_memory: Literal["auto", "block", "ultra"] = Field(
         default="auto", description="The same of the cold tier."
     )
     split: bool = Field(
@@ -243,10 +244,23 @@ class Cache(Table):
         default=None,
         ge=1,
         le=256,
-        description="Query blocks of each lane in a window, in which a KV block is fetched once. "
-        "Half of what a lane holds if absent.",
+        description="Query blocks of each lane in a window, in which a KV block is served once. "
+        "A lane holds twice as many, so that outputs leave meanwhile. One if absent.",
         examples=[1],
     )
+    lane_blocks: int | None = Field(
+        default=None,
+        ge=1,
+        le=16,
+        description="KV blocks that each lane has room for, so that lanes which need different "
+        "ones do not wait for each other. Four if absent.",
+        examples=[4],
+    )
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a cache. With policy ``none`` it keeps nothing: a measure of others."""
+        return self.hot_blocks + self.cold_blocks > 0
 
     @property
     def slots(self) -> int:

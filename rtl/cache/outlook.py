@@ -49,8 +49,10 @@ class Outlook(Component):
     There are two banks: uses of a head are counted while visits of the head before are told. What a
     visit takes off is as much as its use has added, so that a head leaves zeros behind.
 
-    A use takes 3 cycles. A visit takes 5, and one more for each 32 windows up to the next one with
-    the block. After a reset all is cleared first, a word a cycle.
+    A use takes 3 cycles, and a block's first one as many more as it has words of 32 windows, which
+    are cleared then: what a call left behind that was broken off does not count. A visit takes 5,
+    and one more for each 32 windows up to the next one with the block. After a reset the jobs left
+    are cleared, a block a cycle.
 
     Parameters
     ----------
@@ -179,17 +181,15 @@ class Outlook(Component):
             with m.If(found[k]):
                 m.d.comb += place.eq(k)
 
-        cleared = Signal(range((2 << self._block_bits + self._word_bits) + 1))
+        cleared = Signal(range((2 << self._block_bits) + 1))
         with m.FSM(init="clear"):
             with m.State("clear"):
                 m.d.comb += [
                     w_left.addr.eq(cleared),
                     w_left.en.eq(1),
-                    w_bits.addr.eq(cleared),
-                    w_bits.en.eq(1),
                 ]
                 m.d.sync += cleared.eq(cleared + 1)
-                with m.If(cleared == (2 << self._block_bits + self._word_bits) - 1):
+                with m.If(cleared == (2 << self._block_bits) - 1):
                     m.next = "rest"
             with m.State("rest"):
                 has_visit = self.visits.valid & n_heads.any()
@@ -203,12 +203,16 @@ class Outlook(Component):
                 with m.If(~tells):
                     m.next = "count"
             with m.State("count"):
-                m.d.comb += self.i.ready.eq(1)
+                is_new = ~use.ends & (r_left.data == 0)
+                m.d.sync += word.eq(0)
+                m.d.comb += self.i.ready.eq(~is_new)
                 m.next = "rest"
                 with m.If(use.ends):
                     end_window(counted)
                     m.d.comb += goes_in.eq(use.last)
                     m.d.sync += bank.eq(bank ^ use.last)
+                with m.Elif(is_new):
+                    m.next = "first use"
                 with m.Else():
                     m.d.comb += [
                         w_left.en.eq(1),
@@ -217,6 +221,19 @@ class Outlook(Component):
                         w_bits.data.eq(r_bits.data | bit),
                     ]
                     add_to_total(use.jobs)
+            with m.State("first use"):
+                m.d.comb += [
+                    w_left.en.eq(1),
+                    w_left.data.eq(use.jobs),
+                    w_bits.addr.eq(Cat(word[: self._word_bits], address)),
+                    w_bits.en.eq(1),
+                    w_bits.data.eq(Mux(is_first_word & is_known, bit, 0)),
+                ]
+                m.d.sync += word.eq(word + 1)
+                with m.If(at_last_word):
+                    m.d.comb += self.i.ready.eq(1)
+                    add_to_total(use.jobs)
+                    m.next = "rest"
             with m.State("tell"):
                 with m.If(use.ends):
                     m.d.comb += self.visits.ready.eq(1)

@@ -9,6 +9,7 @@ __all__ = [
     "BYPASSES",
     "EVENTS",
     "POLICIES",
+    "THRESHOLD_BITS",
     "check_cache",
     "decision_layout",
     "visit_layout",
@@ -19,6 +20,9 @@ BYPASSES = 2
 
 EVENTS = data.StructLayout({"hit": 2, "fill": 2, "evict": 2, "bypass": 1})
 """What became of a visit: a bit for each tier, 0 the cold one, or that it is kept nowhere."""
+
+THRESHOLD_BITS = 8
+"""Bits of the share of a call's query blocks above which jobs left make a KV block hot."""
 
 POLICIES = ("next-use", "liveness", "lru", "none")
 """What leaves when there is no room. ``next-use``: what is needed again last; ``liveness``: nothing

@@ -7,7 +7,7 @@ from ..check import check_count
 from .control import ARGUMENTS_FROM, reset_register
 from .register import Field, Register
 
-__all__ = ["TENSOR_NAMES", "KernelRegisters", "kernel_registers", "pointer_names"]
+__all__ = ["CACHE_COUNTERS", "TENSOR_NAMES", "KernelRegisters", "kernel_registers", "pointer_names"]
 
 TENSOR_NAMES = {"q": "queries", "k": "keys", "v": "values", "o": "outputs"}
 """The tensors in memory, and the letter of each in the names of registers."""
@@ -51,6 +51,21 @@ _SIGNED = ("q_start",)
 _ERROR = (Field("code", 8, "0, or what went wrong; of the call that ap_done is of"),)
 
 
+CACHE_COUNTERS = {
+    **{
+        f"cache_{name}_{tier}": f"KV blocks {doc} the {tier} tier"
+        for name, doc in {
+            "hits": "that a window needed, found in",
+            "fills": "that a window needed, fetched into",
+            "evictions": "that left, for another one, a slot of",
+        }.items()
+        for tier in ("cold", "hot")
+    },
+    "cache_bypasses": "KV blocks that a window needed, fetched and kept nowhere",
+}
+"""What is counted of a cache of KV blocks, and what each counter says."""
+
+
 class KernelRegisters(NamedTuple):
     """Two halves of a map, as :class:`~qkloom.rtl.control.control.Control` takes them.
 
@@ -81,6 +96,7 @@ def kernel_registers(
     gemm: bool = False,
     sparse: bool = False,
     index: bool = False,
+    cache: bool = False,
 ) -> KernelRegisters:
     """Return the registers of a kernel.
 
@@ -100,6 +116,8 @@ def kernel_registers(
         Whether a call may have a selection.
     index : bool
         Whether a call may write one.
+    cache : bool
+        Whether there is a cache of KV blocks.
     """
     channels = {"q": q_channels, "k": k_channels, "v": v_channels, "o": o_channels}
     for tensor, n in channels.items():
@@ -111,7 +129,7 @@ def kernel_registers(
     if index:
         scalars |= _OF_INDEX
     arguments = tuple(_arguments(channels, scalars, sparse, index))
-    status = tuple(_status(reset_register(arguments).end, stalls))
+    status = tuple(_status(reset_register(arguments).end, stalls, cache))
     return KernelRegisters(arguments, status)
 
 
@@ -139,7 +157,7 @@ def _arguments(
         yield Register(name, offset, "rw", doc, is_signed=name in _SIGNED)
 
 
-def _status(offset: int, stalls: tuple[tuple[str, str], ...]) -> Iterator[Register]:
+def _status(offset: int, stalls: tuple[tuple[str, str], ...], cache: bool) -> Iterator[Register]:
     yield Register("version", offset, "ro", "Version of this map", constant=VERSION)
     offset += 4
     yield Register("error", offset, "ro", "What became of a call", fields=_ERROR)
@@ -152,6 +170,7 @@ def _status(offset: int, stalls: tuple[tuple[str, str], ...]) -> Iterator[Regist
         "busy_cycles": "Cycles in which a call ran",
         **{f"{name}_bytes": doc for name, doc in moved.items()},
         **{f"stall_{name}": f"Cycles {doc}" for name, doc in stalls},
+        **(CACHE_COUNTERS if cache else {}),
     }
     offset += -offset % 8
     for name, doc in counters.items():

@@ -6,11 +6,12 @@ from operator import and_, or_
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..axi import AXI4Read, AXI4Write, ReadManager, ReadShare, WriteShare
+from ..cache.visit import EVENTS
 from ..check import check_count
 from ..component import Component
 from ..core import Core
@@ -19,6 +20,7 @@ from ..mover import Fetcher, OutputMover
 from ..sequencer.call import SELECTION_WIDTH, call_layout, row_words
 from ..sequencer.sequencer import OUTPUT_WIDTH, Sequencer, task_layout
 from ..stream import connect_stream
+from .cache import CacheUnit
 from .index import IndexUnit
 
 __all__ = ["TENSORS", "Engine", "check_channels"]
@@ -42,6 +44,11 @@ class Engine(Component):
                          channels: memory <----------------------+
 
     In an index call keys go to the index unit too, which asks for queries, and writes selections.
+
+    With a cache, keys and values of calls with a selection pass through it::
+
+        sequencer --> uses, visits, tiles --> cache <-- k, v: fetchers
+                 <--------- requests ----------+  +---> core
 
     Parameters
     ----------
@@ -70,6 +77,11 @@ class Engine(Component):
     index_memory : str
         What an index call's tables are kept in: ``"auto"``, what synthesis finds best; ``"ultra"``,
         UltraRAM.
+    kv_blocks : int
+        As of a lane; 0 if there is no cache.
+    cache : tuple of (str, int or str)
+        ``per_lane`` and what a :class:`~qkloom.rtl.kernel.cache.CacheUnit` decides by; empty if
+        there is none.
     crossings : bool
         Whether lanes may be on other dies than the rest.
 
@@ -94,7 +106,9 @@ class Engine(Component):
         memory had been asked and had brought nothing; and for ``o``: the core had outputs that
         were not taken.
     moves : Out(1)
-        Something else gets on: the index unit, which may compute for long.
+        Something else gets on: the index unit, which may compute for long, or a cache that has all.
+    events : Out
+        With a cache, what became of a visit: :data:`~qkloom.rtl.cache.visit.EVENTS`.
     n_channels : int
         Number of channels.
 
@@ -132,9 +146,16 @@ class Engine(Component):
         key_heads: int = 1,
         heads_ahead: int = 0,
         index_memory: str = "auto",
+        kv_blocks: int = 0,
+        cache: tuple[tuple[str, int | str], ...] = (),
         crossings: bool = False,
     ) -> None:
-        outer = ("heads", "channels", "data_width", "address_width", "sparse")
+        if bool(kv_blocks) != bool(cache):
+            raise ValueError(
+                f"Room for KV blocks in lanes and a cache go together, not {kv_blocks} and {cache}"
+            )
+        of_cache: dict[str, Any] = dict(cache)
+        outer = ("heads", "channels", "data_width", "address_width", "sparse", "cache")
         of_index = ("key_heads", "heads_ahead")
         self._core = {k: v for k, v in self.parameters.items() if k not in outer + of_index}
         self._channels = check_channels(channels)
@@ -158,8 +179,21 @@ class Engine(Component):
             index_tokens=index_tokens,
             key_heads=key_heads,
             heads_ahead=heads_ahead,
+            **{name: of_cache[name] for name in ("per_lane", "lookahead") if cache},
             **self._bus,
         )
+        self._cache: dict[str, Any] = {}
+        if cache:
+            self._cache = dict(
+                **of_cache,
+                n_lanes=n_lanes,
+                size=size,
+                block=block_rows,
+                head_dim=head_dim,
+                element_width=stationary_width,
+                heads=heads,
+                tokens=tokens,
+            )
         self._index: dict[str, Any] = {}
         if index_tokens:
             if stream_width != stationary_width:
@@ -208,7 +242,8 @@ class Engine(Component):
             "k": {**tile, "n_channels": n["k"]},
             "v": {**tile, "n_channels": n["v"]},
         }
-        self._tables = ("factor", "table", *(("selection",) if sparse else ()))
+        of_selection = (("selection",) if sparse else ()) + (("scout",) if cache else ())
+        self._tables = ("factor", "table", *of_selection)
         self._readers = _readers(self._channels, self._tables)
         self._writers = self._channels["o"]
         self._who_writes = {number: [f"o_{k}"] for k, number in enumerate(self._writers)}
@@ -240,6 +275,7 @@ class Engine(Component):
             "moved": Out(data.StructLayout(moved)),
             "starved": Out(data.StructLayout(dict.fromkeys(TENSORS, 1))),
             "moves": Out(1),
+            **({"events": Out(EVENTS)} if cache else {}),
         }
         for number, names in self._readers.items():
             id_width = max(ceil_log2(len(names)), 1)
@@ -279,26 +315,18 @@ class Engine(Component):
         if unit is not None:
             idle.append(unit.idle)
             failed.append(unit.failed)
+        cache = self._add_cache(m, sequencer) if self._cache else None
+        moves = [part.moves for part in (unit, cache) if part is not None]
+        m.d.comb += self.moves.eq(Cat(moves).any())
         connect_stream(m, sequencer.jobs, core.i_job)
         for name, port in (("q", core.i_query), ("k", core.i_key), ("v", core.i_value)):
             m.submodules[name] = fetcher = Fetcher(**self._fetchers[name])
             m.d.comb += [fetcher.d_tiles.eq(task.call.d_tiles), fetcher.halt.eq(self.halt)]
             connect_stream(m, getattr(sequencer, name), fetcher.i)
-            row, rows = port.payload.item, fetcher.o.payload
-            m.d.comb += [
-                port.payload.to.eq(rows.to),
-                (row if name == "q" else row.row).eq(rows.item.row),
-            ]
-            if unit is None or name == "q":
-                m.d.comb += [port.valid.eq(fetcher.o.valid), fetcher.o.ready.eq(port.ready)]
-            else:
-                self._share_rows(m, name, fetcher.o, port, unit)
-            m.d.sync += self.starved[name].eq(port.ready & ~fetcher.o.valid & ~fetcher.idle)
+            self._connect_rows(m, name, fetcher, port, unit, cache)
             if name == "v" and self._core["gemm"]:  # a product has none
                 with m.If(task.call.gemm):
                     m.d.sync += self.starved.v.eq(0)
-            if name != "q":
-                m.d.comb += row.last.eq(rows.item.last)
             for k in range(len(self._channels[name])):
                 buses[f"{name}_{k}"] = fetcher.bus[k]
             m.d.sync += self.moved[name].eq(sum(bus.r.valid & bus.r.ready for bus in fetcher.bus))
@@ -372,13 +400,71 @@ class Engine(Component):
             call.tokens.eq(task.call.n_kv),
             *(call[name].eq(task[name]) for name in ("heads", "rule", "selection", "verdicts")),
             unit.halt.eq(self.halt),
-            self.moves.eq(unit.moves),
         ]
         with m.If(unit.call.valid & unit.call.ready):
             m.d.sync += told.eq(1)
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += told.eq(0)
         return unit
+
+    def _add_cache(self, m: Module, sequencer: Sequencer) -> CacheUnit:
+        """Build the cache of KV blocks; the sequencer tells it what is to come."""
+        m.submodules.cache = cache = CacheUnit(**self._cache)
+        for name in ("uses", "visits", "cached"):
+            connect_stream(m, getattr(sequencer, name), getattr(cache, name))
+        connect_stream(m, cache.requests, sequencer.requests)
+        call = self.i.payload.call
+        m.d.comb += [
+            cache.d_tiles.eq(call.d_tiles),
+            cache.kv_heads.eq(call.kv_heads),
+            cache.q_blocks.eq(sequencer.q_blocks),
+            cache.forget.eq(sequencer.i.valid & sequencer.i.ready),
+            sequencer.served.eq(cache.served),
+            self.events.eq(cache.events),
+        ]
+        return cache
+
+    def _connect_rows(
+        self,
+        m: Module,
+        name: str,
+        fetcher: Fetcher,
+        port: Any,
+        unit: IndexUnit | None,
+        cache: CacheUnit | None,
+    ) -> None:
+        """Let rows of a tensor go to the core, or in some calls elsewhere."""
+        row, rows = port.payload.item, fetcher.o.payload
+        m.d.comb += [
+            port.payload.to.eq(rows.to),
+            (row if name == "q" else row.row).eq(rows.item.row),
+        ]
+        if name != "q":
+            m.d.comb += row.last.eq(rows.item.last)
+        if unit is None or name == "q":
+            m.d.comb += [port.valid.eq(fetcher.o.valid), fetcher.o.ready.eq(port.ready)]
+        else:
+            self._share_rows(m, name, fetcher.o, port, unit)
+        if cache is not None and name != "q":
+            self._cache_rows(m, name, fetcher.o, port, cache)
+        m.d.sync += self.starved[name].eq(
+            port.ready & ~port.valid & ~fetcher.o.valid & ~fetcher.idle
+        )
+
+    def _cache_rows(self, m: Module, name: str, rows: Any, port: Any, cache: CacheUnit) -> None:
+        """In a call with a selection, let keys or values fill the cache, and come from there."""
+        fills, serves = {"k": (cache.i_key, cache.o_key), "v": (cache.i_value, cache.o_value)}[name]
+        m.d.comb += fills.payload.eq(rows.payload.item.row)
+        with m.If(self.i.payload.sparse):
+            m.d.comb += [
+                fills.valid.eq(rows.valid),
+                rows.ready.eq(fills.ready),
+                port.payload.to.eq(serves.payload.to),
+                port.payload.item.row.eq(serves.payload.item.row),
+                port.payload.item.last.eq(serves.payload.item.last),
+                port.valid.eq(serves.valid),
+                serves.ready.eq(port.ready),
+            ]
 
     def _share_rows(self, m: Module, name: str, rows: Any, port: Any, unit: IndexUnit) -> None:
         """In an index call, show the unit the keys, and give it queries instead of values."""

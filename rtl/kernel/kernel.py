@@ -102,6 +102,8 @@ class Kernel(Component):
         key_heads: int = 1,
         heads_ahead: int = 0,
         index_memory: str = "auto",
+        kv_blocks: int = 0,
+        cache: tuple[tuple[str, int | str], ...] = (),
         crossings: bool = False,
         timeout: int = 1 << 20,
     ) -> None:
@@ -116,7 +118,9 @@ class Kernel(Component):
             gemm=gemm,
             sparse=sparse,
             index=index_tokens > 0,
+            cache=bool(cache),
         )
+        self._has_cache = bool(cache)
         self._control: dict[str, Any] = dict(
             arguments=registers.arguments,
             status=registers.status,
@@ -274,6 +278,12 @@ class Kernel(Component):
             unit = OUTPUT_WIDTH if name == "o" else self._data_width
             steps[f"{name}_bytes"] = engine.moved[name], self._moved[name], unit // 8
             steps[f"stall_{name}"] = engine.starved[name] & runs, 1, 1
+        if self._has_cache:
+            events = engine.events
+            for name, of in (("hits", "hit"), ("fills", "fill"), ("evictions", "evict")):
+                for number, tier in enumerate(("cold", "hot")):
+                    steps[f"cache_{name}_{tier}"] = events[of][number], 1, 1
+            steps["cache_bypasses"] = events.bypass, 1, 1
         for name, (step, most, unit) in steps.items():
             m.submodules[f"tally_{name}"] = tally = Tally(most=most)
             m.d.comb += [tally.step.eq(step), status[name].eq(tally.total << ceil_log2(unit))]

@@ -2,7 +2,9 @@
 
 A *call* is attention of some heads over some tokens. It falls into *query blocks*, which are dealt
 out to the lanes in *rounds* of one each; a round walks through the KV blocks once, for all of its
-lanes. Blocks are numbered within a tensor: ``head * blocks per head + block``.
+lanes. With a cache of KV blocks, calls with a selection fall into *windows* instead: of query
+blocks of one KV head, a few for each lane, which have *places* until it is known whose they are.
+Blocks are numbered within a tensor: ``head * blocks per head + block``.
 
 A *product* of matrices is a call as well. Its heads are groups of ``head_dim`` output channels, its
 queries row blocks of the activations; ``n_kv`` is the number of channels, and ``chunks`` the inner
@@ -97,16 +99,28 @@ def call_layout(
 
 
 def block_entry(
-    *, n_lanes: int, slots: int, heads: int, tokens: int, block: int, tiles: int = 0
+    *,
+    n_lanes: int,
+    slots: int,
+    heads: int,
+    tokens: int,
+    block: int,
+    tiles: int = 0,
+    per_lane: int = 0,
 ) -> data.StructLayout:
     """Return the layout of a query block on its way to a lane.
 
-    ``tiles`` is how many tiles a head can have, if calls may be products.
+    ``tiles`` is how many tiles a head can have, if calls may be products; ``per_lane`` how many
+    query blocks of a window a lane can have, if there may be windows.
     """
     most = n_blocks(heads=heads, tokens=tokens, block=block)
     of_product = {
         "row_block": index(-(-tokens // block)),  # number of the query block in its head
         "first_tile": index(heads * tiles),  # number of the head's first tile of channels
+    }
+    of_window = {
+        "place": index(n_lanes * per_lane),  # in its round, or window
+        "head_ends": 1,  # last of its KV head
     }
     return data.StructLayout(
         {
@@ -121,6 +135,7 @@ def block_entry(
             "run_ends": 1,  # last of its KV head in this round
             "round_ends": 1,  # last of this round
             **(of_product if tiles else {}),
+            **(of_window if per_lane else {}),
         }
     )
 
@@ -144,12 +159,22 @@ def request_layout(*, to: object, blocks: int, tiles: int, tokens: int) -> data.
     )
 
 
-def needed_layout(*, n_lanes: int, tokens: int, block: int) -> data.StructLayout:
-    """Return the layout of a KV block that lanes of a round need."""
+def needed_layout(
+    *, n_lanes: int, tokens: int, block: int, ends: bool = False
+) -> data.StructLayout:
+    """Return the layout of a KV block that lanes of a round, or places of a window, need.
+
+    With ``ends``, an item may be the end of its window instead.
+    """
+    of_window = {
+        "ends": 1,  # no block: the window's last one was before
+        "last": 1,  # with that: the window was its KV head's last
+    }
     return data.StructLayout(
         {
             "block": index(n_blocks(heads=1, tokens=tokens, block=block)),  # number in its head
             "first_key": range(tokens + 1),
             "lanes": n_lanes,  # a bit for each: who needs it
+            **(of_window if ends else {}),
         }
     )

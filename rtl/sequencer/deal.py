@@ -20,6 +20,9 @@ class Dealer(Component):
     a round come from one KV head wherever possible, whose keys and values are then sent once for
     all of them. Five cycles per query block, and as many to begin with as a head has blocks.
 
+    In a call that is ``windowed``, a round is a window: of one KV head, with ``per_lane`` query
+    blocks for each lane. They have places instead of lanes and slots, which do not count.
+
     Rounds of an index call do not cut a KV head in two if its group fits into one, and have
     ``key_heads`` KV heads at most.
 
@@ -35,15 +38,20 @@ class Dealer(Component):
         Whether a call may be a product of matrices.
     key_heads : int
         Most KV heads in a round of an index call; 0 if there is none.
+    per_lane : int
+        Query blocks of a lane in a window; 0 if there are no windows.
 
     Members
     -------
+    windowed : In(1)
+        With ``per_lane``: the call is dealt out in windows.
     i : In(stream)
         Calls; taken when the last query block has gone.
     o : Out(stream)
         Query blocks: :func:`~qkloom.rtl.sequencer.call.block_entry`.
     q_blocks, kv_blocks : Out
-        With ``gemm``, blocks of a head, from its first query block to the next call.
+        With ``gemm`` or ``per_lane``, blocks of a head, from its first query block to the next
+        call.
 
     Raises
     ------
@@ -63,9 +71,13 @@ class Dealer(Component):
         block: int,
         gemm: bool = False,
         key_heads: int = 0,
+        per_lane: int = 0,
     ) -> None:
         check_count("Number of lanes", n_lanes)
         check_count("Slots", slots)
+        if per_lane:
+            check_count("Per lane", per_lane, most=slots)
+        self._per_lane = per_lane
         if key_heads:
             check_count("Key heads", key_heads)
         self._key_heads = key_heads
@@ -86,13 +98,15 @@ class Dealer(Component):
             tokens=tokens,
             block=block,
             tiles=head_dim // size if gemm else 0,
+            per_lane=per_lane,
         )
         n = Out(Shape.cast(entry["q_index"].shape))
         super().__init__(
             {
                 "i": In(stream.Signature(call)),
                 "o": Out(stream.Signature(entry)),
-                **({"q_blocks": n, "kv_blocks": n} if gemm else {}),
+                **({"windowed": In(1)} if per_lane else {}),
+                **({"q_blocks": n, "kv_blocks": n} if gemm or per_lane else {}),
             }
         )
 
@@ -117,6 +131,13 @@ class Dealer(Component):
         last_block = Signal()
         last_head = Signal()
         limited = Signal()
+        places = [entry.lane, *([entry.place] if self._per_lane else [])]
+        last_place, windowed = Signal(), Signal()
+        m.d.comb += last_place.eq(places[0] == self._n_lanes - 1)
+        if self._per_lane:
+            m.d.comb += windowed.eq(self.windowed)
+            with m.If(windowed):
+                m.d.comb += last_place.eq(places[1] == self._n_lanes * self._per_lane - 1)
         # The next KV head is another round's.
         is_full: Any = self._count_key_heads(m) if self._key_heads else 0
 
@@ -134,7 +155,7 @@ class Dealer(Component):
                 with m.If((q_left <= 0) & (kv_left <= 0)):
                     m.next = "head"
                 m.d.sync += [kv_head.eq(1), entry.head.eq(0), first_member.eq(0)]
-                m.d.sync += [entry.lane.eq(0), entry.slot.eq(0)]
+                m.d.sync += [entry.slot.eq(0), *(place.eq(0) for place in places)]
                 m.d.sync += [entry.q_index.eq(0), entry.kv_index.eq(0)]
             with m.State("head"):
                 m.d.sync += [
@@ -155,16 +176,15 @@ class Dealer(Component):
                 m.next = "seen"
             with m.State("seen"):
                 m.d.sync += seen.eq(entry.diagonal + entry.rows)
-                m.d.sync += entry.run_ends.eq(
-                    (entry.lane == self._n_lanes - 1) | (last_block & last_member)
-                )
+                m.d.sync += entry.run_ends.eq(last_place | (last_block & last_member))
                 m.next = "limit"
             with m.State("limit"):
                 m.d.sync += limited.eq(call.causal & (seen < call.n_kv))
                 m.d.sync += entry.round_ends.eq(
-                    (entry.lane == self._n_lanes - 1)
-                    | (last_block & last_member & (last_head | is_full))
+                    last_place | (last_block & last_member & (last_head | is_full | windowed))
                 )
+                if self._per_lane:
+                    m.d.sync += entry.head_ends.eq(last_block & last_member)
                 m.next = "keys"
             with m.State("keys"):
                 # A block that sees nothing still has a job, with a key that its mask hides.
@@ -173,10 +193,9 @@ class Dealer(Component):
             with m.State("deal"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
-                    m.d.sync += entry.lane.eq(entry.lane + 1)
-                    at_end = entry.lane == self._n_lanes - 1
-                    with m.If(entry.round_ends if self._key_heads else at_end):
-                        m.d.sync += entry.lane.eq(0)
+                    m.d.sync += [place.eq(place + 1) for place in places]
+                    with m.If(entry.round_ends):
+                        m.d.sync += [place.eq(0) for place in places]
                         if self._slots > 1:
                             last_slot = entry.slot == self._slots - 1
                             m.d.sync += entry.slot.eq(Mux(last_slot, 0, entry.slot + 1))
@@ -199,9 +218,10 @@ class Dealer(Component):
             with m.State("done"):
                 m.d.comb += self.i.ready.eq(1)
                 m.next = "idle"
-        if self._gemm:
+        if self._gemm or self._per_lane:
             with m.If(fsm.ongoing("head")):  # kept while what was dealt is worked on
                 m.d.sync += [self.q_blocks.eq(q_blocks), self.kv_blocks.eq(kv_blocks)]
+        if self._gemm:
             self._count_tiles(m, fsm, last_member, last_block)
         return m
 

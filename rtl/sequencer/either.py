@@ -13,7 +13,7 @@ from .call import needed_layout
 from .product import ProductWalker, walker_ports
 from .select import selected_entries
 
-__all__ = ["EitherWalker"]
+__all__ = ["EitherWalker", "fill"]
 
 _STREAMS = ("jobs", "rows", "places", "tiles")
 
@@ -95,8 +95,8 @@ class EitherWalker(Component):
             m.d.comb += attention.sparse.eq(self.sparse)
         m.d.comb += [product.q_blocks.eq(self.q_blocks), product.kv_blocks.eq(self.kv_blocks)]
         for walker, is_meant in walkers:
-            _fill(m, walker.call, self.call)
-            _fill(m, walker.i.payload, entry.o.payload)
+            fill(m, walker.call, self.call)
+            fill(m, walker.i.payload, entry.o.payload)
             m.d.comb += walker.i.valid.eq(entry.o.valid & is_meant)
         # Who has no call takes: so both are ready when the one is that is meant.
         m.d.comb += entry.o.ready.eq(product.i.ready & attention.i.ready)
@@ -107,19 +107,19 @@ class EitherWalker(Component):
                 theirs = getattr(walker, name)
                 m.d.comb += theirs.ready.eq(mine.ready)
                 with m.If(is_meant):
-                    _fill(m, mine.payload, theirs.payload)
+                    fill(m, mine.payload, theirs.payload)
                     m.d.comb += mine.valid.eq(theirs.valid)
         with m.If(~gemm):  # a query block is one lane's, where rows of a product go to many
             m.d.comb += self.rows.payload.to.eq(1 << attention.rows.payload.to)
         return m
 
 
-def _fill(m: Module, mine: Any, theirs: Any) -> None:
+def fill(m: Module, mine: Any, theirs: Any) -> None:
     """Assign the fields that both have; others of ``mine`` are 0."""
     for name in mine.shape().members:
         if name not in theirs.shape().members:
             continue
         if isinstance(mine[name], data.View):
-            _fill(m, mine[name], theirs[name])
+            fill(m, mine[name], theirs[name])
         else:
             m.d.comb += mine[name].eq(theirs[name])

@@ -14,14 +14,18 @@ from .call import n_blocks, needed_layout
 __all__ = ["Needs", "mark_layout"]
 
 
-def mark_layout(*, n_lanes: int, tokens: int, block: int) -> data.StructLayout:
-    """Return the layout of a mark: whether a lane needs a KV block."""
+def mark_layout(*, n_lanes: int, tokens: int, block: int, ends: bool = False) -> data.StructLayout:
+    """Return the layout of a mark: whether a lane, or a place, needs a KV block.
+
+    With ``ends``, rounds are windows, and the end of each is said.
+    """
     return data.StructLayout(
         {
             "lane": index(n_lanes),
             "block": index(n_blocks(heads=1, tokens=tokens, block=block)),
             "needs": 1,  # 0: this mark changes nothing for the lane
             "ends": 1,  # last mark of the round
+            **({"last": 1} if ends else {}),  # with that: of the KV head
         }
     )
 
@@ -38,6 +42,8 @@ class Needs(Component):
         Lanes.
     tokens, block : int
         Longest sequence; tokens of a block.
+    ends : bool
+        Whether the end of each round is said, as of windows.
 
     Members
     -------
@@ -45,7 +51,8 @@ class Needs(Component):
         :func:`mark_layout`. A lane's marks count up from block 0, and none is left out; then at
         least one other mark follows, of a block that was there.
     o : Out(stream)
-        :func:`~qkloom.rtl.sequencer.call.needed_layout`: each block that a lane needs.
+        :func:`~qkloom.rtl.sequencer.call.needed_layout`: each block that a lane needs; with
+        ``ends``, an end behind the last one.
 
     Raises
     ------
@@ -53,9 +60,9 @@ class Needs(Component):
         When a parameter is not a positive integer.
     """
 
-    def __init__(self, *, n_lanes: int, tokens: int, block: int) -> None:
+    def __init__(self, *, n_lanes: int, tokens: int, block: int, ends: bool = False) -> None:
         check_count("Number of lanes", n_lanes)
-        self._n_lanes, self._block = n_lanes, block
+        self._n_lanes, self._block, self._ends = n_lanes, block, ends
         self._blocks = n_blocks(heads=1, tokens=tokens, block=block)
         super().__init__(
             {
@@ -73,6 +80,7 @@ class Needs(Component):
         full = Signal(2)  # halves with a whole round
         ends = [Signal(range(self._blocks + 1), name=f"ends_{k}", reset_less=True) for k in (0, 1)]
         freed = Signal(2)
+        lasts = Signal(2)  # of the KV head
         marked = Signal(2)  # a cycle ago; a round has two marks at least
         m.d.sync += [full.eq((full | marked) & ~freed), marked.eq(0)]
 
@@ -116,12 +124,20 @@ class Needs(Component):
                 for k in (0, 1):
                     with m.If(half == k):
                         m.d.sync += ends[k].eq(count)
+                        if self._ends:
+                            m.d.sync += lasts[k].eq(mark.last)
 
-        self._scan(m, memory, full, ends, freed)
+        self._scan(m, memory, full, ends, lasts, freed)
         return m
 
     def _scan(
-        self, m: Module, memory: Memory, full: Signal, ends: list[Signal], freed: Signal
+        self,
+        m: Module,
+        memory: Memory,
+        full: Signal,
+        ends: list[Signal],
+        lasts: Signal,
+        freed: Signal,
     ) -> None:
         """Go through the words of a round, and offer those that are not 0."""
         o = self.o.payload
@@ -141,9 +157,11 @@ class Needs(Component):
             ]
             m.next = "read"
             with m.If(at_last):
+                if self._ends:
+                    m.d.sync += [o.ends.eq(1), o.last.eq(lasts.bit_select(half, 1))]
                 m.d.comb += freed.eq(Mux(half, 2, 1))
                 m.d.sync += half.eq(~half)
-                m.next = "wait"
+                m.next = "end" if self._ends else "wait"
 
         with m.FSM():
             with m.State("wait"):
@@ -163,3 +181,9 @@ class Needs(Component):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
                     advance()
+            if self._ends:
+                with m.State("end"):
+                    m.d.comb += self.o.valid.eq(1)
+                    with m.If(self.o.ready):
+                        m.d.sync += o.ends.eq(0)
+                        m.next = "wait"

@@ -24,6 +24,7 @@ def selected_entries(
     size: int,
     block: int,
     gemm: bool,
+    per_lane: int = 0,
 ) -> tuple[data.StructLayout, data.StructLayout]:
     """Return the layouts of a query block before and behind a selector, of whose parameters."""
     entry = block_entry(
@@ -33,6 +34,7 @@ def selected_entries(
         tokens=tokens,
         block=block,
         tiles=head_dim // size if gemm else 0,
+        per_lane=per_lane,
     )
     return factored_entry(entry), factored_entry(entry, sparse=True)
 
@@ -48,7 +50,8 @@ class Selector(Component):
 
     Behind it a query block sees at least one KV block, and its keys end with the last of them. One
     that selects nothing, of what it may see, gets a key of block 0 that is hidden from all its
-    rows: the lane has a job, and zeros come out.
+    rows: the lane has a job, and zeros come out. In a window that is all of block 0 that it may
+    see: of a block, nobody sees fewer keys than those before.
 
     A query block takes a cycle for each KV block that it may see, two for each word of them, three
     more, and the time of what is read from memory. The next word is asked for while one is looked
@@ -66,6 +69,9 @@ class Selector(Component):
         Bits of a beat of memory.
     gemm : bool
         Whether a call may be a product of matrices; not one that comes by here.
+    per_lane : int
+        Query blocks of a lane in a window; 0: they come in rounds. Marks are of places in windows,
+        and say where one ends.
 
     Members
     -------
@@ -79,6 +85,8 @@ class Selector(Component):
         These words; bit b of a row is KV block b.
     marks : Out(stream)
         :func:`~qkloom.rtl.sequencer.needs.mark_layout`.
+    jobs : Out
+        With ``per_lane``: how many KV blocks the query block at ``o`` needs.
 
     Raises
     ------
@@ -98,13 +106,16 @@ class Selector(Component):
         block: int,
         data_width: int,
         gemm: bool = False,
+        per_lane: int = 0,
     ) -> None:
-        self._block, self._tokens = block, tokens
+        self._block, self._tokens, self._per_lane = block, tokens, per_lane
         given = {name: self.parameters[name] for name in self.parameters if name != "data_width"}
         before, behind = selected_entries(**given)
         self._words = row_words(tokens=tokens, block=block, data_width=data_width)
         numbers = word_numbers(heads=heads, tokens=tokens, block=block, data_width=data_width)
-        marks = mark_layout(n_lanes=n_lanes, tokens=tokens, block=block)
+        places = n_lanes * max(per_lane, 1)
+        marks = mark_layout(n_lanes=places, tokens=tokens, block=block, ends=per_lane > 0)
+        jobs = range(n_blocks(heads=1, tokens=tokens, block=block) + 1)
         super().__init__(
             {
                 "i": In(stream.Signature(before)),
@@ -112,6 +123,7 @@ class Selector(Component):
                 "request": Out(stream.Signature(numbers)),
                 "word": In(stream.Signature(SELECTION_WIDTH)),
                 "marks": Out(stream.Signature(marks)),
+                **({"jobs": Out(jobs)} if per_lane else {}),
             }
         )
 
@@ -137,14 +149,16 @@ class Selector(Component):
             self.o.payload.shift.eq(self.i.payload.shift),
             self.o.payload.hidden.eq(hidden),
             *(entry[name].eq(given[name]) for name in given.shape().members),
-            entry.keys.eq(Mux(hidden, 1, keys)),
+            entry.keys.eq(keys if self._per_lane else Mux(hidden, 1, keys)),
             self.request.valid.eq(asks),
             self.word.ready.eq(takes),
             self.request.payload.eq(Cat(word[: ceil_log2(self._words)], given.q_index)),
-            mark.lane.eq(given.lane),
+            mark.lane.eq(given.place if self._per_lane else given.lane),
             mark.block.eq(number),
             mark.needs.eq(bits[0]),
         ]
+        if self._per_lane:
+            m.d.comb += mark.last.eq(given.head_ends)
         with m.If(hidden):
             m.d.comb += entry.diagonal.eq(-min(block, self._tokens))
         with m.If(asks & self.request.ready):
@@ -160,6 +174,9 @@ class Selector(Component):
                     word.eq(0),
                     asks.eq(self.i.valid),
                 ]
+                if self._per_lane:
+                    m.d.sync += [keys.eq(Mux(given.keys < block, given.keys, block))]
+                    m.d.sync += self.jobs.eq(0)
                 with m.If(self.i.valid):
                     m.next = "compare"
             with m.State("compare"):
@@ -179,6 +196,8 @@ class Selector(Component):
                 with m.If(self.marks.ready):
                     with m.If(bits[0]):
                         m.d.sync += [hidden.eq(0), keys.eq(Mux(at_last, given.keys, end))]
+                        if self._per_lane:
+                            m.d.sync += self.jobs.eq(self.jobs + 1)
                     m.d.sync += [
                         bits.eq(bits >> 1),
                         bit.eq(bit + 1),
@@ -199,6 +218,9 @@ class Selector(Component):
                     mark.ends.eq(given.round_ends),
                 ]
                 with m.If(self.marks.ready):
+                    if self._per_lane:
+                        with m.If(hidden):
+                            m.d.sync += self.jobs.eq(1)
                     m.next = "offer"
             with m.State("offer"):
                 m.d.comb += self.o.valid.eq(1)

@@ -2,23 +2,27 @@
 
 from typing import Any, ClassVar
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..axi.command import beat_layout, command_layout
+from ..cache.store import tile_layout
 from ..check import check_count
 from ..component import Component
 from ..index.rule import ask_layout, aware_layout, rule_layout
 from ..stream import Fork, Queue, RegisterSlice, connect_stream
 from .attention import AttentionWalker
-from .call import SELECTION_WIDTH, call_layout, n_blocks, row_words
+from .call import SELECTION_WIDTH, call_layout, n_blocks, request_layout, row_words
+from .call_walk import CallWalker
 from .deal import Dealer
 from .either import EitherWalker
 from .locate import Locator, located_layout
 from .lookup import Lookup
 from .queries import AwareQueries
+from .scout import Scout
 from .selection import Selection
+from .visit import VisitTeller, told_layout
 from .walk import addressed_job, factored_entry
 
 __all__ = ["FACTOR_WIDTH", "OUTPUT_WIDTH", "TABLE_WIDTH", "Sequencer", "task_layout"]
@@ -94,6 +98,13 @@ class Sequencer(Component):
     With ``sparse``, query blocks go from the factors to the walker by way of the selection, which
     reads memory too.
 
+    With ``per_lane``, a call with a selection goes in windows, and takes keys and values from a
+    cache of KV blocks, which asks for them::
+
+        selection --> needed --+--> walker --> jobs, cached
+                               +--> teller --> visits        requests --> table --> locate k, v
+        scout -------------------------------> uses
+
     Parameters
     ----------
     n_lanes, slots : int
@@ -121,6 +132,10 @@ class Sequencer(Component):
     heads_ahead : int
         How many heads of a round have all their queries read before it is known whether they are
         query-aware.
+    per_lane : int
+        Query blocks of a lane in a window; 0 if there is no cache.
+    lookahead : int
+        KV blocks that the cache is told of before they are needed.
 
     Members
     -------
@@ -131,10 +146,10 @@ class Sequencer(Component):
     q, k, v, o : Out(stream)
         What to move: :func:`~qkloom.rtl.sequencer.locate.fetch_layout`. ``to`` is a lane, or a bit
         for each.
-    factor_command, table_command, selection_command : Out(stream)
+    factor_command, table_command, selection_command, scout_command : Out(stream)
         Beats to read of the tables of score factors and of blocks, and of the selection if there
-        may be one.
-    factor_beat, table_beat, selection_beat : In(stream)
+        may be one: twice if windows take a cache.
+    factor_beat, table_beat, selection_beat, scout_beat : In(stream)
         These beats.
     asks : Out(stream)
         With ``index_tokens``, the heads of an index call:
@@ -143,6 +158,17 @@ class Sequencer(Component):
         What is known of them: :func:`~qkloom.rtl.index.rule.aware_layout`. Queries of those
         that are query-aware, and of ``heads_ahead``, are asked for at ``v``, from first to last,
         also when ``i`` has been taken: the call stays at its payload.
+    uses, visits : Out(stream)
+        With ``per_lane``: all uses of KV blocks of a KV head, and then the same again in their
+        turn, with where the blocks are: :func:`~qkloom.rtl.sequencer.visit.told_layout`.
+    cached : Out(stream)
+        Which lanes need tiles of a visit: :func:`~qkloom.rtl.cache.store.tile_layout`.
+    requests : In(stream)
+        Tiles that the cache has to fetch: :func:`~qkloom.rtl.sequencer.call.request_layout`.
+    served : In(1)
+        All visits of the call have been served; ``i`` waits for that.
+    q_blocks : Out
+        Query blocks of a head of the call, from its first one on.
 
     Raises
     ------
@@ -173,7 +199,12 @@ class Sequencer(Component):
         index_tokens: int = 0,
         key_heads: int = 1,
         heads_ahead: int = 0,
+        per_lane: int = 0,
+        lookahead: int = 1,
     ) -> None:
+        if per_lane and not sparse:
+            raise ValueError("Windows are of calls with a selection: they must be sparse ones, too")
+        self._per_lane, self._lookahead = per_lane, lookahead
         self._gemm, self._sparse, self._index_tokens = gemm, sparse, index_tokens
         self._key_heads = key_heads if index_tokens else 0
         if heads_ahead:
@@ -215,8 +246,18 @@ class Sequencer(Component):
             words = row_words(tokens=tokens, block=block, data_width=data_width)
             of_words = {"entries": blocks * words, "entry_width": SELECTION_WIDTH}
             self._tables["selection"] = {**of_words, **bus}
-        self._selection = {**self._shape, "data_width": data_width, "gemm": gemm}
+        if per_lane:
+            self._tables["scout"] = self._tables["selection"]
+        self._selection: dict[str, Any] = {
+            **self._shape,
+            "data_width": data_width,
+            "gemm": gemm,
+            "per_lane": per_lane,
+        }
         selects = index_tokens > 0
+        self._scout = {**self._selection, "selects": selects}
+        places = n_lanes * max(per_lane, 1)
+        self._teller: dict[str, Any] = dict(places=places, heads=heads, tokens=tokens, block=block)
         call = call_layout(
             heads=heads, tokens=tokens, head_dim=head_dim, size=size, gemm=gemm, selects=selects
         )
@@ -253,7 +294,20 @@ class Sequencer(Component):
             runtime_precision=runtime_precision,
             gemm=gemm,
             scores_only=selects,
+            repeats=per_lane > 0,
         )
+        of_cache: dict[str, Any] = {}
+        if per_lane:
+            told = stream.Signature(told_layout(**self._teller))
+            to_fetch = request_layout(to=n_lanes, blocks=blocks, tiles=block // size, tokens=size)
+            of_cache = {
+                "uses": Out(told),
+                "visits": Out(told),
+                "cached": Out(stream.Signature(tile_layout(n_lanes=n_lanes))),
+                "requests": In(stream.Signature(to_fetch)),
+                "served": In(1),
+                "q_blocks": Out(range(max(blocks, 2))),
+            }
         super().__init__(
             {
                 "i": In(stream.Signature(task)),
@@ -265,6 +319,7 @@ class Sequencer(Component):
                 **{f"{name}_command": Out(command) for name in self._tables},
                 **{f"{name}_beat": In(beat) for name in self._tables},
                 **(of_index if selects else {}),
+                **of_cache,
             }
         )
 
@@ -273,21 +328,16 @@ class Sequencer(Component):
         m = Module()
         task = self.i.payload
         m.submodules.dealer = dealer = Dealer(
-            **self._shape, gemm=self._gemm, key_heads=self._key_heads
+            **self._shape, gemm=self._gemm, key_heads=self._key_heads, per_lane=self._per_lane
         )
-        walks: type[AttentionWalker] | type[EitherWalker]
-        walks = EitherWalker if self._gemm else AttentionWalker
-        m.submodules.walker = walker = walks(
-            **self._shape,
-            runtime_precision=self._runtime_precision,
-            sparse=self._sparse,
-            selects=self._index_tokens > 0,
-        )
+        m.submodules.walker = walker = self._make_walker()
         m.submodules.factors = factors = Lookup(**self._tables["factor"])
         m.submodules.table = table = Lookup(**self._tables["table"])
         lookups = {"factor": factors, "table": table}
         if self._sparse:
             m.submodules.rows = lookups["selection"] = Lookup(**self._tables["selection"])
+        if self._per_lane:
+            m.submodules.scout_rows = lookups["scout"] = Lookup(**self._tables["scout"])
         for name, lookup in lookups.items():
             m.d.comb += lookup.forget.eq(self.i.ready)
             connect_stream(m, lookup.command, wiring.flipped(getattr(self, f"{name}_command")))
@@ -329,14 +379,15 @@ class Sequencer(Component):
             factors.o.ready.eq(taken.ready),
             dealer.o.ready.eq(factors.i.ready),
         ]
+        asked_tiles, waits_for_cache = self._ask_for_tiles(m, dealer, walker, lookups)
         # Lanes are far away: a job leaves from a register.
         m.submodules.job = job = RegisterSlice(shape=walker.jobs.payload.shape(), mode="half")
         connect_stream(m, walker.jobs, job.i)
         connect_stream(m, job.o, wiring.flipped(self.jobs))
 
         # Keys and values are where the table says, or one block behind the other.
-        m.submodules.tile = asked = RegisterSlice(shape=walker.tiles.payload.shape(), mode="half")
-        connect_stream(m, walker.tiles, asked.i)
+        m.submodules.tile = asked = RegisterSlice(shape=asked_tiles.payload.shape(), mode="half")
+        connect_stream(m, asked_tiles, asked.i)
         tile = asked.o.payload
         m.submodules.tiles = tiles = Fork(shape=tile.shape(), n=2)
         asks = Signal()
@@ -376,14 +427,27 @@ class Sequencer(Component):
                 m.d.comb += locate.narrow.eq(task.call.gemm)
         m.d.comb += waiting[-1].eq(asked.o.valid)
         is_done = Signal()
-        m.d.sync += is_done.eq(dealt & ~is_done & ~works & ~waiting.any())
+        m.d.sync += is_done.eq(dealt & ~is_done & ~works & ~waits_for_cache & ~waiting.any())
         m.d.comb += self.i.ready.eq(is_done)
         return m
+
+    def _make_walker(self) -> Any:
+        """Return what walks through the calls that there may be."""
+        given: dict[str, Any] = dict(
+            **self._shape,
+            runtime_precision=self._runtime_precision,
+            selects=self._index_tokens > 0,
+        )
+        if self._per_lane:
+            given |= {"per_lane": self._per_lane, "lookahead": self._lookahead}
+            return CallWalker(**given, gemm=self._gemm)
+        walks = EitherWalker if self._gemm else AttentionWalker
+        return walks(**given, sparse=self._sparse)
 
     def _select(
         self,
         m: Module,
-        walker: AttentionWalker | EitherWalker,
+        walker: Any,
         rows: Lookup,
         queries: AwareQueries | None,
     ) -> Selection:
@@ -394,15 +458,66 @@ class Sequencer(Component):
             self._ask(m, selection.o, walker.i, queries)
         else:
             connect_stream(m, selection.o, walker.i)
-        connect_stream(m, selection.needed, walker.needed)
+        if self._per_lane:
+            self._tell(m, selection, walker)
+            m.d.comb += [walker.windowed.eq(task.sparse), selection.forget.eq(self.i.ready)]
+        else:
+            connect_stream(m, selection.needed, walker.needed)
+            m.d.comb += walker.sparse.eq(task.sparse)
         connect_stream(m, selection.request, rows.i)
         connect_stream(m, rows.o, selection.word)
         m.d.comb += [
             selection.sparse.eq(task.sparse),
-            walker.sparse.eq(task.sparse),
             rows.base.eq(task.selection),
         ]
         return selection
+
+    def _tell(self, m: Module, selection: Selection, walker: CallWalker) -> None:
+        """Tell walker and cache of the KV blocks that windows need."""
+        m.submodules.needed = needed = Fork(shape=selection.needed.payload.shape(), n=2)
+        m.submodules.teller = teller = VisitTeller(**self._teller)
+        connect_stream(m, selection.needed, needed.i)
+        connect_stream(m, needed.o[0], walker.needed)
+        connect_stream(m, needed.o[1], teller.i)
+        connect_stream(m, teller.o, wiring.flipped(self.visits))
+        m.d.comb += [
+            teller.n_kv.eq(self.i.payload.call.n_kv),
+            teller.kv_blocks.eq(m.submodules.dealer.kv_blocks),
+            teller.forget.eq(self.i.ready),
+        ]
+
+    def _ask_for_tiles(
+        self, m: Module, dealer: Dealer, walker: Any, lookups: dict[str, Lookup]
+    ) -> tuple[Any, Value]:
+        """Return who asks for tiles of keys and values, and whether the call waits for a cache."""
+        if not self._per_lane:
+            return walker.tiles, Const(0)
+        task = self.i.payload
+        m.submodules.scout = scout = Scout(**self._scout)
+        scouted = Signal()
+        m.d.comb += [
+            dealer.windowed.eq(task.sparse),
+            self.q_blocks.eq(dealer.q_blocks),
+            lookups["scout"].base.eq(task.selection),
+            scout.i.payload.eq(task.call),
+            scout.i.valid.eq(self.i.valid & task.sparse & ~scouted),
+        ]
+        with m.If(scout.i.valid & scout.i.ready):
+            m.d.sync += scouted.eq(1)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += scouted.eq(0)
+        connect_stream(m, scout.request, lookups["scout"].i)
+        connect_stream(m, lookups["scout"].o, scout.word)
+        connect_stream(m, scout.o, wiring.flipped(self.uses))
+        connect_stream(m, walker.cached, wiring.flipped(self.cached))
+        asked = stream.Signature(walker.tiles.payload.shape()).create(path=("asked",))
+        m.d.comb += [
+            asked.valid.eq(Mux(task.sparse, self.requests.valid, walker.tiles.valid)),
+            asked.payload.eq(Mux(task.sparse, self.requests.payload, walker.tiles.payload)),
+            walker.tiles.ready.eq(asked.ready),
+            self.requests.ready.eq(asked.ready & task.sparse),
+        ]
+        return asked, task.sparse & ~self.served
 
     def _ask(self, m: Module, source: Any, sink: Any, queries: AwareQueries) -> None:
         """Let a head's query block pass, and in an index call ask for the head."""

@@ -59,6 +59,7 @@ struct Pattern {
 // Shared with native.py: the model's numbers.
 struct Parameters {
   Timing timing;
+  uint64_t narrow, narrow_atom;  // a bit for each channel; of those an atom takes that long
   uint64_t n_channels, channel_bits, storage_bytes;
   uint64_t latency, outstanding, write_buffer, order;
   Pattern refusals, gaps;
@@ -137,8 +138,11 @@ class Memory {
 
   void restart() {
     violations.clear();
-    for (uint64_t i = 0; i < drams_.size(); i++)
-      drams_[i].restart(p_.timing, p_.timing.refresh_interval * (i + 1) / drams_.size());
+    for (uint64_t i = 0; i < drams_.size(); i++) {
+      Timing timing = p_.timing;
+      if (p_.narrow >> i & 1) timing.atom = p_.narrow_atom;
+      drams_[i].restart(timing, timing.refresh_interval * (i + 1) / drams_.size());
+    }
     for (auto &port : ports_) port.restart();
   }
 

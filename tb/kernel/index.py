@@ -12,8 +12,9 @@ from ..deal import Call, schedule
 from ..formats import Ints
 from ..index.exact import CoverageRule
 from ..quantize import Int8s
+from .beats import whole_beats
 from .image import Bytes, Image, factor_table, read_bytes, to_channels
-from .task import row_bytes, whole_beats
+from .task import row_bytes
 
 __all__ = [
     "INDEX",

@@ -58,6 +58,7 @@ class _Parameters(ctypes.Structure):
         *(
             (name, ctypes.c_uint64)
             for name in (
+                *("narrow", "narrow_atom"),
                 *("n_channels", "channel_bits", "storage_bytes"),
                 *("latency", "outstanding", "write_buffer", "order"),
             )
@@ -258,6 +259,8 @@ def describe_model(model: MemoryModel) -> _Parameters:
     timing = _Timing(**asdict(model.timing))
     return _Parameters(
         timing=timing,
+        narrow=sum(1 << channel for channel in model.narrow),
+        narrow_atom=model.atom_of(model.narrow_bandwidth),
         n_channels=model.n_channels,
         channel_bits=model.channel_bits,
         storage_bytes=model.storage_bytes,

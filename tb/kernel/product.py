@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from ...rtl.kernel.kernel import Kernel
 from ..gemm import Product, as_heads, from_heads, schedule
+from .beats import whole_beats
 from .image import Bytes, Image, factor_table, from_channels, read_bytes, to_channels
-from .task import reserve_outputs, whole_beats
+from .task import reserve_outputs
 
 __all__ = [
     "GEMM",

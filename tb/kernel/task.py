@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from ...rtl.kernel.kernel import Kernel
 from ...rtl.sequencer.call import SELECTION_WIDTH, row_words
 from ..deal import Call, schedule
+from .beats import whole_beats
+from .cached import block_bytes, replay_cache
 from .image import (
     Bytes,
     Image,
@@ -27,7 +29,6 @@ __all__ = [
     "planned_selection_bytes",
     "reserve_outputs",
     "row_bytes",
-    "whole_beats",
 ]
 
 SPARSE = 1 << 3
@@ -153,12 +154,6 @@ def row_bytes(kernel: Kernel) -> int:
     return words * SELECTION_WIDTH // 8
 
 
-def whole_beats(kernel: Kernel, elements: int, width: int) -> int:
-    """Return the bytes of the beats that so many elements of ``width`` bits take."""
-    beat: int = kernel.parameters["data_width"]
-    return -(-elements * width // beat) * beat // 8
-
-
 def planned_bytes(kernel: Kernel, call: Call) -> dict[str, int]:
     """Return the bytes of each tensor that the schedule must move, by its own formula.
 
@@ -166,9 +161,11 @@ def planned_bytes(kernel: Kernel, call: Call) -> dict[str, int]:
     being a query block per lane, and for each KV head in it: whole tiles of the array's size up to
     the last key that one of these lanes sees, of the last tile only the tokens that there are.
     Reads are whole beats. With a selection, that is so of each KV block: what none of these lanes
-    selects does not move.
+    selects does not move; with a cache, whole KV blocks move where its exact model fetches them.
     """
     given = kernel.parameters
+    if given["cache"] and call.block_mask is not None:
+        return _planned_with_cache(kernel, call)
     size, block = given["size"], given["block_rows"]
     heads, n_q, head_dim = call.q.shape
     n_kv = call.k.shape[1]
@@ -194,8 +191,21 @@ def planned_bytes(kernel: Kernel, call: Call) -> dict[str, int]:
     return moved
 
 
+def _planned_with_cache(kernel: Kernel, call: Call) -> dict[str, int]:
+    """Return the bytes of each tensor of a call whose KV blocks come through the cache."""
+    given = kernel.parameters
+    block = given["block_rows"]
+    heads, n_q, head_dim = call.q.shape
+    rows = [min(block, n_q - first) for first in range(0, n_q, block)]
+    queries = sum(whole_beats(kernel, n * head_dim, given["stream_width"]) for n in rows)
+    made = replay_cache(kernel, call)
+    fetched = block_bytes(kernel, call).of(made.visits, made.fetched)
+    moved = {"k": fetched // 2, "v": fetched // 2}
+    return {"q": heads * queries, **moved, "o": heads * n_q * head_dim * 4}
+
+
 def planned_selection_bytes(kernel: Kernel, call: Call) -> int:
-    """Return the bytes that are read of a call's selection: each row once.
+    """Return the bytes that are read of a call's selection: each row once, or twice with a cache.
 
     Of a row whole beats are read, up to the last KV block that the query block may see.
     """
@@ -210,4 +220,5 @@ def planned_selection_bytes(kernel: Kernel, call: Call) -> int:
         seen = call.q_start + first + rows if call.causal else call.k.shape[1]
         n_blocks = -(-min(max(seen, 1), call.k.shape[1]) // block)
         n_beats += -(-n_blocks // beat)
-    return len(call.q) * n_beats * beat // 8
+    times = 2 if given["cache"] else 1
+    return times * len(call.q) * n_beats * beat // 8

@@ -7,7 +7,7 @@ for the answer, or a host that does not wait for the kernel, reads what was ther
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -144,8 +144,13 @@ class Memory:
         """Forget everything but the contents and the faults."""
         self.violations.found.clear()
         timing, n = self.model.timing, self.model.n_channels
+        narrow = replace(timing, atom=self.model.atom_of(self.model.narrow_bandwidth))
         self.drams[:] = [
-            Dram(timing, timing.refresh_interval * (channel + 1) // n) for channel in range(n)
+            Dram(
+                narrow if channel in self.model.narrow else timing,
+                timing.refresh_interval * (channel + 1) // n,
+            )
+            for channel in range(n)
         ]
         self._ports = [
             _Port(self, name, number, n_bytes)

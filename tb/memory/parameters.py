@@ -92,6 +92,10 @@ class MemoryModel:
     bandwidth : int
         Bytes a second of a pseudo-channel: 14.375 GB/s, 460 GB/s by all (UG1393); that is 256 bits
         at 450 MHz.
+    narrow : tuple of int
+        Channels that have less than the others: so the bandwidth of one tensor can be studied.
+    narrow_bandwidth : int
+        Bytes a second of these.
     latency : int
         Cycles of the kernel from an accepted address to its first beat, and from the last written
         beat to the answer, when nothing is in the way. An estimate: Shuhai measured 107 ns for a
@@ -132,6 +136,8 @@ class MemoryModel:
     channel_bytes: int = 1 << 28
     storage_bytes: int = 1 << 24
     bandwidth: int = 14_375_000_000
+    narrow: tuple[int, ...] = ()
+    narrow_bandwidth: int = 14_375_000_000
     latency: int = 100
     refresh_interval_ps: int = 3_900_000
     refresh_ps: int = 260_000
@@ -154,6 +160,7 @@ class MemoryModel:
             "clock_hz",
             "n_channels",
             "bandwidth",
+            "narrow_bandwidth",
             "latency",
             "outstanding",
             "write_buffer",
@@ -177,6 +184,10 @@ class MemoryModel:
             raise ValueError(
                 f"refresh_ps must be less than {self.refresh_interval_ps}, not {self.refresh_ps}"
             )
+        if not set(self.narrow) <= set(range(self.n_channels)):
+            raise ValueError(
+                f"narrow must be channels, 0 to {self.n_channels - 1}, not {self.narrow!r}"
+            )
         if self.order not in ORDERS:
             raise ValueError(f"order must be one of {', '.join(ORDERS)}, not {self.order!r}")
 
@@ -193,7 +204,7 @@ class MemoryModel:
             return ps * self.clock_hz * UNITS // 10**12
 
         return Timing(
-            atom=32 * self.clock_hz * UNITS // self.bandwidth,
+            atom=self.atom_of(self.bandwidth),
             refresh_interval=units(self.refresh_interval_ps),
             refresh=units(self.refresh_ps),
             activate=units(self.activate_ps),
@@ -201,6 +212,10 @@ class MemoryModel:
             row_cycle=units(self.row_cycle_ps),
             turnaround=units(self.turnaround_ps),
         )
+
+    def atom_of(self, bandwidth: int) -> int:
+        """Return the units that 32 bytes take."""
+        return 32 * self.clock_hz * UNITS // bandwidth
 
     def key(self, what: str) -> int:
         """Return the 64 bits from which the choices of one kind follow."""

@@ -357,6 +357,8 @@ class TestSimulate:
             (["--q-start", "3"], "q_start must be 0 unless causal is chosen, not 3"),
             (["--waves", "out.txt"], "--waves must be a .vcd file in a folder that exists"),
             (["--save", "none/out.npz"], "--save must be a .npz file in a folder that exists"),
+            (["--plot", "out.png"], "--plot must be a .svg file in a folder that exists"),
+            (["--plot", "out.svg"], "--plot draws a cache, and mini has none; describe one: "),
         ],
     )
     def test_mistakes(self, shell: Shell, chip: str, words: list[str], message: str) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import qkloom
+from qkloom.gen.cache.report import simulated_rows
 from qkloom.rtl.lane.numerics import Numerics
 from qkloom.tb.attention import attention
 from qkloom.tb.tensors import InputError, default_tensors
@@ -206,3 +207,36 @@ class TestIndex:
     def test_mistakes(self, mini: qkloom.Chip, changes: dict[str, Any], message: str) -> None:
         with pytest.raises(InputError, match=message):
             mini.simulate(*tensors(1, 4, 4), **changes)
+
+
+def test_a_cache(mini: qkloom.Chip) -> None:
+    """What the hardware counted is what the exact model says, and stands beside other caches."""
+    tables = {"cache": {"cold_blocks": 2, "hot_blocks": 1}, "tokens": 64}
+    chip = qkloom.Chip(mini.description.replace(**tables))
+    mask = np.random.default_rng(1).random((2, 3, 5)) < 0.7
+    q, k, v = tensors(2, 20, 8, kv=(1, 34, 8))
+    result = chip.simulate(q, k, v, block_mask=mask, engine="pysim")
+    of = result.report["cache"]
+    assert result.bit_exact
+    assert of["exact"]
+    assert result.cache is not None
+    counts = result.cache.counts()
+    names = ("hits", "misses", "bypasses", "evictions")
+    found = (counts.hits.total, counts.misses, counts.bypasses, counts.evictions.total)
+    assert tuple(of[name] for name in names) == found
+    assert of["visits"] == of["hits"] + of["misses"]
+    assert of["bytes"] == result.report["bytes"]["k"] + result.report["bytes"]["v"]
+    assert of["bytes_belady"] <= of["bytes"] <= of["bytes_no_cache"]
+    assert sum(tier["hits"] for tier in of["tiers"].values()) == of["hits"]
+    least = result.report["cycles"] * result.report["mac_utilization"]
+    assert of["demand"]["bytes"] == pytest.approx(of["bytes"] / least)
+    rows = simulated_rows(result.report)
+    assert rows["bytes of KV blocks, fetched"].startswith(f"{of['bytes']:,}; ")
+    assert "as its exact model has it: yes" in rows["cache"]
+
+
+def test_no_cache_is_said_nothing_of(mini: qkloom.Chip) -> None:
+    result = mini.simulate(*tensors(1, 4, 8))
+    assert "cache" not in result.report
+    assert result.cache is None
+    assert simulated_rows(result.report) == {}

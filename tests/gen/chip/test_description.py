@@ -166,6 +166,7 @@ class TestDescription:
             "cold_memory": "auto",
             "split": False,
             "window_slots": 1,
+            "lane_blocks": 4,
         }
         assert chip.pairs_per_window == 3
         assert chip.cache_rules == CacheRules(
@@ -175,17 +176,32 @@ class TestDescription:
         file = tmp_path / "copy.toml"
         file.write_text(chip.to_toml())
         assert read_chip(file).to_toml() == file.read_text()
-        assert chip.kernel_parameters == read_chip(given).kernel_parameters
+        without, has = read_chip(given).kernel_parameters, chip.kernel_parameters
+        assert {name for name in has if has[name] != without.get(name)} == {"kv_blocks", "cache"}
+        assert (has["slots"], has["kv_blocks"]) == (2, 4)
+        assert dict(has["cache"]) == {
+            "policy": "next-use",
+            "hot": 64,
+            "cold": 32,
+            "lookahead": 6,
+            "threshold": 77,  # of 256
+            "split": 0,
+            "hot_memory": "auto",
+            "cold_memory": "auto",
+            "per_lane": 1,
+        }
 
     def test_cache_of_two_memories(self, plain: Tables) -> None:
         table = {"hot_blocks": 2, "cold_blocks": 2, "split": True, "hot_memory": "ultra"}
         chip = read_chip({**plain, "sparse": True, "cache": {**table, "window_slots": 2}})
         assert (chip.cache.hot_memory, chip.cache.cold_memory) == ("ultra", "auto")
         assert (chip.cache_rules.lookahead, chip.pairs_per_window) == (1, 2)
+        assert chip.kernel_parameters["slots"] == 4
+        assert dict(chip.kernel_parameters["cache"])["hot_memory"] == "ultra"
 
     @pytest.mark.parametrize("table", [{}, {"policy": "lru"}, {"policy": "none", "hot_blocks": 9}])
     def test_no_cache(self, plain: Tables, table: Tables) -> None:
-        chip = read_chip({**plain, "cache": table})
+        chip = read_chip({**plain, "sparse": True, "cache": table})
         assert chip.cache.slots == 0
         assert chip.cache_rules == CacheRules("none")
         assert ("cache" in chip.to_toml()) == bool(table)

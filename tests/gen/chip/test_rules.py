@@ -209,8 +209,8 @@ def mistakes(tables: dict[str, Any]) -> list[str]:
             r"cache\.split = true: must be false unless both .*, not 0 and 4; use hot_",
         ),
         (
-            {"sparse": True, "cache": {"cold_blocks": 4, "window_slots": 3}},
-            r"cache\.window_slots = 3: must be at most 2, the query blocks .*; use 1, so that ",
+            {"sparse": True, "cache": {"cold_blocks": 4, "window_slots": 5}},
+            r"cache\.window_slots = 5: must be at most 4: a lane holds twice .*; use 4 or less, ",
         ),
     ],
 )

@@ -15,7 +15,7 @@ from qkloom.rtl.stream import connect_stream
 from qkloom.tb.simulate import from_bits, simulate, to_bits
 
 SHAPE = {"n_lanes": 3, "size": 2, "block": 6, "head_dim": 6, "element_width": 8}
-PARTS = ("2", "3+ultra", "2")
+PARTS = ("2", "3+ultra", "2+block")
 
 
 class Granted(Component):
@@ -167,7 +167,8 @@ def test_fills_far_ahead_of_their_visits():
 def test_errors():
     with pytest.raises(ValueError, match=r"^Slots must be a positive integer, not 0$"):
         RowStore(parts=("0",), **SHAPE)
-    with pytest.raises(ValueError, match=r"^Memory must be one of 'auto', 'ultra', not 'fast'$"):
+    message = r"^Memory must be one of 'auto', 'block', 'ultra', not 'fast'$"
+    with pytest.raises(ValueError, match=message):
         RowStore(parts=("1+fast",), **SHAPE)
     with pytest.raises(ValueError, match=r"^A part must be slots, or slots\+memory, not 'ultra'$"):
         RowStore(parts=("ultra",), **SHAPE)

@@ -113,7 +113,7 @@ def keys_of(rng, heads, tokens, head_dim):
         ({"size": 16}, ValueError, "Block must be a multiple of the size, 16, not 8"),
         ({"dot_width": 6}, ValueError, "Head dimension must be a multiple of the width, 6, not 16"),
         ({"width": 9}, ValueError, "Width must be at most 8, not 9"),
-        ({"memory": "block"}, ValueError, "Memory must be one of 'auto', 'ultra', not 'block'"),
+        ({"memory": "x"}, ValueError, "Memory must be one of 'auto', 'block', 'ultra', not 'x'"),
         ({"fraction": "4"}, TypeError, "Fraction must be a positive integer, not '4'"),
     ],
 )

@@ -39,8 +39,9 @@ STORAGE = 1 << 17
 class KernelBench:
     """Runs calls on the kernel, and looks at everything that must hold in every run."""
 
-    def __init__(self):
-        self.kernel = Kernel(**CHIP.kernel_parameters, timeout=TIMEOUT)
+    def __init__(self, chip=CHIP):
+        self.chip = chip
+        self.kernel = Kernel(**chip.kernel_parameters, timeout=TIMEOUT)
         self.design = emit(self.kernel, verilog=True)
 
     def start(self, engine="cxxrtl", *, host=FREE, **model):
@@ -59,16 +60,16 @@ class KernelBench:
         rng = np.random.default_rng(seed)
         q = rng.normal(size=(heads, n_q, head_dim))
         k, v = rng.normal(size=(2, kv_heads, n_kv, head_dim))
-        return prepare(CHIP, q, k, v, **options)
+        return prepare(self.chip, q, k, v, **options)
 
     def prepare(self, q, k, v, **options):
         """Return a call on tensors, with its answer."""
-        return prepare(CHIP, q, k, v, **options)
+        return prepare(self.chip, q, k, v, **options)
 
     def quantized(self, q, k):
         """Return queries and keys (heads, tokens, head_dim) as the kernel takes them."""
-        operands = quantize(q, k, k, CHIP.numerics)
-        padding = ((0, 0), (0, 0), (0, -q.shape[-1] % CHIP.size))
+        operands = quantize(q, k, k, self.chip.numerics)
+        padding = ((0, 0), (0, 0), (0, -q.shape[-1] % self.chip.size))
         tensors = (np.pad(x, padding) for x in (operands.q, operands.k, operands.k))
         return Call(*tensors, operands.mantissa, operands.shift, causal=True)
 
@@ -116,7 +117,9 @@ class KernelBench:
         assert ports["o"].write_bytes == planned["o"]
         # Tables are whole beats beside the queries: one at least for each call.
         rows = sum(planned_selection_bytes(self.kernel, prepared.call) for prepared, _ in calls)
-        tables, rest = divmod(ports["q"].read_bytes - planned["q"] - rows, CHIP.data_width // 8)
+        tables, rest = divmod(
+            ports["q"].read_bytes - planned["q"] - rows, self.chip.data_width // 8
+        )
         assert tables >= len(calls) and not rest
         assert not any(ports[name].write_bytes for name in "qkv") and not ports["o"].read_bytes
         for port in ports.values():

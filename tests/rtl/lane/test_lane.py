@@ -263,7 +263,11 @@ def test_attributes():
         ({"row_width": 3}, ValueError, "Row width must divide size 4, not 3"),
         ({"row_width": 0}, ValueError, "Row width must be a positive integer, not 0"),
         ({"out_width": 3}, ValueError, "Out width must divide size 4, not 3"),
-        ({"memory": "lut"}, ValueError, "Memory must be one of 'auto', 'ultra', not 'lut'"),
+        (
+            {"memory": "lut"},
+            ValueError,
+            "Memory must be one of 'auto', 'block', 'ultra', not 'lut'",
+        ),
         ({"slots": 0}, ValueError, "Slots must be a positive integer, not 0"),
         ({"index_tokens": -1}, ValueError, "Tokens must be a positive integer, not -1"),
         ({"index_tokens": 65}, ValueError, "Index tokens must be at most tokens 64, not 65"),
@@ -291,7 +295,7 @@ def test_kinds():
     ("kind", "message"),
     [
         ("dps", "Matrix must be one of 'plain', 'dsp', 'lut', not 'dps'"),
-        ("dsp+block", "Memory must be one of 'auto', 'ultra', not 'block'"),
+        ("dsp+disk", "Memory must be one of 'auto', 'block', 'ultra', not 'disk'"),
         ("dsp+serial", "Matrix must be 'lut' with runtime precision, not 'dsp'"),
         ("lut+serial+serial", "A lane must be a matrix, or matrix+memory, not 'lut+serial+serial'"),
         ("dsp+ultra+auto", "A lane must be a matrix, or matrix+memory, not 'dsp+ultra+auto'"),

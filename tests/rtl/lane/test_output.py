@@ -226,7 +226,7 @@ def test_complete_comes_a_fixed_time_after_the_last_row(variant, latency):
         ({"digit_bits": 7.0}, TypeError, "Digit bits must be a positive integer, not 7.0"),
         ({"head_dim": 9}, ValueError, "Head_dim must be a multiple of size 4, not 9"),
         ({"slots": 0}, ValueError, "Slots must be a positive integer, not 0"),
-        ({"memory": "block"}, ValueError, "Memory must be one of 'auto', 'ultra', not 'block'"),
+        ({"memory": "x"}, ValueError, "Memory must be one of 'auto', 'block', 'ultra', not 'x'"),
     ],
 )
 def test_bad_parameters(change, error, message):

@@ -227,6 +227,7 @@ FAULTS = (
 
 MODELS = {
     "plain": MemoryModel(**NEAR),
+    "narrow": MemoryModel(**NEAR, narrow=(1, 2), narrow_bandwidth=6_000_000_000),
     "slow clock": MemoryModel(**NEAR, clock_hz=175_000_000, latency=20, outstanding=3),
     "fast clock": MemoryModel(**NEAR, clock_hz=450_000_000, refresh_ps=350_000, outstanding=256),
     "stalls": MemoryModel(

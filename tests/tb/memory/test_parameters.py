@@ -43,6 +43,8 @@ def test_seeds():
         ({"storage_bytes": 100}, r"storage_bytes must be a multiple of 4096 up to 268435456, not"),
         ({"storage_bytes": 1 << 29}, r"storage_bytes must be a multiple of 4096 up to 2684354"),
         ({"refresh_ps": 3_900_000}, r"refresh_ps must be less than 3900000, not 3900000$"),
+        ({"narrow": (32,)}, r"narrow must be channels, 0 to 31, not \(32,\)$"),
+        ({"narrow_bandwidth": 0}, r"narrow_bandwidth must be a positive integer, not 0$"),
         ({"order": "any"}, r"order must be one of in order, bursts, beats, not 'any'$"),
     ],
 )
