@@ -88,12 +88,14 @@ def test_heads_are_told_apart():
     assert [one["head"] for one in got] == expected
 
 
+@pytest.mark.parametrize("head", [0, 1])
 @pytest.mark.parametrize(("change", "bit"), [(1, 1), (-1, 2)])
-def test_uses_that_do_not_come_are_told(change, bit):
+def test_uses_that_do_not_come_are_told(change, bit, head):
     rules = CacheRules(cold=1)
-    visits = calls_of(np.random.default_rng(3), 1)[0]
-    given = list(uses_of_windows(visits, BLOCKS))
-    first = next(k for k, use in enumerate(given) if use["jobs"] == 2)
+    needs = np.random.default_rng(3).random((2, BLOCKS, BLOCKS)) < 0.5
+    given = list(uses_of_windows(visits_of(needs, kv_heads=2, pairs_per_window=3), BLOCKS))
+    begins = [0, next(k for k, use in enumerate(given) if use["last"]) + 1][head]
+    first = next(k for k, use in enumerate(given) if k >= begins and use["jobs"] == 2)
     again = [*given]
     again[first] = given[first] | {"jobs": 2 + change}
     dut = Outlook(blocks=BLOCKS, heads=HEADS, windows=40, jobs=JOBS, uses=USES)

@@ -52,15 +52,15 @@ class Granted(Component):
 LOOKAHEAD = 3
 
 
-def script(rng, n, *, d_tiles, slots):
+def script(rng, n, *, d_tiles, slots, lookahead=LOOKAHEAD, share=0.5):
     """Return what goes in, and the rows that come out: (lanes, row, last)."""
     held = {}
     latest = []  # slots of granted visits: they keep what they have
     given = {"fills": [], "rows": [], "visits": [], "tiles": []}
     out = []
     for number in range(n):
-        fetch = not held or rng.random() < 0.5
-        free = sorted(set(range(slots)) - set(latest[-LOOKAHEAD:]))
+        fetch = not held or rng.random() < share
+        free = sorted(set(range(slots)) - set(latest[-lookahead:]))
         slot = rng.choice(free if fetch else sorted(held))
         latest.append(slot)
         if fetch:

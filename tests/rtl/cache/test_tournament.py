@@ -49,6 +49,16 @@ def test_best_of_all(slots, key_width):
     ]
 
 
+@pytest.mark.parametrize("slots", [3, 5, 8])
+def test_any_slot_may_change_first(slots):
+    for first in range(slots):
+        dut = Tournament(slots=slots, key_width=3)
+        order = [(first + k) % slots for k in range(slots)]
+        seen, _ = run(dut, [{"slot": slot, "key": 1} for slot in order])
+        left = [min(order[k:], default=0) for k in range(slots + 1)]
+        assert seen == [*((slot, 7) for slot in left[:-1]), (0, 1)]
+
+
 @pytest.mark.parametrize("slots", [1, 4, 16])
 def test_takes_two_cycles_a_level_and_two_more(slots):
     levels = slots.bit_length() - 1

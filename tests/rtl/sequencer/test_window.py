@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In
 
 from qkloom.gen.emit import emit
 from qkloom.rtl.component import Component
@@ -48,7 +47,6 @@ class DealAndWalk(Component):
                 "told": VisitTeller(**self._teller).signature.members["o"],
                 **{name: theirs[name] for name in STREAMS if name != "told"},
                 **{name: selection[name] for name in ("request", "word")},
-                "finished": In(1),
             }
         )
 
