@@ -153,16 +153,12 @@ class Assigner(Component):
                     m.next = "fill"
             with m.State("fill"):
                 m.d.comb += [self.i.ready.eq(~self.forget), self.busy.eq(place != 0)]
-                m.d.sync += [room.eq(self._per_lane) for room in rooms]
+                m.d.sync += [*(room.eq(self._per_lane) for room in rooms), waits.eq(-1)]
                 with m.If(self.forget):
                     m.next = "forget"
                 with m.Elif(self.i.valid):
                     m.d.comb += [w_item.en.eq(1), w_jobs.en.eq(1)]
-                    m.d.sync += [
-                        place.eq(place + 1),
-                        left.eq(left + 1),
-                        waits.bit_select(place, 1).eq(1),
-                    ]
+                    m.d.sync += [place.eq(place + 1), left.eq(left + 1)]
                     with m.If(self.i.payload.ends):
                         m.d.sync += [last_place.eq(place), place.eq(0), found.eq(0)]
                         m.next = "longest"
