@@ -7,6 +7,7 @@ from amaranth.lib import wiring
 from qkloom.rtl.component import Component
 from qkloom.rtl.sequencer.assign import Assigner
 from qkloom.rtl.sequencer.visit import VisitTeller
+from qkloom.rtl.sequencer.window import WindowWalker
 from qkloom.rtl.stream import connect_stream
 from qkloom.tb.packing import pack
 from tests.rtl.sequencer import test_window
@@ -21,6 +22,15 @@ WINDOW = {"n_lanes": 3, "per_lane": 2, "slots": 3}
 MOST = WINDOW["n_lanes"] * WINDOW["per_lane"]
 TOLD = {"places": MOST, "heads": 2, "tokens": 63, "block": 4}
 OTHERS = ("select_and_window", "deal_and_walk", "dealer_", "assigner_", "visit_teller_")
+WALK = (
+    "fsm_state <= 10",
+    "(fsm_state == 9 || asks == 0)",
+    "((fsm_state != 4 && fsm_state != 8) || keys == now[31:25] - first_key)",
+    "seen_0 <= 8 && seen_1 <= 8 && seen_2 <= 8",
+)
+"""Of a walker: it asks in one state, looks at keys in two, and lanes see a block at most."""
+
+AGAIN = "Keys that are looked at are those that would be set again, cycle by cycle."
 
 
 def units():
@@ -28,15 +38,41 @@ def units():
     assigner = ForgettingAssigner(
         part=Assigner, parameters=frozen(shape=8, **WINDOW, jobs=20, total=500)
     )
-    why = explain(assigner.unit.module_name, {})
-    yield Unit("assigner", assigner, windows(assigner), explained=why)
+    why = {
+        "$95, Y[1] const0": "A lane has room for two at most: for one less is 1 or 0.",
+        "$procmux$132_CMP0, A[1] const0": "There is no place 6, which would be taken for place 4.",
+        "items__w_en = $and, B[0] const1": (
+            "What is written without an item, the next item is written over."
+        ),
+    }
+    # Something is found while one looks for the longest item or the lane with fewest jobs.
+    claims = {"assigner_": "(fsm_state >= 2 && fsm_state <= 4) || found == 0"}
+    yield Unit(
+        "assigner",
+        assigner,
+        windows(assigner),
+        claims=claims,
+        explained=explain(assigner.unit.module_name, why),
+    )
+    walker = WindowWalker(**test_window.SHAPE | WINDOW).module_name
+    why = {
+        "$auto$simple.cc:194:make_patterns_logic$8891, A[0] const1": AGAIN,
+        "$auto$simple.cc:194:make_patterns_logic$8891, Y[0] const1": AGAIN,
+        "seen_1[1:0] = $sdffe, D[0] cnot1 with bit 1": (
+            "What counts is how many tiles hold the keys: of three and of two it is one."
+        ),
+        "$procmux$1044, A[1] cnot0 with bit 2": (
+            "While a KV block is waited for the place is not looked at, and is set when it comes."
+        ),
+    }
     walked = SelectAndWindow(shape=frozen(**test_window.SHAPE | WINDOW))
     yield Unit(
         "window walker",
         walked,
-        calls(walked, test_window.STREAMS, of_attention),
+        calls(walked, test_window.STREAMS, of_long_attention),
         without=(*OTHERS, *SELECTIONS, *PARTS),
-        explained={},
+        claims={"window_walker_": " && ".join(WALK)},
+        explained=explain(walker, why),
     )
     teller = Flat(part=VisitTeller, parameters=frozen(**TOLD))
     why = {"left = $sub, B[0] const0": "Blocks have four keys: this bit of a first key is 0."}
@@ -76,6 +112,12 @@ class SelectAndWindow(Component):
         for name in test_window.STREAMS:
             connect_stream(m, getattr(walk, name), wiring.flipped(getattr(self, name)))
         return m
+
+
+def of_long_attention(rng, n):
+    """Return calls of attention, every third of which has long sequences."""
+    calls = of_attention(rng, n // 2)
+    return [test_window.long_call(rng) if k % 3 == 2 else call for k, call in enumerate(calls)]
 
 
 def windows(flat):

@@ -126,6 +126,17 @@ def test_decides_as_the_model(rules, slow):
     assert run(rules, calls, seed=1, slow=slow) == expected(rules, calls)
 
 
+def test_blocks_that_come_again_far_ahead_go_first():
+    """One that comes again in window 17 goes before those of the windows 3, 5 and 7."""
+    rules = CacheRules("next-use", cold=2, lookahead=1)
+    needs = np.zeros((1, 18, BLOCKS), bool)
+    needs[0, 0, :4] = True
+    needs[0, [17, 3, 5, 7], range(4)] = True
+    needs[0, :, 8] = True
+    calls = [visits_of(needs, kv_heads=1, pairs_per_window=1)]
+    assert run(rules, calls, seed=1, slow=False) == expected(rules, calls)
+
+
 def test_a_visit_waits_until_an_older_one_is_served():
     """With all granted visits under way nobody is decided about."""
     rules = CacheRules("next-use", cold=4, lookahead=3)

@@ -189,10 +189,16 @@ def expected(call, mask, *, n_lanes, per_lane, slots):
     return found
 
 
+def long_call(rng):
+    """Return a call of which windows are full, and query blocks may begin anywhere."""
+    lengths = {"n_q": rng.randint(20, 40), "n_kv": rng.randint(50, 100)}
+    return random_call(rng) | lengths | {"causal": 0, "q_start": 0}
+
+
 def calls_and_masks(rng, n):
     pairs = []
     while len(pairs) < n:
-        call = random_call(rng)
+        call = long_call(rng) if len(pairs) % 2 else random_call(rng)
         mask = random_mask(rng, call)
         if mask is not None:
             pairs.append((call, mask))
