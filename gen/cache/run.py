@@ -131,7 +131,7 @@ def _rules(
         policy,
         hot=hot,
         cold=slots - hot,
-        threshold=int(of.hot_threshold * jobs.needs.shape[1]),
+        threshold=chip.hot_above(jobs.needs.shape[1]),
         lookahead=lookahead,
         horizon=None if horizon is None else _positive("--horizon", horizon),
     )

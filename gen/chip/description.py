@@ -7,7 +7,7 @@ import tomli_w
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import PydanticUndefined
 
-from ...rtl.cache.visit import THRESHOLD_BITS
+from ...rtl.cache.visit import THRESHOLD_BITS, hot_above
 from ...rtl.index.numerics import IndexNumerics
 from ...rtl.lane.numerics import Numerics
 from ...tb.errors import InputError
@@ -25,7 +25,6 @@ from .rules import broken_rules, flat_name, flatten, most_heads_ahead
 from .tables import Cache, EqualInteger, Index, IndexOrMethod, LaneGroup, Memory, Softmax, Table
 
 if TYPE_CHECKING:
-    from ...tb.cache.rules import CacheRules
     from ...tb.index.exact import CoverageRule
 
 __all__ = ["ChipDescription", "check"]
@@ -49,8 +48,6 @@ class ChipDescription(Table):
         Peak of integer operations, 10^12 a second: two per multiplier and cycle.
     coverage_rule : CoverageRule
         What a coverage unit is asked for.
-    cache_rules : CacheRules
-        What the cache decides by, in the longest call.
     """
 
     name: str = Field(
@@ -287,15 +284,15 @@ class ChipDescription(Table):
         """What makes the kernel keep KV blocks."""
         if not self.cache.is_there:
             return {}
-        of = self._cache
+        of, keeps = self._cache, self.cache.policy != "none"
         return {
             "cache": (
                 ("policy", of["policy"]),
-                ("hot", of["hot_blocks"] if self.cache.slots else 0),
-                ("cold", of["cold_blocks"] if self.cache.slots else 0),
+                ("hot", of["hot_blocks"] if keeps else 0),
+                ("cold", of["cold_blocks"] if keeps else 0),
                 ("lookahead", of["lookahead"]),
                 ("threshold", self._threshold),
-                ("split", int(of["split"] and self.cache.slots > 0)),
+                ("split", int(of["split"] and keeps)),
                 ("hot_memory", of["hot_memory"]),
                 ("cold_memory", of["cold_memory"]),
                 ("per_lane", of["window_slots"]),
@@ -342,25 +339,9 @@ class ChipDescription(Table):
         """Pairs of a query block and a head that a window of block-major attention has."""
         return self.n_lanes * (self.cache.window_slots or 1)
 
-    @property
-    def cache_rules(self) -> "CacheRules":
-        """What the cache decides by, in the longest call."""
-        return self.cache_rules_of(-(-self.tokens // self.block))
-
-    def cache_rules_of(self, query_blocks: int) -> "CacheRules":
-        """Return what the cache decides by in a call of so many query blocks."""
-        from ...tb.cache.rules import CacheRules  # needs NumPy, which most commands do not
-
-        of = self._cache
-        if not self.cache.slots:
-            return CacheRules("none")
-        return CacheRules(
-            of["policy"],
-            hot=of["hot_blocks"],
-            cold=of["cold_blocks"],
-            threshold=self._threshold * query_blocks >> THRESHOLD_BITS,
-            lookahead=of["lookahead"],
-        )
+    def hot_above(self, query_blocks: int) -> int:
+        """Return the jobs left above which a KV block is hot, in a call of so many query blocks."""
+        return hot_above(self._threshold, query_blocks)
 
     @property
     def _cache(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ __all__ = [
     "THRESHOLD_BITS",
     "check_cache",
     "decision_layout",
+    "hot_above",
     "visit_layout",
 ]
 
@@ -50,6 +51,11 @@ def check_cache(
             raise ValueError(f"{name} must be a number of slots, 0 or more, not {value!r}")
     if policy != "none" and not hot + cold:
         raise ValueError("Hot and cold must be one slot at least together, not 0 and 0")
+
+
+def hot_above(share: int, query_blocks: int) -> int:
+    """Return the jobs left above which a block is hot, in a call of so many query blocks."""
+    return share * query_blocks >> THRESHOLD_BITS
 
 
 def visit_layout(*, blocks: int, heads: int, windows: int) -> data.StructLayout:

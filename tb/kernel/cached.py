@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ...rtl.cache.visit import THRESHOLD_BITS
+from ...rtl.cache.visit import hot_above
 from ...rtl.control.kernel_map import CACHE_COUNTERS
 from ...rtl.kernel.kernel import Kernel
 from ..cache.replay import Replay, replay
@@ -25,7 +25,7 @@ def replay_cache(kernel: Kernel, call: Call) -> Replay:
         of["policy"],
         hot=of["hot"],
         cold=of["cold"],
-        threshold=of["threshold"] * query_blocks >> THRESHOLD_BITS,
+        threshold=hot_above(of["threshold"], query_blocks),
         lookahead=of["lookahead"],
     )
     assert call.block_mask is not None

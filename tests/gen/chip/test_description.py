@@ -6,7 +6,6 @@ from pydantic import ValidationError
 
 from qkloom.gen.call import build_core
 from qkloom.gen.chip import ChipDescription, LaneGroup, preset_names, read_chip
-from qkloom.tb.cache.rules import CacheRules
 from qkloom.tb.index.exact import CoverageRule
 from qkloom.tb.tensors import InputError
 
@@ -169,10 +168,7 @@ class TestDescription:
             "lane_blocks": 4,
         }
         assert chip.pairs_per_window == 3
-        assert chip.cache_rules == CacheRules(
-            "next-use", hot=64, cold=32, threshold=9, lookahead=6, horizon=None
-        )
-        assert chip.cache_rules_of(7).threshold == 2
+        assert [chip.hot_above(blocks) for blocks in (7, 32, 256)] == [2, 9, 77]  # 0.3 is 77/256
         file = tmp_path / "copy.toml"
         file.write_text(chip.to_toml())
         assert read_chip(file).to_toml() == file.read_text()
@@ -195,7 +191,8 @@ class TestDescription:
         table = {"hot_blocks": 2, "cold_blocks": 2, "split": True, "hot_memory": "ultra"}
         chip = read_chip({**plain, "sparse": True, "cache": {**table, "window_slots": 2}})
         assert (chip.cache.hot_memory, chip.cache.cold_memory) == ("ultra", "auto")
-        assert (chip.cache_rules.lookahead, chip.pairs_per_window) == (1, 2)
+        assert chip.pairs_per_window == 2
+        assert dict(chip.kernel_parameters["cache"])["lookahead"] == 1
         assert chip.kernel_parameters["slots"] == 4
         assert dict(chip.kernel_parameters["cache"])["hot_memory"] == "ultra"
 
@@ -203,7 +200,6 @@ class TestDescription:
     def test_no_cache(self, plain: Tables, table: Tables) -> None:
         chip = read_chip({**plain, "sparse": True, "cache": table})
         assert chip.cache.slots == 0
-        assert chip.cache_rules == CacheRules("none")
         assert ("cache" in chip.to_toml()) == bool(table)
 
     def test_schema_describes_every_key(self) -> None:
