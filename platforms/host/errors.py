@@ -20,6 +20,7 @@ REMEDIES = {
     Code.SLVERR: "reset the device, since the next calls fail too; do the buffers still exist?",
     Code.DECERR: "reset the device, since the next calls fail too; is there such memory?",
     Code.TIMEOUT: "reset the device",
+    Code.CHANGED: "reset the device, and leave a call's selection alone until the call has ended",
 }
 """What helps against each code, in words."""
 

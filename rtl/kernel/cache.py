@@ -12,6 +12,7 @@ from ..cache.visit import EVENTS, THRESHOLD_BITS
 from ..component import Component, pass_over
 from ..sequencer.call import n_blocks
 from ..sequencer.visit import told_layout
+from ..stream import connect_stream
 
 __all__ = ["CacheUnit"]
 
@@ -55,6 +56,9 @@ class CacheUnit(Component):
         All visits of its KV heads have been served.
     cached, requests, i_key, i_value, o_key, o_value, events
         As of the cache: ``cached`` are its tiles.
+    changed : Out(1)
+        The visits were not what was announced; until the next reset. Who attends has what memory
+        held, but blocks may be kept that nobody needs, and would be found by a later call.
     moves : Out(1)
         Something was told or served, in the cycle before.
 
@@ -128,6 +132,7 @@ class CacheUnit(Component):
                 "served": Out(1),
                 "cached": theirs["tiles"],
                 "events": Out(EVENTS),
+                "changed": Out(1),
                 "moves": Out(1),
             }
         )
@@ -158,6 +163,7 @@ class CacheUnit(Component):
             outlook.o.ready.eq(cache.visits.ready),
             cache.d_tiles.eq(self.d_tiles),
             self.events.eq(cache.events),
+            self.changed.eq(outlook.wrong.any()),
         ]
         for source, sink in (
             (wiring.flipped(self.cached), cache.tiles),
@@ -167,7 +173,7 @@ class CacheUnit(Component):
             (cache.o_key, wiring.flipped(self.o_key)),
             (cache.o_value, wiring.flipped(self.o_value)),
         ):
-            wiring.connect(m, source, sink)
+            connect_stream(m, source, sink)
 
         n_heads = Signal(range(self._heads + 1))
         is_told = Signal()

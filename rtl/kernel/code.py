@@ -23,6 +23,7 @@ class Code(enum.IntEnum):
     SLVERR = 16
     DECERR = 17
     TIMEOUT = 18
+    CHANGED = 19
 
     @property
     def text(self) -> str:
@@ -53,4 +54,6 @@ _TEXTS = {
     Code.SLVERR: "a bus answered SLVERR",
     Code.DECERR: "a bus answered DECERR",
     Code.TIMEOUT: "nothing moved for too long: a channel does not answer; only a reset helps",
+    Code.CHANGED: "the selection was another one when it was read again, during the call; only a "
+    "reset helps",
 }

@@ -107,6 +107,8 @@ class Engine(Component):
         were not taken.
     moves : Out(1)
         Something else gets on: the index unit, which may compute for long, or a cache that has all.
+    changed : Out(1)
+        With a cache: a call's selection was another one when it was read again.
     events : Out
         With a cache, what became of a visit: :data:`~qkloom.rtl.cache.visit.EVENTS`.
     n_channels : int
@@ -275,7 +277,7 @@ class Engine(Component):
             "moved": Out(data.StructLayout(moved)),
             "starved": Out(data.StructLayout(dict.fromkeys(TENSORS, 1))),
             "moves": Out(1),
-            **({"events": Out(EVENTS)} if cache else {}),
+            **({"changed": Out(1), "events": Out(EVENTS)} if cache else {}),
         }
         for number, names in self._readers.items():
             id_width = max(ceil_log2(len(names)), 1)
@@ -420,6 +422,7 @@ class Engine(Component):
             cache.q_blocks.eq(sequencer.q_blocks),
             cache.forget.eq(sequencer.i.valid & sequencer.i.ready),
             sequencer.served.eq(cache.served),
+            self.changed.eq(cache.changed),
             self.events.eq(cache.events),
         ]
         return cache

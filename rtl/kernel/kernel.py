@@ -252,6 +252,7 @@ class Kernel(Component):
             supervisor.ends.eq(ends),
             supervisor.moves.eq(moves),
             supervisor.failed.eq(engine.failed),
+            supervisor.changed.eq(engine.changed if self._has_cache else 0),
             supervisor.idle.eq(engine.idle),
             supervisor.reset.eq(control.reset),
             engine.halt.eq(supervisor.halt),

@@ -40,6 +40,8 @@ class Supervisor(Component):
         Something moved from or to memory.
     failed : In(2)
         OR of all responses that were no OKAY.
+    changed : In(1)
+        What the call has read twice was not the same.
     idle : In(1)
         Nothing is on its way from or to memory.
     finished : Out(stream)
@@ -75,6 +77,7 @@ class Supervisor(Component):
                 "ends": In(1),
                 "moves": In(1),
                 "failed": In(2),
+                "changed": In(1),
                 "idle": In(1),
                 "finished": Out(stream.Signature(FINISHED)),
                 "drops": Out(1),
@@ -114,7 +117,7 @@ class Supervisor(Component):
         error = Mux(self.failed == 2, Code.SLVERR, Code.DECERR)
         m.d.sync += [
             has_ended.eq(self.ends),
-            end_code.eq(Mux(self.failed == 0, Code.OK, error)),
+            end_code.eq(Mux(self.failed == 0, Mux(self.changed, Code.CHANGED, Code.OK), error)),
         ]
         m.d.sync += self.drops.eq(is_doomed & codes.i.ready & ~resetting & ~self.drops & ~self.ends)
         m.d.comb += [

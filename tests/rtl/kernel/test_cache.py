@@ -10,7 +10,7 @@ from qkloom.tb.errors import CallError
 from qkloom.tb.index.exact import CoverageRule
 from qkloom.tb.kernel.cached import count_events, events_by_model, replay_cache
 from qkloom.tb.kernel.host import Host
-from qkloom.tb.kernel.image import Image
+from qkloom.tb.kernel.image import CHANNEL_BYTES, Image
 from qkloom.tb.kernel.index import place_index
 from qkloom.tb.memory import Fault
 from qkloom.tb.stalls import Stall
@@ -194,6 +194,29 @@ class TestFaults:
             simulation.set_faults([])
             trial.host.reset()
             trial.check_works()
+
+    def test_a_selection_that_changes_during_a_call(self, cached):
+        """It is read twice; a call that has read two different ones does not end as if well."""
+        with cached.start() as simulation:
+            trial = Trial(cached, simulation)
+            begin = trial.task.arguments["selection"]
+            channel, offset = divmod(begin, CHANNEL_BYTES)
+            rows = simulation.memory[channel][offset : offset + 16 * 16]
+            ends = []
+            for after in range(200, 2_400, 200):
+                trial.image.write(cached.memory(simulation))
+                trial.host.start(trial.task.arguments)
+                simulation.run(after, until_interrupt=False)
+                rows[:] ^= 0x0F
+                ends.append(trial.host.wait(trial.prepared.cycle_limit).code)
+                trial.image.write(cached.memory(simulation))
+                if ends[-1] != Code.OK:
+                    assert ends[-1] == Code.CHANGED
+                    with pytest.raises(CallError, match=r"code 19, CHANGED: "):
+                        trial.run()  # it stays so
+                    trial.host.reset()
+                trial.check_works()
+        assert set(ends) == {Code.OK, Code.CHANGED}
 
     def test_reset_at_any_time(self, cached):
         slow = {"gaps": Stall(0.5, seed=2), "delays": Stall(0.3, seed=3)}

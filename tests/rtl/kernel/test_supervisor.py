@@ -201,20 +201,30 @@ async def wait(ctx, n):
         await ctx.tick()
 
 
-async def end(ctx, dut, failed=0):
+async def end(ctx, dut, failed=0, changed=0):
     """Let a call run for a while and end."""
     ctx.set(dut.runs, 1)
     ctx.set(dut.failed, failed)
+    ctx.set(dut.changed, changed)
     await pulse(ctx, dut.moves, 3)
     await pulse(ctx, dut.ends)
     ctx.set(dut.runs, 0)
 
 
 class TestCodes:
-    @pytest.mark.parametrize(("failed", "code"), [(0, Code.OK), (2, Code.SLVERR), (3, Code.DECERR)])
-    def test_of_a_call(self, failed, code):
+    @pytest.mark.parametrize(
+        ("failed", "changed", "code"),
+        [
+            (0, 0, Code.OK),
+            (2, 0, Code.SLVERR),
+            (3, 0, Code.DECERR),
+            (0, 1, Code.CHANGED),
+            (2, 1, Code.SLVERR),  # what an error has brought may differ
+        ],
+    )
+    def test_of_a_call(self, failed, changed, code):
         async def drive(ctx, dut):
-            await end(ctx, dut, failed)
+            await end(ctx, dut, failed, changed)
             await ctx.tick()
             assert ctx.get(dut.code) == code
             await wait(ctx, 3)
