@@ -5,6 +5,7 @@ from ...rtl.formats import ceil_log2
 __all__ = [
     "LANE_BLOCKS",
     "LANE_SLOTS",
+    "MOST_WINDOWS",
     "WINDOW_SLOTS",
     "default_data_width",
     "default_lookahead",
@@ -19,6 +20,9 @@ LANE_SLOTS = 2
 
 WINDOW_SLOTS = 4
 """Most query blocks of a lane in a window; as many more leave meanwhile."""
+
+MOST_WINDOWS = 1024
+"""Windows of a KV head that a cache tells apart at most: a bit each, for each KV block."""
 
 LANE_BLOCKS = 4
 """KV blocks that a lane has room for beside a cache. Four lanes with query blocks that need a fifth

@@ -15,6 +15,7 @@ from ..mistakes import BrokenRulesError, Mistake, translate
 from .defaults import (
     LANE_BLOCKS,
     LANE_SLOTS,
+    MOST_WINDOWS,
     default_data_width,
     default_lookahead,
     default_out_width,
@@ -292,12 +293,19 @@ class ChipDescription(Table):
                 ("cold", of["cold_blocks"] if keeps else 0),
                 ("lookahead", of["lookahead"]),
                 ("threshold", self._threshold),
+                ("windows", self._windows),
                 ("split", int(of["split"] and keeps)),
                 ("hot_memory", of["hot_memory"]),
                 ("cold_memory", of["cold_memory"]),
                 ("per_lane", of["window_slots"]),
             )
         }
+
+    @property
+    def _windows(self) -> int:
+        """Windows of a KV head that the cache tells apart: all heads may be of its group."""
+        pairs = self.heads * -(-self.tokens // self.block)
+        return min(-(-pairs // self.pairs_per_window), MOST_WINDOWS)
 
     @property
     def _threshold(self) -> int:

@@ -16,9 +16,6 @@ from ..stream import connect_stream
 
 __all__ = ["CacheUnit"]
 
-_WINDOWS = 1024
-"""Most windows of a KV head that are told apart: a bit each, for each KV block."""
-
 
 class CacheUnit(Component):
     """Serve the visits of a call from a cache of KV blocks that is told of all uses before.
@@ -31,7 +28,7 @@ class CacheUnit(Component):
 
     Parameters
     ----------
-    policy, hot, cold, lookahead, split, hot_memory, cold_memory
+    policy, hot, cold, lookahead, windows, split, hot_memory, cold_memory
         As of :class:`~qkloom.rtl.cache.cache.BlockCache`.
     threshold : int
         Share of a call's query blocks, in units of ``2**-THRESHOLD_BITS``
@@ -78,6 +75,7 @@ class CacheUnit(Component):
         cold: int,
         lookahead: int,
         threshold: int,
+        windows: int,
         split: bool = False,
         hot_memory: str = "auto",
         cold_memory: str = "auto",
@@ -94,8 +92,6 @@ class CacheUnit(Component):
         blocks = n_blocks(heads=1, tokens=tokens, block=block)
         most = n_blocks(heads=heads, tokens=tokens, block=block)
         places = n_lanes * per_lane
-        # Of a KV head: all heads may be of its group.
-        windows = min(-(-heads * blocks // places), _WINDOWS)
         self._outlook = dict(
             blocks=blocks, heads=heads, windows=windows, jobs=places, uses=heads * blocks
         )

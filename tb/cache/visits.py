@@ -8,7 +8,7 @@ by window, KV blocks ascending.
 Blocks of different KV heads are different ones: numbers run on from KV head to KV head.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from ...rtl.check import check_count
 from ..attention import Bools
 from ..errors import InputError
 
-__all__ = ["Integers", "Visits", "visits_of", "what_is_needed"]
+__all__ = ["Integers", "Visits", "told_apart", "visits_of", "what_is_needed"]
 
 Integers = NDArray[np.int32]
 
@@ -111,6 +111,21 @@ def visits_of(needs: Bools, *, kv_heads: int, pairs_per_window: int) -> Visits:
         _distances(window, block, n * kv_heads),
         jobs.sum(axis=1, dtype=np.int32).reshape(-1),
     )
+
+
+def told_apart(visits: Visits, *, blocks: int, windows: int) -> Visits:
+    """Return visits as a cache sees them that tells apart the first ``windows`` of a KV head.
+
+    What comes again in a later one comes again in window ``windows`` to it. ``blocks`` are those of
+    a KV head.
+    """
+    head = visits.block // blocks
+    first = np.zeros(int(head.max()) + 1, np.int32)
+    first[head[::-1]] = visits.window[::-1]  # of equal places the last one counts: a head's first
+    begin = first[head]
+    window = np.minimum(visits.window - begin, windows - 1)
+    distance = np.minimum(visits.distance, windows - window)
+    return replace(visits, window=begin + window, distance=distance)
 
 
 def _jobs_of_windows(needs: Bools, kv_heads: int, size: int) -> NDArray[np.unsignedinteger]:

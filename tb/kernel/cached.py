@@ -1,5 +1,6 @@
 """What a kernel's cache of KV blocks makes of a call, by its exact model, and what it counts."""
 
+from dataclasses import replace
 from typing import Any
 
 from ...rtl.cache.visit import hot_above
@@ -8,7 +9,7 @@ from ...rtl.kernel.kernel import Kernel
 from ..cache.replay import Replay, replay
 from ..cache.report import BlockBytes
 from ..cache.rules import CacheRules
-from ..cache.visits import visits_of, what_is_needed
+from ..cache.visits import told_apart, visits_of, what_is_needed
 from ..deal import Call
 from .beats import whole_beats
 from .host import Host
@@ -32,7 +33,9 @@ def replay_cache(kernel: Kernel, call: Call) -> Replay:
     sizes = {"n_q": call.q.shape[1], "n_kv": call.k.shape[1], "q_start": call.q_start}
     needs = what_is_needed(call.block_mask, block=block, causal=call.causal, **sizes)
     places = len(given["lanes"]) * of["per_lane"]
-    return replay(rules, visits_of(needs, kv_heads=len(call.k), pairs_per_window=places))
+    visits = visits_of(needs, kv_heads=len(call.k), pairs_per_window=places)
+    told = told_apart(visits, blocks=needs.shape[-1], windows=of["windows"])
+    return replace(replay(rules, told), visits=visits)
 
 
 def block_bytes(kernel: Kernel, call: Call) -> BlockBytes:

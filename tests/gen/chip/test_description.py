@@ -181,6 +181,7 @@ class TestDescription:
             "cold": 32,
             "lookahead": 6,
             "threshold": 77,  # of 256
+            "windows": 1024,
             "split": 0,
             "hot_memory": "auto",
             "cold_memory": "auto",

@@ -39,9 +39,9 @@ STORAGE = 1 << 17
 class KernelBench:
     """Runs calls on the kernel, and looks at everything that must hold in every run."""
 
-    def __init__(self, chip=CHIP):
+    def __init__(self, chip=CHIP, **changes):
         self.chip = chip
-        self.kernel = Kernel(**chip.kernel_parameters, timeout=TIMEOUT)
+        self.kernel = Kernel(**chip.kernel_parameters | changes, timeout=TIMEOUT)
         self.design = emit(self.kernel, verilog=True)
 
     def start(self, engine="cxxrtl", *, host=FREE, **model):

@@ -5,7 +5,9 @@ import pytest
 
 from qkloom.gen.chip import read_chip
 from qkloom.gen.index.hardware import prepare_index
+from qkloom.rtl.component import pass_over
 from qkloom.rtl.kernel.code import Code
+from qkloom.rtl.kernel.kernel import Kernel
 from qkloom.tb.errors import CallError
 from qkloom.tb.index.exact import CoverageRule
 from qkloom.tb.kernel.cached import count_events, events_by_model, replay_cache
@@ -243,18 +245,35 @@ VARIANTS = {
 }
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_outputs_are_those_of_any_cache(variant):
-    """Size, policy, window and lanes change when, and never what."""
-    cache, n_lanes = VARIANTS[variant]
+def plain_chip(cache, n_lanes):
+    """Return a chip with a cache, and without what the plain engine takes long for."""
     tables = CHIP.model_dump(exclude_none=True) | {
         "lanes": [{"matrix": "plain", "n": n_lanes}],
         "gemm": False,
         "index": "dense",
         "cache": cache,
     }
-    bench = KernelBench(read_chip(tables))
+    return read_chip(tables)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_outputs_are_those_of_any_cache(variant):
+    """Size, policy, window and lanes change when, and never what."""
+    bench = KernelBench(plain_chip(*VARIANTS[variant]))
     shape, options = (3, 1, 25, 30, 8), {"causal": True, "q_start": 5}
     call = bench.call(*shape, **options, block_mask=mask_of(shape, "random", 3))
     with bench.start("pysim") as simulation:
         run(bench, [call], simulation)
+
+
+def test_windows_that_are_not_told_apart():
+    """Decisions are the model's in a call of more windows than the outlook has bits for."""
+    chip = plain_chip({"cold_blocks": 2}, 1)
+    cache = dict(chip.kernel_parameters["cache"])
+    few = KernelBench(chip, cache=(*(cache | {"windows": 2}).items(),))
+    shape = (3, 1, 25, 30, 8)
+    call = few.call(*shape, block_mask=mask_of(shape, "random", 1))
+    pass_over(all_apart := Kernel(**chip.kernel_parameters))
+    known = events_by_model(replay_cache(all_apart, call.call))
+    with few.start("pysim") as simulation:
+        assert run(few, [call], simulation) != known

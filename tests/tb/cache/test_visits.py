@@ -3,7 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qkloom.tb.cache.visits import visits_of, what_is_needed
+from qkloom.tb.cache.control import describe_visits
+from qkloom.tb.cache.rules import CacheRules
+from qkloom.tb.cache.visits import told_apart, visits_of, what_is_needed
 from qkloom.tb.core import Call, schedule
 from qkloom.tb.errors import InputError
 from qkloom.tb.index.uses import uses_of
@@ -97,6 +99,19 @@ def test_needed_is_what_the_schedule_has_jobs_for(n_q, n_kv, causal, q_start, se
             expected[entry.head, entry.first // 4, list(entry.blocks)] = True
     found = what_is_needed(masks, block=4, n_q=n_q, n_kv=n_kv, causal=causal, q_start=q_start)
     assert (found == expected).all()
+
+
+@pytest.mark.parametrize("windows", [1, 3, 20])
+def test_what_comes_again_late_is_not_told_apart(windows):
+    rng = np.random.default_rng(windows)
+    visits = visits_of(rng.random((6, 9, 5)) < 0.3, kv_heads=2, pairs_per_window=3)
+    told = told_apart(visits, blocks=5, windows=windows)
+    rules = CacheRules(cold=1)
+    expected = [x["next"] for x in describe_visits(visits, rules, blocks=5, windows=windows)]
+    begin = np.where(visits.block < 5, 0, visits.window[visits.block >= 5].min())
+    found = np.where(told.distance > 0, told.window - begin + told.distance, 0)
+    assert found.tolist() == expected
+    assert (found.max() < windows) == (windows == 20)
 
 
 def test_refuses():
