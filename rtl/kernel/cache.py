@@ -44,9 +44,10 @@ class CacheUnit(Component):
     -------
     d_tiles, kv_heads, q_blocks : In
         Of the call: chunks of a token, KV heads, query blocks of a head.
-    uses, visits : In(stream)
-        :func:`~qkloom.rtl.sequencer.visit.told_layout`: of each KV head all uses, ahead; and the
-        same in their turn.
+    uses : In(stream)
+        :func:`~qkloom.rtl.sequencer.visit.use_of_window`: of each KV head all uses, ahead.
+    visits : In(stream)
+        :func:`~qkloom.rtl.sequencer.visit.told_layout`: the same in their turn.
     forget : In(1)
         The call is done with.
     served : Out(1)
@@ -122,7 +123,7 @@ class CacheUnit(Component):
                 **{name: theirs[name] for name in names},
                 "kv_heads": In(range(heads + 1)),
                 "q_blocks": In(range(max(most, 2))),
-                "uses": In(stream.Signature(told)),
+                "uses": In(stream.Signature(told["use"].shape)),
                 "visits": In(stream.Signature(told)),
                 "forget": In(1),
                 "served": Out(1),
@@ -138,12 +139,12 @@ class CacheUnit(Component):
         m = Module()
         m.submodules.outlook = outlook = Outlook(**self._outlook)
         m.submodules.cache = cache = BlockCache(**self._cache)
-        for told, use in ((self.uses, outlook.i), (self.visits, outlook.visits)):
-            m.d.comb += [
-                use.payload.eq(told.payload.use),
-                use.valid.eq(told.valid),
-                told.ready.eq(use.ready),
-            ]
+        connect_stream(m, wiring.flipped(self.uses), outlook.i)
+        m.d.comb += [
+            outlook.visits.payload.eq(self.visits.payload.use),
+            outlook.visits.valid.eq(self.visits.valid),
+            self.visits.ready.eq(outlook.visits.ready),
+        ]
         share = Signal(len(outlook.threshold) + THRESHOLD_BITS + 1)
         m.d.sync += [
             share.eq(self.q_blocks * self._threshold),

@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -22,7 +22,7 @@ from .lookup import Lookup
 from .queries import AwareQueries
 from .scout import Scout
 from .selection import Selection
-from .visit import VisitTeller, told_layout
+from .visit import VisitTeller, told_layout, use_of_window
 from .walk import addressed_job, factored_entry
 
 __all__ = ["FACTOR_WIDTH", "OUTPUT_WIDTH", "TABLE_WIDTH", "Sequencer", "task_layout"]
@@ -160,7 +160,8 @@ class Sequencer(Component):
         also when ``i`` has been taken: the call stays at its payload.
     uses, visits : Out(stream)
         With ``per_lane``: all uses of KV blocks of a KV head, and then the same again in their
-        turn, with where the blocks are: :func:`~qkloom.rtl.sequencer.visit.told_layout`.
+        turn, with where the blocks are: :func:`~qkloom.rtl.sequencer.visit.use_of_window`,
+        :func:`~qkloom.rtl.sequencer.visit.told_layout`.
     cached : Out(stream)
         Which lanes need tiles of a visit: :func:`~qkloom.rtl.cache.store.tile_layout`.
     requests : In(stream)
@@ -246,8 +247,6 @@ class Sequencer(Component):
             words = row_words(tokens=tokens, block=block, data_width=data_width)
             of_words = {"entries": blocks * words, "entry_width": SELECTION_WIDTH}
             self._tables["selection"] = {**of_words, **bus}
-        if per_lane:
-            self._tables["scout"] = self._tables["selection"]
         self._selection: dict[str, Any] = {
             **self._shape,
             "data_width": data_width,
@@ -255,7 +254,7 @@ class Sequencer(Component):
             "per_lane": per_lane,
         }
         selects = index_tokens > 0
-        self._scout = {**self._selection, "selects": selects}
+        self._scout = {**self._selection, "selects": selects, "address_width": address_width}
         places = n_lanes * max(per_lane, 1)
         self._teller: dict[str, Any] = dict(places=places, heads=heads, tokens=tokens, block=block)
         call = call_layout(
@@ -299,10 +298,13 @@ class Sequencer(Component):
         of_cache: dict[str, Any] = {}
         if per_lane:
             told = stream.Signature(told_layout(**self._teller))
+            of_sequence = {"tokens": tokens, "block": block}
             to_fetch = request_layout(to=n_lanes, blocks=blocks, tiles=block // size, tokens=size)
             of_cache = {
-                "uses": Out(told),
+                "uses": Out(stream.Signature(use_of_window(places=places, **of_sequence))),
                 "visits": Out(told),
+                "scout_command": Out(command),
+                "scout_beat": In(beat),
                 "cached": Out(stream.Signature(tile_layout(n_lanes=n_lanes))),
                 "requests": In(stream.Signature(to_fetch)),
                 "served": In(1),
@@ -336,8 +338,6 @@ class Sequencer(Component):
         lookups = {"factor": factors, "table": table}
         if self._sparse:
             m.submodules.rows = lookups["selection"] = Lookup(**self._tables["selection"])
-        if self._per_lane:
-            m.submodules.scout_rows = lookups["scout"] = Lookup(**self._tables["scout"])
         for name, lookup in lookups.items():
             m.d.comb += lookup.forget.eq(self.i.ready)
             connect_stream(m, lookup.command, wiring.flipped(getattr(self, f"{name}_command")))
@@ -379,15 +379,20 @@ class Sequencer(Component):
             factors.o.ready.eq(taken.ready),
             dealer.o.ready.eq(factors.i.ready),
         ]
-        asked_tiles, waits_for_cache = self._ask_for_tiles(m, dealer, walker, lookups)
+        asks_for_tiles, waits_for_cache = walker.tiles, Value.cast(0)
+        if self._per_lane:
+            self._scout_ahead(m)
+            asks_for_tiles = self._ask_for_tiles(m, walker)
+            waits_for_cache = task.sparse & ~self.served
+            m.d.comb += [dealer.windowed.eq(task.sparse), self.q_blocks.eq(dealer.q_blocks)]
         # Lanes are far away: a job leaves from a register.
         m.submodules.job = job = RegisterSlice(shape=walker.jobs.payload.shape(), mode="half")
         connect_stream(m, walker.jobs, job.i)
         connect_stream(m, job.o, wiring.flipped(self.jobs))
 
         # Keys and values are where the table says, or one block behind the other.
-        m.submodules.tile = asked = RegisterSlice(shape=asked_tiles.payload.shape(), mode="half")
-        connect_stream(m, asked_tiles, asked.i)
+        m.submodules.tile = asked = RegisterSlice(shape=walker.tiles.payload.shape(), mode="half")
+        connect_stream(m, asks_for_tiles, asked.i)
         tile = asked.o.payload
         m.submodules.tiles = tiles = Fork(shape=tile.shape(), n=2)
         asks = Signal()
@@ -486,19 +491,14 @@ class Sequencer(Component):
             teller.forget.eq(self.i.ready),
         ]
 
-    def _ask_for_tiles(
-        self, m: Module, dealer: Dealer, walker: Any, lookups: dict[str, Lookup]
-    ) -> tuple[Any, Value]:
-        """Return who asks for tiles of keys and values, and whether the call waits for a cache."""
-        if not self._per_lane:
-            return walker.tiles, Const(0)
+    def _scout_ahead(self, m: Module) -> None:
+        """Say what windows will need, a call at a time."""
         task = self.i.payload
         m.submodules.scout = scout = Scout(**self._scout)
         scouted = Signal()
         m.d.comb += [
-            dealer.windowed.eq(task.sparse),
-            self.q_blocks.eq(dealer.q_blocks),
-            lookups["scout"].base.eq(task.selection),
+            scout.base.eq(task.selection),
+            scout.forget.eq(self.i.ready),
             scout.i.payload.eq(task.call),
             scout.i.valid.eq(self.i.valid & task.sparse & ~scouted),
         ]
@@ -506,18 +506,22 @@ class Sequencer(Component):
             m.d.sync += scouted.eq(1)
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += scouted.eq(0)
-        connect_stream(m, scout.request, lookups["scout"].i)
-        connect_stream(m, lookups["scout"].o, scout.word)
         connect_stream(m, scout.o, wiring.flipped(self.uses))
+        connect_stream(m, scout.command, wiring.flipped(self.scout_command))
+        connect_stream(m, wiring.flipped(self.scout_beat), scout.beat)
+
+    def _ask_for_tiles(self, m: Module, walker: CallWalker) -> Any:
+        """Return who asks for tiles of keys and values: the walker, or the cache."""
         connect_stream(m, walker.cached, wiring.flipped(self.cached))
+        sparse = self.i.payload.sparse
         asked = stream.Signature(walker.tiles.payload.shape()).create(path=("asked",))
         m.d.comb += [
-            asked.valid.eq(Mux(task.sparse, self.requests.valid, walker.tiles.valid)),
-            asked.payload.eq(Mux(task.sparse, self.requests.payload, walker.tiles.payload)),
-            walker.tiles.ready.eq(asked.ready),
-            self.requests.ready.eq(asked.ready & task.sparse),
+            asked.valid.eq(Mux(sparse, self.requests.valid, walker.tiles.valid)),
+            asked.payload.eq(Mux(sparse, self.requests.payload, walker.tiles.payload)),
+            walker.tiles.ready.eq(asked.ready & ~sparse),
+            self.requests.ready.eq(asked.ready & sparse),
         ]
-        return asked, task.sparse & ~self.served
+        return asked
 
     def _ask(self, m: Module, source: Any, sink: Any, queries: AwareQueries) -> None:
         """Let a head's query block pass, and in an index call ask for the head."""

@@ -11,16 +11,31 @@ from ..component import Component
 from ..stream import RegisterSlice, connect_stream
 from .call import n_blocks, needed_layout
 
-__all__ = ["VisitTeller", "told_layout"]
+__all__ = ["VisitTeller", "fill_use", "told_layout", "use_of_window"]
+
+
+def use_of_window(*, places: int, tokens: int, block: int) -> data.StructLayout:
+    """Return a use of a KV block in a window of so many places, or a window's end."""
+    return use_layout(blocks=n_blocks(heads=1, tokens=tokens, block=block), jobs=places)
+
+
+def fill_use(m: Module, use: Any, needed: Any) -> None:
+    """Say how many places need a KV block."""
+    n_places: Any = sum(Value.cast(needed.lanes))
+    m.d.comb += [
+        use.block.eq(needed.block),
+        use.jobs.eq(n_places),
+        use.ends.eq(needed.ends),
+        use.last.eq(needed.last & needed.ends),
+    ]
 
 
 def told_layout(*, places: int, heads: int, tokens: int, block: int) -> data.StructLayout:
     """Return a use of a KV block, or an end, and where the block is in its tensor."""
-    blocks = n_blocks(heads=1, tokens=tokens, block=block)
     most = n_blocks(heads=heads, tokens=tokens, block=block)
     return data.StructLayout(
         {
-            "use": use_layout(blocks=blocks, jobs=places),
+            "use": use_of_window(places=places, tokens=tokens, block=block),
             "index": range(max(most, 2)),
             "tokens": range(block + 1),
         }
@@ -81,13 +96,9 @@ class VisitTeller(Component):
         told = item.i.payload
         before = Signal.like(told.index)  # blocks of KV heads before this one
         left = Signal.like(self.n_kv)  # tokens from the block on
-        n_places: Any = sum(Value.cast(needed.lanes))
+        fill_use(m, told.use, needed)
         m.d.comb += [
             left.eq(self.n_kv - needed.first_key),
-            told.use.block.eq(needed.block),
-            told.use.jobs.eq(n_places),
-            told.use.ends.eq(needed.ends),
-            told.use.last.eq(needed.last & needed.ends),
             told.index.eq(before + needed.block),
             told.tokens.eq(Mux(left > self._block, self._block, left)),
             item.i.valid.eq(self.i.valid),

@@ -104,14 +104,14 @@ def random_index_call(rng, **more):
     return call | {"n_q": n_q, "q_start": call["n_kv"] - n_q}
 
 
-def expected(call, n_lanes, mask=None, key_heads=0):
-    """Return jobs, query blocks and tiles of a call, in order."""
+def described(call, mask=None):
+    """Return a call as models have it, on tensors of zeros."""
     heads = call["kv_heads"] * call["group"]
     tensors = {
         "q": np.zeros((heads, call["n_q"], 4), np.int8),
         "k": np.zeros((call["kv_heads"], call["n_kv"], 4), np.int8),
     }
-    described = Call(
+    return Call(
         **tensors,
         v=tensors["k"],
         mantissa=np.zeros(heads),
@@ -120,12 +120,33 @@ def expected(call, n_lanes, mask=None, key_heads=0):
         q_start=call["q_start"],
         block_mask=mask,
     )
+
+
+def job_of(call, of, entry, first):
+    """Return the job of a query block and the KV block from a key on."""
+    block = SHAPE["block"]
+    return {
+        "first": int(first == entry.blocks[0] * block),
+        "last": int(first + block >= entry.keys),
+        "slot": entry.slot,
+        "rows": entry.rows,
+        "d_tiles": call["d_tiles"],
+        "causal": int(call["causal"] or entry.hidden),
+        "diagonal": diagonal(of, entry, first, min(block, SHAPE["tokens"])),
+        "mantissa": entry.head,
+        "shift": shift_of(entry.head),
+        "keys": min(block, entry.keys - first),
+    }
+
+
+def expected(call, n_lanes, mask=None, key_heads=0):
+    """Return jobs, query blocks and tiles of a call, in order."""
+    of = described(call, mask)
     block, size = SHAPE["block"], SHAPE["size"]
     q_blocks, kv_blocks = -(-call["n_q"] // block), -(-call["n_kv"] // block)
-    most_rows = min(block, SHAPE["tokens"])
     jobs, blocks, tiles = [], [], []
     key_heads *= call.get("selects", 0)
-    for lanes in schedule(described, lanes=n_lanes, slots=2, block_rows=block, key_heads=key_heads):
+    for lanes in schedule(of, lanes=n_lanes, slots=2, block_rows=block, key_heads=key_heads):
         longest = max(entry.keys for entry in lanes)
         for first in range(0, longest, block):
             for entry in lanes:
@@ -135,19 +156,7 @@ def expected(call, n_lanes, mask=None, key_heads=0):
                         {"to": entry.lane, "index": index, "tile": 0, "tokens": entry.rows}
                     )
                 if entry.needs(first, block):
-                    item = {
-                        "first": int(first == entry.blocks[0] * block),
-                        "last": int(first + block >= entry.keys),
-                        "slot": entry.slot,
-                        "rows": entry.rows,
-                        "d_tiles": call["d_tiles"],
-                        "causal": int(call["causal"] or entry.hidden),
-                        "diagonal": diagonal(described, entry, first, most_rows),
-                        "mantissa": entry.head,
-                        "shift": shift_of(entry.head),
-                        "keys": min(block, entry.keys - first),
-                    }
-                    jobs.append({"to": entry.lane, "item": item})
+                    jobs.append({"to": entry.lane, "item": job_of(call, of, entry, first)})
             for tile in range(first, min(first + block, longest), size):
                 runs = {}
                 for entry in lanes:
