@@ -4,6 +4,9 @@ Channels of keys and of values deliver a quarter of what lanes would take that n
 block fetched for every window that needs it; the other channels are as they are, since a cache
 saves them nothing. Selections have a fifth of the visible blocks: the first one, the diagonal, and
 others at random, which is the worst for a cache: nothing is structured.
+
+What a hit costs is seen where all blocks stay: by how many cycles more query blocks take, beside
+the cycles that their products take.
 """
 
 from collections.abc import Iterator
@@ -25,6 +28,7 @@ from qkloom.tb.tensors import Shape
 
 CHIP, TOKENS, HEADS, KV_HEADS, HEAD_DIM = "u280-small", 4096, 4, 1, 64
 DENSITY, SHARE, LATENCY = 0.2, 0.25, 100
+KEPT = 1024
 BLOCK_PAIRS = 64
 SLOW = ("k", "v")
 
@@ -33,6 +37,7 @@ def rows() -> Iterator[dict[str, Any]]:
     """Yield one row per figure."""
     chip = read_chip(CHIP)
     cached = chip.replace(cache={"cold_blocks": BLOCK_PAIRS})
+    yield of_hits(cached)
     mask = selection(HEADS, -(-TOKENS // chip.block))
     for description, causal, masks, asked, better in (
         (cached, True, mask, 90.0, "more"),
@@ -54,6 +59,25 @@ def rows() -> Iterator[dict[str, Any]]:
         }
 
 
+def of_hits(chip: ChipDescription) -> dict[str, Any]:
+    """Return a row of what query blocks take whose KV blocks are all in the cache."""
+    few, more = (
+        run(chip, np.ones((HEADS, n // chip.block, KEPT // chip.block), bool), causal=False)
+        for n in (TOKENS // 2, TOKENS)
+    )
+    cycles, least = (more[name] - few[name] for name in ("cycles", "least"))
+    assert more["fetched"] == few["fetched"]
+    return {
+        "name": f"{TOKENS // 2:,} queries more, all KV blocks kept: mac_utilization of hits",
+        "value": 100 * least / cycles,
+        "unit": "%",
+        "asked": 99.0,
+        "better": "more",
+        "how": f"{chip.name}, {HEADS} heads of {KV_HEADS}, {KEPT:,} keys, as slow a memory: "
+        f"{cycles:,} cycles more for {least:,} of products",
+    }
+
+
 def selection(heads: int, blocks: int) -> Bools:
     """Return the first block, the diagonal and others at random, as many as the density says."""
     rng = np.random.default_rng(1)
@@ -71,17 +95,18 @@ def selection(heads: int, blocks: int) -> Bools:
 def run(chip: ChipDescription, masks: Bools, *, causal: bool) -> dict[str, Any]:
     """Run a call before a memory of which keys and values get a part of what they ask for."""
     rng = np.random.default_rng(1)
-    q = rng.normal(size=(HEADS, TOKENS, HEAD_DIM))
-    k, v = rng.normal(size=(2, KV_HEADS, TOKENS, HEAD_DIM))
+    n_q, n_kv = (n * chip.block for n in masks.shape[1:])
+    q = rng.normal(size=(HEADS, n_q, HEAD_DIM))
+    k, v = rng.normal(size=(2, KV_HEADS, n_kv, HEAD_DIM))
     prepared = prepare(chip, q, k, v, causal=causal, block_mask=masks)
     kernel, design = emitted_kernel(chip, False)
     image = Image(kernel.n_channels)
     task = place(kernel, prepared.call, image)
     seen: dict[str, Any] = {"causal": causal, "q_start": 0}
-    shape = Shape(1, HEADS, KV_HEADS, TOKENS, TOKENS, HEAD_DIM)
+    shape = Shape(1, HEADS, KV_HEADS, n_q, n_kv, HEAD_DIM)
     macs = count_macs(shape, chip.numerics, block_rows=chip.block, block_mask=masks[None], **seen)
-    least = macs.slots / (chip.size**2 * chip.n_lanes)
-    needs = what_is_needed(masks, block=chip.block, n_q=TOKENS, n_kv=TOKENS, **seen)
+    least = macs.slots // (chip.size**2 * chip.n_lanes)
+    needs = what_is_needed(masks, block=chip.block, n_q=n_q, n_kv=n_kv, **seen)
     visits = visits_of(needs, kv_heads=KV_HEADS, pairs_per_window=chip.pairs_per_window)
     no_cache = len(visits) * chip.block * HEAD_DIM * chip.stationary_width // 8
     bandwidth = SHARE * no_cache / least
@@ -105,6 +130,7 @@ def run(chip: ChipDescription, masks: Bools, *, causal: bool) -> dict[str, Any]:
         fetched = host.read("k_bytes") + host.read("v_bytes")
     return {
         "cycles": outcome.cycles,
+        "least": least,
         "utilization": least / outcome.cycles,
         "bandwidth": bandwidth,
         "fetched": fetched,

@@ -6,6 +6,7 @@ import pytest
 from qkloom.gen.call import prepare
 from qkloom.gen.chip import read_chip
 from qkloom.gen.emit import emit
+from qkloom.rtl.kernel.code import Code
 from qkloom.rtl.kernel.kernel import Kernel
 from qkloom.tb.deal import Call
 from qkloom.tb.kernel import start_kernel
@@ -97,6 +98,7 @@ class KernelBench:
             for task in tasks:
                 host.start(task.arguments)
             outcomes = [host.wait(limit) for _ in tasks]
+            assert {outcome.code for outcome in outcomes} == {Code.OK}
         else:
             outcomes = [host.call(task.arguments, limit) for task in tasks]
         for (prepared, _), task in zip(calls, tasks, strict=True):
