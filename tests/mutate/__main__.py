@@ -1,9 +1,9 @@
 """`make mutate`: break the RTL of each unit a hundred times, and see its testbenches notice.
 
-    python -m tests.mutate [--all] [--json] [--jobs N] [module or unit ...]
+    python -m tests.mutate [--all | --stale] [--json] [--jobs N] [module or unit ...]
 
 A unit runs when its row in `results.json` is not of its present hardware and testbenches; with
-`--all`, every unit does. That file and `results.md`, which is made from it, belong to the sources.
+`--all`, every unit does; with `--stale`, only their names are printed. That file and `results.md`, which is made from it, belong to the sources.
 The exit code is 1 when a unit falls short of 95 %, and 2 for a unit that nobody knows.
 """
 
@@ -43,7 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run what has changed; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutate", description=__doc__)
     parser.add_argument("names", nargs="*", help="modules or units; all of them by default")
-    parser.add_argument("--all", action="store_true", help="run units that did not change, too")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--all", action="store_true", help="run units that did not change, too")
+    which.add_argument("--stale", action="store_true", help="only tell which units would run")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     options = parser.parse_args(arguments)
@@ -75,6 +77,9 @@ def main(arguments: list[str] | None = None) -> int:
         or name not in rows
         or prints[name] != {key: rows[name][key] for key in prints[name]}
     ]
+    if options.stale:
+        print("\n".join(changed))
+        return 0
     console = Console(stderr=True)
     console.print(
         f"{len(changed)} of {len(chosen)} units to run; the others are as in results.json",

@@ -246,6 +246,7 @@ def runs(unit):
             ends=seldom(rng.choice([0.01, 0.05, 0.3])),
             moves=moves.astype(int),
             failed=np.repeat(rng.choice([0, 2, 3], n // 10), 10),
+            changed=np.repeat(rng.integers(0, 2, n // 8), 8),
             idle=seldom(rng.choice([0.1, 0.5, 1.0])),
             reset=seldom(resets),
         )
