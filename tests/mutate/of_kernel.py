@@ -201,18 +201,22 @@ def orders(unit):
 
 
 def calls(unit):
-    """Calls of both kinds that can be computed, and each of those that cannot."""
+    """Calls of both kinds that can be computed, each of those that cannot, and two of them in one."""
     rng = random.Random(1)
-    given = [test_intake.call(rng, chunks=rng.getrandbits(4)) for _ in range(40)]
-    given += [test_intake.product(rng) for _ in range(40)]
+    given = [test_intake.call(rng, chunks=rng.getrandbits(4)) for _ in range(80)]
+    given += [test_intake.product(rng) for _ in range(80)]
     for make, refusals in (
         (test_intake.call, test_intake.REFUSALS + test_intake.BEYOND),
         (test_intake.product, test_intake.PRODUCT_REFUSALS),
     ):
         given += [make(**{"chunks": 1, **changes}) for changes, _ in refusals]
+        mistakes = [changes for changes, _ in refusals]
+        for _ in range(100):
+            one, other = rng.sample(mistakes, 2)
+            given.append(make(rng, **{"chunks": 1, **one, **other}))
     rng.shuffle(given)
     sent = {"i": np.array([test_intake.payload(unit, one) for one in given], object)}
-    return paced(sent, {"o": None, "refused": None}, max_cycles=9000)
+    return paced(sent, {"o": None, "refused": None}, max_cycles=20_000)
 
 
 def places(unit):
