@@ -3,8 +3,9 @@
     python -m tests.mutate [--all | --stale] [--json] [--jobs N] [module or unit ...]
 
 A unit runs when its row in `results.json` is not of its present hardware and testbenches; with
-`--all`, every unit does; with `--stale`, only their names are printed. That file and `results.md`, which is made from it, belong to the sources.
-The exit code is 1 when a unit falls short of 95 %, and 2 for a unit that nobody knows.
+`--all`, every unit does; with `--stale`, only their names are printed. That file and `results.md`,
+which is made from it, belong to the sources. The exit code is 1 when a unit falls short of 95 %,
+and 2 for a unit that nobody knows.
 """
 
 import argparse

@@ -201,7 +201,7 @@ def orders(unit):
 
 
 def calls(unit):
-    """Calls of both kinds that can be computed, each of those that cannot, and two of them in one."""
+    """Calls of both kinds that can be computed, each of those that cannot, two mistakes in one."""
     rng = random.Random(1)
     given = [test_intake.call(rng, chunks=rng.getrandbits(4)) for _ in range(80)]
     given += [test_intake.product(rng) for _ in range(80)]
