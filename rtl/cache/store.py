@@ -1,10 +1,9 @@
 """Rows of KV blocks in slots: filled from memory, served to lanes."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..check import check_count
@@ -12,15 +11,17 @@ from ..component import Component
 from ..formats import ceil_log2
 from ..lane.count import count_to
 from ..lane.job import index
-from ..memory import memory_attributes
+from ..lane.pipeline import delayed
+from ..memory import check_memory
 from ..mover.frame import row_layout
 from ..stream import Queue, connect_stream
 from ..stream.level import count_level
+from .rows import RowMemory, row_latency
 
 __all__ = ["RowStore", "fill_layout", "serve_layout", "tile_layout"]
 
-_DEPTH = 6
-"""Rows that wait behind the memories: rate 1 over their latency, and that of what is counted."""
+_DEPTH = 5
+"""Rows that wait behind the memories, beside their latency: rate 1 over what is counted, too."""
 
 _COMPLETE = 16
 """Fills that are complete before their visits have ended; more of them wait."""
@@ -41,12 +42,13 @@ def tile_layout(*, n_lanes: int) -> data.StructLayout:
     return data.StructLayout({"to": n_lanes, "ends": 1})
 
 
-def _part(text: str) -> tuple[int, dict[str, str]]:
-    """Return slots of a memory, and attributes that ask for what it is made of."""
+def _part(text: str) -> tuple[int, str]:
+    """Return slots of a memory, and what it is made of."""
     count, _, memory = text.partition("+")
     if not count.isdecimal():
         raise ValueError(f"A part must be slots, or slots+memory, not {text!r}")
-    return check_count("Slots", int(count)), memory_attributes(memory or "auto")
+    check_memory(memory or "auto")
+    return check_count("Slots", int(count)), memory or "auto"
 
 
 class RowStore(Component):
@@ -61,8 +63,8 @@ class RowStore(Component):
     tiles as they arrive, and ends when the fill is complete; so a later visit of the same slot
     finds all of it. Rows lie as they came: token-major, a token's chunks side by side.
 
-    A row a cycle each way; from a tile's row to ``o`` 3 cycles. A visit costs a cycle beside its
-    rows, a tile none.
+    A row a cycle each way; from a tile taken to ``o`` 2 cycles, or 4 if a part has several banks
+    (:class:`~qkloom.rtl.cache.rows.RowMemory`). A visit costs a cycle beside its rows, a tile none.
 
     Parameters
     ----------
@@ -75,6 +77,8 @@ class RowStore(Component):
         Rows and columns of an array; tokens of a block; largest head dimension.
     element_width : int
         Bits of an element.
+    bank : int
+        Rows of a bank, a power of two.
 
     Members
     -------
@@ -110,6 +114,7 @@ class RowStore(Component):
         block: int,
         head_dim: int,
         element_width: int,
+        bank: int = 1 << 13,
     ) -> None:
         numbers = {
             "Number of lanes": n_lanes,
@@ -124,7 +129,11 @@ class RowStore(Component):
         slots = sum(n for n, _ in self._parts)
         self._size, self._tiles = size, -(-block // size)
         self._bits = ceil_log2(self._tiles * head_dim)  # of a row's number in its slot
-        self._row_width = size * element_width
+        memory: dict[str, Any] = {"width": size * element_width, "bank": bank}
+        self._memories = [
+            {**memory, "depth": n << self._bits, "memory": of} for n, of in self._parts
+        ]
+        self._latency = max(row_latency(depth=n << self._bits, bank=bank) for n, _ in self._parts)
         row = row_layout(to=n_lanes, size=size, element_width=element_width)
         self._item = row
         super().__init__(
@@ -160,15 +169,16 @@ class RowStore(Component):
             m.d.sync += [n_filled.eq(0), w_row.eq(0)]
 
         # A tile is read when it is there, and the queue has room.
-        m.submodules.queue = queue = Queue(shape=self._item, depth=_DEPTH)
+        depth = _DEPTH + self._latency
+        m.submodules.queue = queue = Queue(shape=self._item, depth=depth)
         connect_stream(m, queue.o, wiring.flipped(self.o))
-        room = Signal(range(_DEPTH + 1), init=_DEPTH)
+        room = Signal(range(depth + 1), init=depth)
         came_back = Signal()
         r_row, reads, r_token_ends, r_tile_ends = self._walk(m, "r")
         number = Signal(range(self._tiles + 1))  # of the tile that is read
         is_here = Signal()
         ends = Signal()
-        places = count_level(m, room, most=_DEPTH, comes=came_back, goes=reads, name="room_")
+        places = count_level(m, room, most=depth, comes=came_back, goes=reads, name="room_")
         m.d.sync += came_back.eq(queue.o.valid & queue.o.ready)
         m.d.comb += [
             is_here.eq(~visit.fetch | n_complete.any() | (n_filled > number)),
@@ -188,35 +198,35 @@ class RowStore(Component):
             n_complete.eq(n_complete + fill_ends - (ends & visit.fetch)),
         ]
 
-        # Memories, side by side.
-        arrives = Signal()
-        item = Signal(self._item)
-        last = Signal()
-        to = Signal.like(tile.to)
-        m.d.sync += [arrives.eq(reads), last.eq(r_token_ends), to.eq(tile.to)]
+        # Memories, side by side. The shallower ones have their rows wait.
+        item = queue.i.payload
         first = 0
-        for number_of_part, (n, attributes) in enumerate(self._parts):
-            m.submodules[f"part_{number_of_part}"] = memory = Memory(
-                shape=self._row_width, depth=max(n << self._bits, 2), init=[], attrs=attributes
-            )
-            write, read = memory.write_port(), memory.read_port()
-            is_chosen = Signal(name=f"is_chosen_{number_of_part}")
-            m.d.sync += is_chosen.eq(self._is_in(visit.slot, first, n))
+        for part, ((n, _), parameters) in enumerate(zip(self._parts, self._memories, strict=True)):
+            m.submodules[f"part_{part}"] = memory = RowMemory(**parameters)
+            is_chosen = Signal(name=f"is_chosen_{part}")
+            bits = ceil_log2(n)
             m.d.comb += [
-                write.addr.eq(Cat(w_row, (fill.slot - first)[: ceil_log2(n)])),
-                write.data.eq(self.rows.payload.as_value()),
-                write.en.eq(writes & self._is_in(fill.slot, first, n)),
-                read.addr.eq(Cat(r_row, (visit.slot - first)[: ceil_log2(n)])),
-                read.en.eq(reads),
+                memory.w_addr.eq(Cat(w_row, (fill.slot - first)[:bits])),
+                memory.w_data.eq(self.rows.payload.as_value()),
+                memory.w_en.eq(writes & self._is_in(fill.slot, first, n)),
+                memory.r_addr.eq(Cat(r_row, (visit.slot - first)[:bits])),
             ]
+            chosen = delayed(
+                m, self._is_in(visit.slot, first, n), self._latency, name=f"part_{part}_is"
+            )
+            wait = self._latency - memory.latency
+            row = delayed(m, memory.r_data, wait, name=f"part_{part}_row")
+            m.d.comb += is_chosen.eq(chosen)
             with m.If(is_chosen):
-                m.d.comb += item.item.row.as_value().eq(read.data)
+                m.d.comb += item.item.row.as_value().eq(row)
             first += n
+        arrives = Signal(self._latency)
+        m.d.sync += arrives.eq(Cat(reads, arrives))
+        with_row = delayed(m, Cat(r_token_ends, tile.to), self._latency, name="with_row")
         m.d.comb += [
-            item.to.eq(to),
-            item.item.last.eq(last),
-            queue.i.valid.eq(arrives),
-            queue.i.payload.eq(item),
+            item.item.last.eq(with_row[0]),
+            item.to.eq(with_row[1:]),
+            queue.i.valid.eq(arrives[-1]),
         ]
         return m
 

@@ -9,6 +9,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In
 
 from qkloom.gen.emit import emit
+from qkloom.rtl.cache.rows import RowMemory
 from qkloom.rtl.cache.store import RowStore
 from qkloom.rtl.component import Component
 from qkloom.rtl.stream import connect_stream
@@ -21,8 +22,8 @@ PARTS = ("2", "3+ultra", "2+block")
 class Granted(Component):
     """A store whose fills begin when all but the last few visits before have been served."""
 
-    def __init__(self, *, parts, lookahead):
-        self.store = RowStore(parts=parts, **SHAPE)
+    def __init__(self, *, parts, lookahead, bank):
+        self.store = RowStore(parts=parts, **SHAPE, bank=bank)
         self._lookahead = lookahead
         members = dict(self.store.signature.members)
         fill = members["fills"].signature.members["payload"].shape
@@ -83,8 +84,8 @@ def script(rng, n, *, d_tiles, slots, lookahead=LOOKAHEAD, share=0.5):
     return given, out
 
 
-def run(given, *, d_tiles, parts=PARTS, lookahead=LOOKAHEAD, **options):
-    dut = Granted(parts=parts, lookahead=lookahead)
+def run(given, *, d_tiles, parts=PARTS, lookahead=LOOKAHEAD, bank=1 << 13, **options):
+    dut = Granted(parts=parts, lookahead=lookahead, bank=bank)
     served = []
 
     async def constants(ctx):
@@ -106,18 +107,20 @@ def run(given, *, d_tiles, parts=PARTS, lookahead=LOOKAHEAD, **options):
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("d_tiles", [1, 2, 3])
-def test_rows_of_fills_and_of_slots(seed, d_tiles):
+@pytest.mark.parametrize(("d_tiles", "bank"), [(1, 1 << 13), (2, 32), (3, 1 << 13), (3, 64)])
+def test_rows_of_fills_and_of_slots(seed, d_tiles, bank):
+    """Of one bank in each part, of several, and of one or two (a slot is 32 rows)."""
     rng = random.Random(seed)
     given, out = script(rng, 60, d_tiles=d_tiles, slots=7)
     names = (*given, "o")
     pace = {name: 1 if seed == 0 else rng.choice([0.2, 0.5, 1]) for name in names}
-    got, log, served = run(given, d_tiles=d_tiles, pace=pace, seed=seed)
+    got, log, served = run(given, d_tiles=d_tiles, bank=bank, pace=pace, seed=seed)
     assert got == out
     assert len(served) == len(given["visits"]) == len(log["visits"].items)
 
 
-def test_a_hit_costs_no_bubble():
+@pytest.mark.parametrize("bank", [1 << 13, 16])
+def test_a_hit_costs_no_bubble(bank):
     """Rows of a visit leave one a cycle, tile behind tile; between visits is one cycle."""
     rows = [[k, -k] for k in range(12)]
     visits = [{"slot": 1, "fetch": k == 0} for k in range(4)]
@@ -128,12 +131,24 @@ def test_a_hit_costs_no_bubble():
         "visits": visits,
         "tiles": tiles,
     }
-    _, log, _ = run(given, d_tiles=2)
+    _, log, _ = run(given, d_tiles=2, bank=bank)
     cycles = log["o"].cycles
     for n in (1, 2, 3):
         own = cycles[12 * n : 12 * n + 12]
         assert own == list(range(own[0], own[0] + 12))
     assert [b - a for a, b in pairwise(cycles[11:37:12])] == [12 + 1, 12 + 1]
+
+
+@pytest.mark.parametrize(("bank", "cycles"), [(1 << 13, 2), (32, 4)])
+def test_latency(bank, cycles):
+    given = {
+        "fills": [{"fill": {"slot": 0, "tiles": 1}, "visit": 0}],
+        "rows": [[1, 2], [3, 4]],
+        "visits": [{"slot": 0, "fetch": 1}],
+        "tiles": [{"to": 1, "ends": 0}, {"to": 0, "ends": 1}],
+    }
+    _, log, _ = run(given, d_tiles=1, bank=bank, pace={"tiles": lambda cycle: cycle >= 50})
+    assert log["o"].cycles[0] == log["tiles"].valid_cycles[0] + cycles
 
 
 def test_a_tile_leaves_before_its_block_is_complete():
@@ -172,6 +187,11 @@ def test_errors():
         RowStore(parts=("1+fast",), **SHAPE)
     with pytest.raises(ValueError, match=r"^A part must be slots, or slots\+memory, not 'ultra'$"):
         RowStore(parts=("ultra",), **SHAPE)
+
+
+def test_bank():
+    with pytest.raises(ValueError, match=r"^Bank must be a power of two, not 24$"):
+        RowMemory(width=8, depth=100, bank=24)
 
 
 def test_emits():
