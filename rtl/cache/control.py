@@ -149,7 +149,9 @@ class CacheControl(Component):
         m.d.comb += [
             found.eq(r_record.data),
             r_place.addr.eq(visit.block),
-            w_place.addr.eq(visit.block),
+            # The block that is noted, and not the visit's: of a memory with one address for both,
+            # Yosys makes cells that UltraScale has not.
+            w_place.addr.eq(record.block),
             w_place.data.eq(slot),
             r_record.addr.eq(r_place.data),
             w_record.addr.eq(slot),

@@ -52,7 +52,7 @@ class RowMemory(Component):
     """
 
     def __init__(
-        self, *, width: int, depth: int, bank: int = 1 << 13, memory: str = "auto"
+        self, *, width: int, depth: int, bank: int = 1 << 15, memory: str = "auto"
     ) -> None:
         check_count("Width", width)
         check_count("Depth", depth)

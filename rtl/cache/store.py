@@ -114,7 +114,7 @@ class RowStore(Component):
         block: int,
         head_dim: int,
         element_width: int,
-        bank: int = 1 << 13,
+        bank: int = 1 << 15,
     ) -> None:
         numbers = {
             "Number of lanes": n_lanes,
@@ -153,20 +153,18 @@ class RowStore(Component):
         m = Module()
         fill, visit, tile = self.fills.payload, self.visits.payload, self.tiles.payload
         # Tiles of the oldest fill that has not ended, and fills that visits have yet to end.
-        n_filled = Signal(range(self._tiles + 1))
         n_complete = Signal(range(_COMPLETE + 1))
         w_row, writes, _, w_tile_ends = self._walk(m, "w")
+        n_filled, is_last_tile = count_to(m, fill.tiles, moves=w_tile_ends, name="filled")
         fill_ends = Signal()
         m.d.comb += [
             self.rows.ready.eq(self.fills.valid & (n_complete != _COMPLETE)),
             writes.eq(self.rows.valid & self.rows.ready),
-            fill_ends.eq(w_tile_ends & (n_filled == fill.tiles - 1)),
+            fill_ends.eq(w_tile_ends & is_last_tile),
             self.fills.ready.eq(fill_ends),
         ]
-        with m.If(w_tile_ends):
-            m.d.sync += n_filled.eq(n_filled + 1)
         with m.If(fill_ends):
-            m.d.sync += [n_filled.eq(0), w_row.eq(0)]
+            m.d.sync += w_row.eq(0)
 
         # A tile is read when it is there, and the queue has room.
         depth = _DEPTH + self._latency

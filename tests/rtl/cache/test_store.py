@@ -84,7 +84,7 @@ def script(rng, n, *, d_tiles, slots, lookahead=LOOKAHEAD, share=0.5):
     return given, out
 
 
-def run(given, *, d_tiles, parts=PARTS, lookahead=LOOKAHEAD, bank=1 << 13, **options):
+def run(given, *, d_tiles, parts=PARTS, lookahead=LOOKAHEAD, bank=1 << 15, **options):
     dut = Granted(parts=parts, lookahead=lookahead, bank=bank)
     served = []
 
@@ -107,7 +107,7 @@ def run(given, *, d_tiles, parts=PARTS, lookahead=LOOKAHEAD, bank=1 << 13, **opt
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize(("d_tiles", "bank"), [(1, 1 << 13), (2, 32), (3, 1 << 13), (3, 64)])
+@pytest.mark.parametrize(("d_tiles", "bank"), [(1, 1 << 15), (2, 32), (3, 1 << 15), (3, 64)])
 def test_rows_of_fills_and_of_slots(seed, d_tiles, bank):
     """Of one bank in each part, of several, and of one or two (a slot is 32 rows)."""
     rng = random.Random(seed)
@@ -119,7 +119,7 @@ def test_rows_of_fills_and_of_slots(seed, d_tiles, bank):
     assert len(served) == len(given["visits"]) == len(log["visits"].items)
 
 
-@pytest.mark.parametrize("bank", [1 << 13, 16])
+@pytest.mark.parametrize("bank", [1 << 15, 16])
 def test_a_hit_costs_no_bubble(bank):
     """Rows of a visit leave one a cycle, tile behind tile; between visits is one cycle."""
     rows = [[k, -k] for k in range(12)]
@@ -139,7 +139,7 @@ def test_a_hit_costs_no_bubble(bank):
     assert [b - a for a, b in pairwise(cycles[11:37:12])] == [12 + 1, 12 + 1]
 
 
-@pytest.mark.parametrize(("bank", "cycles"), [(1 << 13, 2), (32, 4)])
+@pytest.mark.parametrize(("bank", "cycles"), [(1 << 15, 2), (32, 4)])
 def test_latency(bank, cycles):
     given = {
         "fills": [{"fill": {"slot": 0, "tiles": 1}, "visit": 0}],
