@@ -201,3 +201,10 @@ class TestTargets:
         )
         with pytest.raises(ToolError, match=message):
             made("queue", {"shape": "1", "depth": "2"}, target=f"liberty:{poor}")
+
+
+def test_a_cache_of_few_slots_and_many_blocks(made):
+    """Of a table that is read and written at one address, Yosys makes cells that do not exist."""
+    options = {"policy": "next-use", "hot": "0", "cold": "64", "lookahead": "4", "blocks": "1024"}
+    found = made("cache-control", options | {"heads": "8", "windows": "64"})
+    assert found.total["bram36"] > 0
