@@ -156,9 +156,12 @@ class RowStore(Component):
         n_complete = Signal(range(_COMPLETE + 1))
         w_row, writes, _, w_tile_ends = self._walk(m, "w")
         n_filled, is_last_tile = count_to(m, fill.tiles, moves=w_tile_ends, name="filled")
-        fill_ends = Signal()
+        fill_ends, ends_fill = Signal(), Signal()  # on either side
+        complete = count_level(
+            m, n_complete, most=_COMPLETE, comes=fill_ends, goes=ends_fill, name="complete_"
+        )
         m.d.comb += [
-            self.rows.ready.eq(self.fills.valid & (n_complete != _COMPLETE)),
+            self.rows.ready.eq(self.fills.valid & complete.has_room),
             writes.eq(self.rows.valid & self.rows.ready),
             fill_ends.eq(w_tile_ends & is_last_tile),
             self.fills.ready.eq(fill_ends),
@@ -174,16 +177,17 @@ class RowStore(Component):
         came_back = Signal()
         r_row, reads, r_token_ends, r_tile_ends = self._walk(m, "r")
         number = Signal(range(self._tiles + 1))  # of the tile that is read
+        is_complete = Signal()
         is_here = Signal()
         ends = Signal()
         places = count_level(m, room, most=depth, comes=came_back, goes=reads, name="room_")
         m.d.sync += came_back.eq(queue.o.valid & queue.o.ready)
         m.d.comb += [
-            is_here.eq(~visit.fetch | n_complete.any() | (n_filled > number)),
+            is_complete.eq(~visit.fetch | complete.has_some),
+            is_here.eq(is_complete | (n_filled > number)),
             reads.eq(self.visits.valid & self.tiles.valid & ~tile.ends & is_here & places.has_some),
-            ends.eq(
-                self.visits.valid & self.tiles.valid & tile.ends & (~visit.fetch | n_complete.any())
-            ),
+            ends.eq(self.visits.valid & self.tiles.valid & tile.ends & is_complete),
+            ends_fill.eq(ends & visit.fetch),
             self.tiles.ready.eq(r_tile_ends | ends),
             self.visits.ready.eq(ends),
         ]
@@ -191,10 +195,7 @@ class RowStore(Component):
             m.d.sync += number.eq(number + 1)
         with m.If(ends):
             m.d.sync += [number.eq(0), r_row.eq(0)]
-        m.d.sync += [
-            self.served.eq(ends),
-            n_complete.eq(n_complete + fill_ends - (ends & visit.fetch)),
-        ]
+        m.d.sync += self.served.eq(ends)
 
         # Memories, side by side. The shallower ones have their rows wait.
         item = queue.i.payload
