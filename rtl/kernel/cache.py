@@ -122,7 +122,7 @@ class CacheUnit(Component):
             {
                 **{name: theirs[name] for name in names},
                 "kv_heads": In(range(heads + 1)),
-                "q_blocks": In(range(max(most, 2))),
+                "q_blocks": In(range(blocks + 1)),
                 "uses": In(stream.Signature(told["use"].shape)),
                 "visits": In(stream.Signature(told)),
                 "forget": In(1),

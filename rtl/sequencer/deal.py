@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..check import check_count
 from ..component import Component
-from .call import block_entry, call_layout
+from .call import block_entry, call_layout, n_blocks
 
 __all__ = ["Dealer"]
 
@@ -100,7 +100,10 @@ class Dealer(Component):
             tiles=head_dim // size if gemm else 0,
             per_lane=per_lane,
         )
-        n = Out(Shape.cast(entry["q_index"].shape))
+        # A stride may wrap around as numbers of blocks do; a count, which windows are for, may not.
+        counts = range(n_blocks(heads=1, tokens=tokens, block=block) + 1)
+        self._n: Any = Shape.cast(counts if per_lane else entry["q_index"].shape)
+        n = Out(self._n)
         super().__init__(
             {
                 "i": In(stream.Signature(call)),
@@ -116,8 +119,7 @@ class Dealer(Component):
         call, entry, block = self.i.payload, self.o.payload, self._block
 
         # Blocks per head: what a head's number is multiplied by, as a running sum.
-        q_blocks = Signal.like(entry.q_index)
-        kv_blocks = Signal.like(entry.kv_index)
+        q_blocks, kv_blocks = Signal(self._n), Signal(self._n)
         q_left = Signal(signed(len(call.n_q) + 1))
         kv_left = Signal(signed(len(call.n_kv) + 1))
 

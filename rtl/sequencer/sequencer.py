@@ -308,7 +308,7 @@ class Sequencer(Component):
                 "cached": Out(stream.Signature(tile_layout(n_lanes=n_lanes))),
                 "requests": In(stream.Signature(to_fetch)),
                 "served": In(1),
-                "q_blocks": Out(range(max(blocks, 2))),
+                "q_blocks": Out(range(n_blocks(heads=1, tokens=tokens, block=block) + 1)),
             }
         super().__init__(
             {

@@ -266,6 +266,16 @@ def test_outputs_are_those_of_any_cache(variant):
         run(bench, [call], simulation)
 
 
+def test_all_query_blocks_of_the_only_head():
+    """As many as there are numbers for: what is hot is a share of them, and not of none."""
+    chip = plain_chip({"hot_blocks": 1, "cold_blocks": 1}, 2).replace(heads=1, tokens=64)
+    bench = KernelBench(chip)
+    shape = (1, 1, 64, 64, 8)
+    call = bench.call(*shape, block_mask=mask_of(shape, "random", 3))
+    with bench.start("pysim") as simulation:
+        run(bench, [call], simulation)
+
+
 def test_windows_that_are_not_told_apart():
     """Decisions are the model's in a call of more windows than the outlook has bits for."""
     chip = plain_chip({"cold_blocks": 2}, 1)
