@@ -83,7 +83,9 @@ def cache(
         if plot.suffix != ".svg" or not plot.parent.is_dir():
             raise InputError(f"--plot must be a .svg file in a folder that exists, not {plot}")
         check_writable(plot)
-    if (jobs is None) == (generate is None):
+    if jobs is not None and generate is not None:
+        raise InputError("--jobs and --generate are two ways to a list; leave one of them out")
+    if jobs is None and generate is None:
         raise InputError(
             "One of --jobs and --generate must be given, such as --jobs masks.npy or "
             "--generate mixed"

@@ -135,8 +135,8 @@ def _check_cache(chip: Any, *, has_selection: bool) -> None:
 
     if not chip.description.cache.is_there:
         raise InputError(
-            f"--plot draws a cache, and {chip.name} has none; describe one: "
-            "`cache = { cold_blocks = 64 }`"
+            f"--plot draws a cache, and {chip.name} has none; give its description a table "
+            "`[cache]` with `cold_blocks = 64`"
         )
     if not has_selection:
         raise InputError(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,12 @@ from ..progress import Progress
 __all__ = ["JobList", "generate_jobs", "read_jobs"]
 
 _HEADER = ["block", "query_block", "head"]
-_MOST = 1 << 32
-"""Triples of head, query block and KV block that a list may be about: a byte each."""
+_MOST = 1 << 27
+"""Triples of head, query block and KV block that a list may be about: some bytes each."""
+
+
+_LONGEST, _MOST_KV_HEADS = 1 << 18, 64
+"""What a made-up context may be: a gigabyte of keys and queries, and minutes for each KV head."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +89,7 @@ def read_jobs(
     if not path.is_file():
         raise InputError(f"{path} must be an existing file with a list of jobs; check the path")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except ValueError as error:
         raise InputError(f"{path} must be text in UTF-8: {error}") from None
     blocks, uses = None, None
@@ -130,6 +135,10 @@ def generate_jobs(
         As of :func:`qkloom.tb.index.contexts.generate`.
     """
     tell = progress or (lambda step, share: None)
+    if not chip.block <= tokens <= _LONGEST:
+        raise InputError(f"--tokens must be {chip.block} to {_LONGEST:,}, not {tokens}")
+    if kv_heads > _MOST_KV_HEADS:
+        raise InputError(f"--kv-heads must be at most {_MOST_KV_HEADS}, not {kv_heads}")
     masks = []
     for kv_head in range(kv_heads):
         tell(f"context of KV head {kv_head}", kv_head / kv_heads)
@@ -154,14 +163,18 @@ def _of_selection(path: Path, kv_heads: int, block: int, causal: bool) -> JobLis
 
 
 def _of_csv(path: Path, text: str) -> list[list[Any]]:
-    rows = [row for row in csv.reader(text.splitlines()) if row]
+    try:
+        rows = [row for row in csv.reader(text.splitlines()) if row]
+    except csv.Error as error:
+        raise InputError(f"{path} must be CSV: {error}") from None
     if not rows or [cell.strip() for cell in rows[0]] != _HEADER:
         first = ",".join(rows[0]) if rows else ""
         raise InputError(f"{path} must begin with {','.join(_HEADER)}, not {first[:60]!r}")
     for row in rows[1:]:
-        if len(row) != 3 or not all(cell.strip().isdecimal() for cell in row):
+        if len(row) != 3 or not all(re.fullmatch(r"\s*[0-9]{1,10}\s*", cell) for cell in row):
             raise InputError(
-                f"{path}: a job must be three numbers of 0 or more, not {','.join(row)[:60]!r}"
+                f"{path}: a job must be three numbers of 0 or more, of ten digits at most, not "
+                f"{','.join(row)[:60]!r}"
             )
     return [list(map(int, row)) for row in rows[1:]]
 
@@ -169,7 +182,7 @@ def _of_csv(path: Path, text: str) -> list[list[Any]]:
 def _of_json(path: Path, text: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} must be JSON: {error}") from None
     if not isinstance(found, dict):
         raise InputError(f"{path} must be an object with kv_heads, blocks and jobs")

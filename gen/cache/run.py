@@ -17,6 +17,9 @@ from .jobs import JobList
 
 __all__ = ["CacheRun", "run_cache"]
 
+MOST_PAIRS = 1 << 17
+"""As many block pairs as both tiers of a description may have."""
+
 
 @dataclass(frozen=True, eq=False)
 class CacheRun:
@@ -70,7 +73,9 @@ def run_cache(
     InputError
         When they do not go together.
     """
-    pairs = chip.pairs_per_window if window is None else _positive("--window", window)
+    pairs = chip.pairs_per_window
+    if window is not None:
+        pairs = _between("--window", window, 1, MOST_PAIRS)
     visits = visits_of(jobs.needs, kv_heads=jobs.kv_heads, pairs_per_window=pairs)
     if jobs.uses is not None:
         visits = replace(visits, uses=jobs.uses)
@@ -102,21 +107,19 @@ def _rules(
     horizon: int | None,
 ) -> CacheRules:
     of = chip.cache
-    policy = policy or of.policy
+    policy = of.policy if policy is None else policy
     if policy not in POLICIES:
         raise InputError(
             f"--policy must be one of {', '.join(POLICIES)}, not {policy!r}"
-            f"{suggestion(policy, POLICIES)}"
+            f"{suggestion(policy.lower(), POLICIES)}"
         )
-    if policy == "none":
-        return CacheRules("none")
-    slots = of.hot_blocks + of.cold_blocks if blocks is None else blocks
-    if slots < 1:
+    slots = of.hot_blocks + of.cold_blocks
+    if blocks is not None:
+        slots = _between("--blocks", blocks, 0 if policy == "none" else 1, MOST_PAIRS)
+    elif not slots and policy != "none":
         raise InputError(
-            f"--blocks must be 1 or more with policy {policy}, not {slots}: {chip.name} has no "
-            "cache by itself"
-            if blocks is None
-            else f"--blocks must be 1 or more with policy {policy}, not {slots}; use --policy none"
+            f"--blocks must be given with policy {policy}, since {chip.name} has no cache by "
+            "itself; for example --blocks 64"
         )
     if hot is None:
         hot = of.hot_blocks if blocks is None else slots // 2
@@ -125,19 +128,21 @@ def _rules(
     own = of.lookahead if blocks is None else None
     if lookahead is None:
         lookahead = own or default_lookahead(slots)
-    if not 1 <= lookahead <= slots:
+    elif not 1 <= lookahead <= slots:
         raise InputError(f"--lookahead must be 1 to {slots}, the block pairs, not {lookahead}")
+    if horizon is not None:
+        _between("--horizon", horizon, 1, MOST_PAIRS)
     return CacheRules(
         policy,
         hot=hot,
         cold=slots - hot,
         threshold=chip.hot_above(jobs.needs.shape[1]),
         lookahead=lookahead,
-        horizon=None if horizon is None else _positive("--horizon", horizon),
+        horizon=horizon,
     )
 
 
-def _positive(option: str, value: int) -> int:
-    if value < 1:
-        raise InputError(f"{option} must be a positive number, not {value}")
+def _between(option: str, value: int, least: int, most: int) -> int:
+    if not least <= value <= most:
+        raise InputError(f"{option} must be {least} to {most:,}, not {value}")
     return value

@@ -422,6 +422,21 @@ def _lookahead_has_slots(
 
 
 @_rule
+def _a_cache_has_blocks(
+    cache_policy: str, cache_hot_blocks: int, cache_cold_blocks: int, cache_lookahead: int | None
+) -> Mistake | None:
+    asks = cache_policy not in ("next-use", "none") or cache_lookahead is not None
+    if cache_hot_blocks + cache_cold_blocks or not asks:
+        return None
+    return Mistake(
+        "cache.cold_blocks",
+        "0",
+        "must be 1 or more, or hot_blocks, where there is to be a cache",
+        "say how many block pairs it keeps, or leave the table out",
+    )
+
+
+@_rule
 def _one_memory_is_of_one_kind(
     cache_split: bool, cache_hot_memory: str, cache_cold_memory: str
 ) -> Mistake | None:

@@ -358,7 +358,7 @@ class TestSimulate:
             (["--waves", "out.txt"], "--waves must be a .vcd file in a folder that exists"),
             (["--save", "none/out.npz"], "--save must be a .npz file in a folder that exists"),
             (["--plot", "out.png"], "--plot must be a .svg file in a folder that exists"),
-            (["--plot", "out.svg"], "--plot draws a cache, and mini has none; describe one: "),
+            (["--plot", "out.svg"], "--plot draws a cache, and mini has none; give its desc"),
         ],
     )
     def test_mistakes(self, shell: Shell, chip: str, words: list[str], message: str) -> None:

@@ -44,6 +44,12 @@ def test_all_forms_are_one_list(tmp_path: Path) -> None:
     assert (masks.needs == expected).all()
 
 
+def test_what_spreadsheets_write(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("block,query_block,head\n0,0,0\n", encoding="utf-8-sig")
+    assert read_jobs(path).needs.all()
+
+
 def test_a_selection_is_cut(tmp_path: Path) -> None:
     np.save(tmp_path / "all.npy", np.ones((2, 4, 4), bool))
     found = read_jobs(tmp_path / "all.npy", kv_heads=2, causal=True)
@@ -73,7 +79,7 @@ def test_a_made_up_context() -> None:
         ("a.txt", "", "must end in .npy or .npz (a selection), .csv or .json (a list of jobs)"),
         ("a.csv", "", "must begin with block,query_block,head, not ''"),
         ("a.csv", "1,2,3\n", "must begin with block,query_block,head, not '1,2,3'"),
-        ("a.csv", "block,query_block,head\n1,2\n", "a job must be three numbers of 0 or more, not"),
+        ("a.csv", "block,query_block,head\n1,2\n", "a job must be three numbers of 0 or more, of"),
         ("a.csv", "block,query_block,head\n1,-2,0\n", "a job must be three numbers of 0 or more"),
         (
             "a.csv",
@@ -81,7 +87,11 @@ def test_a_made_up_context() -> None:
             "a job must come once, and block 1, query block 2, head 0 comes 2 times; leave it out",
         ),
         ("a.csv", "block,query_block,head\n99999999,999,0\n", "pairs of blocks at most, not 1 hea"),
+        ("a.csv", "block,query_block,head\n" + "1" * 99 + ",2,0\n", "of ten digits at most, not"),
+        ("a.csv", "block,query_block,head\n\u0663,2,0\n", "a job must be three numbers of 0 or"),
+        ("a.csv", "block,query_block,head\n" + "1" * 200_000 + ",2,0\n", "must be CSV: field "),
         ("a.json", "{", "must be JSON: "),
+        ("a.json", "[" * 100_000, "must be JSON: "),
         ("a.json", "[]", "must be an object with kv_heads, blocks and jobs"),
         ("a.json", '{"kv_heads": 1, "blocks": 1}', "and no other; look at jobs"),
     ],

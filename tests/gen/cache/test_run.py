@@ -137,7 +137,7 @@ def test_picture(shell: Shell, masks: Path, tmp_path: Path, policy: str) -> None
     ("words", "message"),
     [
         ([], "One of --jobs and --generate must be given, such as "),
-        (["--generate", "sinks", "--jobs", "a.csv"], "One of --jobs and --generate must be given"),
+        (["--generate", "sinks", "--jobs", "a.csv"], "--jobs and --generate are two ways to a li"),
         (
             ["--jobs", "a.csv", "--tokens", "9"],
             "--tokens is of a made-up context, and is 9",
@@ -147,13 +147,25 @@ def test_picture(shell: Shell, masks: Path, tmp_path: Path, policy: str) -> None
         (["--generate", "flat", "--kv-heads", "0"], "--kv-heads must be a positive number, not 0"),
         (
             ["--jobs", "MASKS"],
-            "--blocks must be 1 or more with policy next-use, not 0: u280",
+            "--blocks must be given with policy next-use, since u280 has no cache by itself; for ",
         ),
-        (["--jobs", "MASKS", "--blocks", "0"], "--blocks must be 1 or more .*; use --policy none$"),
+        (["--jobs", "MASKS", "--blocks", "0"], "--blocks must be 1 to 131,072, not 0$"),
+        (["--jobs", "MASKS", "--blocks", "9" * 20], "--blocks must be 1 to 131,072, not 9+$"),
+        (["--jobs", "MASKS", "--policy", "none", "--blocks", "-4"], "--blocks must be 0 to 131,"),
+        (["--jobs", "MASKS", "--policy", ""], "--policy must be one of "),
+        (["--jobs", "MASKS", "--policy", "LRU"], "--policy must be one of .* mean lru"),
+        (["--generate", "flat", "--tokens", "9" * 11], "--tokens must be 128 to 262,144, not 9+$"),
+        (["--generate", "flat", "--kv-heads", "999"], "--kv-heads must be at most 64, not 999$"),
         (["--jobs", "MASKS", "--blocks", "4", "--hot", "5"], "--hot must be 0 to 4, .*, not 5$"),
         (["--jobs", "MASKS", "--blocks", "4", "--lookahead", "5"], "--lookahead must be 1 to 4, "),
-        (["--jobs", "MASKS", "--blocks", "4", "--horizon", "0"], "--horizon must be a positive"),
-        (["--jobs", "MASKS", "--blocks", "4", "--window", "0"], "--window must be a positive numb"),
+        (
+            ["--jobs", "MASKS", "--blocks", "4", "--horizon", "0"],
+            "--horizon must be 1 to 131,072, n",
+        ),
+        (
+            ["--jobs", "MASKS", "--blocks", "4", "--window", "0"],
+            "--window must be 1 to 131,072, no",
+        ),
         (["--jobs", "MASKS", "--policy", "lfu"], "--policy must be one of .* mean lru"),
         (["--jobs", "MASKS", "--kv-heads", "3", "--blocks", "1"], "kv_heads must divide heads, 4"),
         (["--jobs", "MASKS", "--plot", "a.png"], "--plot must be a .svg file in a folder"),

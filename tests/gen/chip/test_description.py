@@ -197,7 +197,13 @@ class TestDescription:
         assert chip.kernel_parameters["slots"] == 4
         assert dict(chip.kernel_parameters["cache"])["hot_memory"] == "ultra"
 
-    @pytest.mark.parametrize("table", [{}, {"policy": "lru"}, {"policy": "none", "hot_blocks": 9}])
+    @pytest.mark.parametrize("table", [{"policy": "lru"}, {"lookahead": 2}])
+    def test_a_cache_has_blocks(self, plain: Tables, table: Tables) -> None:
+        message = r"cache\.cold_blocks = 0: must be 1 or more, or hot_blocks, where there is to be"
+        with pytest.raises(InputError, match=message):
+            read_chip({**plain, "sparse": True, "cache": table})
+
+    @pytest.mark.parametrize("table", [{}, {"policy": "none", "hot_blocks": 9}])
     def test_no_cache(self, plain: Tables, table: Tables) -> None:
         chip = read_chip({**plain, "sparse": True, "cache": table})
         assert chip.cache.slots == 0
