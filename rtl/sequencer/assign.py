@@ -34,7 +34,7 @@ class Assigner(Component):
     that a lane that was late in one is early in the next. Items leave in the order in which they
     came; a lane gives its slots away in turn.
 
-    A window of n items takes ``n (n + n_lanes + 5)`` cycles from its last item to the last one that
+    A window of n items takes ``n (n + n_lanes + 4)`` cycles from its last item to the last one that
     leaves: 1,000 for 24 items and 12 lanes, while lanes need thousands for a job.
 
     Parameters

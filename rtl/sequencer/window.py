@@ -32,7 +32,7 @@ class WindowWalker(Component):
     its last. Then the block's tiles. All of it is in the one order in which no lane waits for
     another in a circle (see :class:`~qkloom.rtl.core.Core`).
 
-    A KV block takes three cycles for each place, four for each job and two for each tile: less than
+    A KV block takes four cycles for each place, three for each job and two for each tile: less than
     lanes need for a job.
 
     Parameters
