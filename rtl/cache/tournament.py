@@ -81,7 +81,11 @@ class Tournament(Component):
             read.addr.eq(node ^ 1),
         ]
         at_top = Signal()
-        m.d.comb += at_top.eq(node == 1)
+        ends_level = Signal()  # the next node is one level further down
+        m.d.comb += [
+            at_top.eq(node == 1),
+            ends_level.eq(Cat(node == (1 << k) - 1 for k in range(1, levels + 2)).any()),
+        ]
 
         # First all nodes get the lowest slot below them, with the largest key or, where there is
         # no slot, the smallest.
@@ -105,7 +109,7 @@ class Tournament(Component):
                 with m.If(node == 0):
                     m.d.comb += write.en.eq(0)
                     m.d.sync += below.eq(levels)
-                with m.Elif((node + 1)[: levels + 1] == (2 << levels >> below)[: levels + 1]):
+                with m.Elif(ends_level):
                     m.d.sync += below.eq(below - 1)
                     with m.If(below == 0):
                         m.d.sync += [self.best.slot.eq(0), self.best.key.eq(-1)]
