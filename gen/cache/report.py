@@ -36,6 +36,7 @@ def tabulate(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
             rows[f"{tier} tier, {has['slots']:,} block pairs"] = (
                 f"{has['hits']:,} hits, {has['fills']:,} fills, {has['evictions']:,} evictions"
             )
+        rows["block pairs held, over time"] = _held(of)
     rows |= {
         "hits": f"{of['hits']:,}",
         "misses": f"{of['misses']:,}, of them bypasses {of['bypasses']:,}",
@@ -50,6 +51,14 @@ def tabulate(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     ):
         rows[f"bytes, {word}"] = f"{of[name]:,}; fetched: {of['bytes'] / of[name]:.3f} of it"
     return ["", title(report)], list(map(list, rows.items()))
+
+
+def _held(of: Mapping[str, Any]) -> str:
+    """Return block pairs that are held, over time."""
+    held = of["occupancy"]
+    both = [hot + cold for hot, cold in zip(held["hot"], held["cold"], strict=True)]
+    every = both[:: max(len(both) // 8, 1)]
+    return f"{', '.join(f'{n:.0f}' for n in every)}; {held['most']:,} at most"
 
 
 def describe(report: Mapping[str, Any]) -> list[str]:
@@ -103,6 +112,8 @@ def simulated_rows(report: Mapping[str, Any]) -> dict[str, str]:
             rows[f"{tier} tier"] = (
                 f"{has['hits']:,} hits, {has['fills']:,} fills, {has['evictions']:,} evictions"
             )
+    if of["hot"] + of["cold"]:
+        rows["block pairs held, over time"] = _held(of)
     for name, word in (
         ("bytes", "fetched"),
         ("bytes_no_cache", "without cache"),
@@ -111,7 +122,7 @@ def simulated_rows(report: Mapping[str, Any]) -> dict[str, str]:
     ):
         demand = of["demand"][name]
         rows[f"bytes of KV blocks, {word}"] = (
-            f"{of[name]:,}; {demand:.3g} a cycle if lanes never wait, "
+            f"{of[name]:,}; {demand:.3g} a cycle at full mac_utilization, "
             f"{demand * report['clock_mhz'] / 1000:.3g} GB/s"
         )
     return rows

@@ -7,6 +7,7 @@ import numpy as np
 
 from ..attention import Bools
 from .bounds import belady, lru
+from .life import occupancy, stays_of
 from .replay import Replay, replay
 from .rules import CacheRules
 from .visits import Visits, visits_of, what_is_needed
@@ -92,7 +93,9 @@ def describe_replay(made: Replay, sizes: BlockBytes) -> dict[str, Any]:
     ``hits misses bypasses evictions`` are of both tiers, ``tiers`` has those of each; ``bytes`` are
     of K and V that are fetched, ``bytes_...`` what they would be: ``no_cache``, every visit
     fetches; ``lru`` and ``belady``, with as many slots; ``once``, each block once;
-    ``no_multicast``, each job fetches. ``live`` are blocks that have any job.
+    ``no_multicast``, each job fetches. ``live`` are blocks that have any job. ``occupancy`` is over
+    time: block pairs of each tier that hold a block, means over sixteenths of the visits, and the
+    ``most`` of both.
     """
     visits, rules, counts = made.visits, made.rules, made.counts()
     all_of = np.ones(len(visits), bool)
@@ -127,6 +130,7 @@ def describe_replay(made: Replay, sizes: BlockBytes) -> dict[str, Any]:
         "bypasses": counts.bypasses,
         "evictions": counts.evictions.total,
         "tiers": tiers,
+        "occupancy": _occupancy(made),
         "jobs_per_visit": counts.jobs / counts.visits,
         "hit_rate": counts.hits.total / counts.visits,
         "hit_rate_jobs": counts.job_hits / counts.jobs,
@@ -134,3 +138,14 @@ def describe_replay(made: Replay, sizes: BlockBytes) -> dict[str, Any]:
         **n_bytes,
         "bytes_no_multicast": int((visits.jobs * job_bytes).sum()),
     }
+
+
+def _occupancy(made: Replay) -> dict[str, Any]:
+    """Return how many slots held a block, over time."""
+    hot, cold = occupancy(stays_of(made), made)
+    parts = min(16, len(made.visits))
+    means = {
+        name: [float(part.mean()) for part in np.array_split(held, parts)]
+        for name, held in (("hot", hot), ("cold", cold))
+    }
+    return {**means, "most": int((hot + cold).max())}

@@ -33,6 +33,8 @@ def test_by_hand():
     assert report["served_without_fetch"] == pytest.approx(1 / 6)
     assert report["tiers"]["cold"] == {"slots": 1, "hits": 0, "fills": 5, "evictions": 2}
     assert report["pairs_per_window"] == 2
+    # The only slot is taken from the first visit to the last one.
+    assert report["occupancy"] == {"hot": [0] * 5, "cold": [1] * 5, "most": 1}
 
 
 @settings(max_examples=100, derandomize=True, deadline=None)
@@ -45,6 +47,9 @@ def test_bounds_are_in_order(given, visits):
     assert report["bytes_once"] <= report["bytes_belady"] <= report["bytes"]
     assert report["bytes"] <= report["bytes_no_cache"] <= report["bytes_no_multicast"]
     assert report["bytes_belady"] <= report["bytes_lru"] <= report["bytes_no_cache"]
+    held = report["occupancy"]
+    assert 0 <= held["most"] <= given.slots
+    assert max(held["cold"]) <= given.cold and max(held["hot"]) <= given.hot
     tiers = report["tiers"].values()
     for name in ("hits", "evictions"):
         assert sum(tier[name] for tier in tiers) == report[name]
