@@ -26,7 +26,6 @@ _HEADER = ["block", "query_block", "head"]
 _MOST = 1 << 27
 """Triples of head, query block and KV block that a list may be about: some bytes each."""
 
-
 _LONGEST, _MOST_KV_HEADS = 1 << 18, 64
 """What a made-up context may be: a gigabyte of keys and queries, and minutes for each KV head."""
 

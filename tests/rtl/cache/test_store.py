@@ -9,7 +9,6 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In
 
 from qkloom.gen.emit import emit
-from qkloom.rtl.cache.rows import RowMemory
 from qkloom.rtl.cache.store import RowStore
 from qkloom.rtl.component import Component
 from qkloom.rtl.stream import connect_stream
@@ -187,11 +186,6 @@ def test_errors():
         RowStore(parts=("1+fast",), **SHAPE)
     with pytest.raises(ValueError, match=r"^A part must be slots, or slots\+memory, not 'ultra'$"):
         RowStore(parts=("ultra",), **SHAPE)
-
-
-def test_bank():
-    with pytest.raises(ValueError, match=r"^Bank must be a power of two, not 24$"):
-        RowMemory(width=8, depth=100, bank=24)
 
 
 def test_emits():
