@@ -17,8 +17,8 @@ from .jobs import JobList
 
 __all__ = ["CacheRun", "run_cache"]
 
-MOST_PAIRS = 1 << 17
-"""As many block pairs as both tiers of a description may have."""
+_MOST = 1 << 17
+"""What an option may be: as many block pairs as both tiers of a description may have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ def run_cache(
     """
     pairs = chip.pairs_per_window
     if window is not None:
-        pairs = _between("--window", window, 1, MOST_PAIRS)
+        pairs = _between("--window", window, 1, _MOST)
     visits = visits_of(jobs.needs, kv_heads=jobs.kv_heads, pairs_per_window=pairs)
     if jobs.uses is not None:
         visits = replace(visits, uses=jobs.uses)
@@ -115,7 +115,7 @@ def _rules(
         )
     slots = of.hot_blocks + of.cold_blocks
     if blocks is not None:
-        slots = _between("--blocks", blocks, 0 if policy == "none" else 1, MOST_PAIRS)
+        slots = _between("--blocks", blocks, 0 if policy == "none" else 1, _MOST)
     elif not slots and policy != "none":
         raise InputError(
             f"--blocks must be given with policy {policy}, since {chip.name} has no cache by "
@@ -131,7 +131,7 @@ def _rules(
     elif not 1 <= lookahead <= slots:
         raise InputError(f"--lookahead must be 1 to {slots}, the block pairs, not {lookahead}")
     if horizon is not None:
-        _between("--horizon", horizon, 1, MOST_PAIRS)
+        _between("--horizon", horizon, 1, _MOST)
     return CacheRules(
         policy,
         hot=hot,

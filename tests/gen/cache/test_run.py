@@ -97,12 +97,21 @@ def test_table(shell: Shell, masks: Path) -> None:
     text = shell.run("--jobs", masks, "--blocks", 6)
     for word in (
         "hot tier, 3 block pairs",
+        "block pairs held, over time",
         "LRU",
         "Belady's optimum",
         "FAST-Prefill: hit rate 65%",
     ):
         assert word in text
     assert "masks.npy: no cache" in shell.run("--jobs", masks, "--policy", "none")
+
+
+def test_no_cache_beside_one(shell: Shell, masks: Path) -> None:
+    """What keeps nothing is measured against what as many block pairs would save."""
+    of = shell.report("--jobs", masks, "--policy", "none", "--blocks", 6)["cache"]
+    kept = shell.report("--jobs", masks, "--blocks", 6)["cache"]
+    assert of["bytes"] == of["bytes_no_cache"] and of["occupancy"]["most"] == 0
+    assert of["bytes_lru"] == kept["bytes_lru"] < of["bytes"]
 
 
 def test_a_made_up_context(shell: Shell) -> None:
